@@ -1,0 +1,5 @@
+"""Weight conversion: from a public checkpoint to a folder of MLX safetensors, without torch."""
+
+from lucid_mlx.convert.pipeline import convert
+
+__all__ = ["convert"]

@@ -1,0 +1,48 @@
+"""What MLX needs on Linux without a GPU, done once and before `mlx.core` is first imported.
+
+MLX's Linux wheel bundles the reference BLAS: a 1024x1024 float32 product takes 0.57 s with it and 0.017 s with
+OpenBLAS (2 x86 cores). The dynamic linker takes the first global definition of a symbol, so an OpenBLAS that is
+loaded globally before `mlx.core` answers MLX's calls; loaded after it does nothing. Nothing happens on macOS,
+where MLX uses Accelerate and Metal.
+"""
+
+import ctypes
+import ctypes.util
+import os
+import sys
+
+
+def load_openblas() -> str | None:
+    """Load an OpenBLAS of the machine globally, if there is one and MLX is not loaded yet.
+
+    Returns:
+        The name of the library that was loaded, or None.
+    """
+    if sys.platform != "linux" or "mlx.core" in sys.modules:
+        return None
+    for name in ("libopenblas.so.0", ctypes.util.find_library("openblas")):
+        if name is None:
+            continue
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            continue
+        return name
+    return None
+
+
+def raise_cache_limit() -> None:
+    """Let MLX keep up to a quarter of the memory, at most 4 GB, for reuse on a Linux machine without a GPU.
+
+    MLX keeps 32 MB of freed buffers on the CPU; larger ones are mapped anew, page by page, at each use. That
+    costs a factor of two to five on the maps of this network.
+    """
+    import mlx.core as mx
+
+    if sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        mx.set_cache_limit(min(memory // 4, 4 << 30))
+
+
+OPENBLAS = load_openblas()
+raise_cache_limit()

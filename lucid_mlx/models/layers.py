@@ -1,0 +1,133 @@
+"""Small layers that MLX's `nn` lacks or that the reference defines differently."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from lucid_mlx.ops import group_norm
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation with PyTorch's grouping; parameters `weight` and `bias`."""
+
+    def __init__(self, groups: int, channels: int):
+        super().__init__()
+        self.groups = groups
+        self.weight = mx.ones(channels)
+        self.bias = mx.zeros(channels)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalise (B, H, W, C)."""
+        return group_norm(x, self.weight, self.bias, self.groups)
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch normalisation; in inference a single scale and shift by the running statistics."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalise (B, H, W, C)."""
+        if self.training:
+            return super().__call__(x)
+        scale = self.weight * mx.rsqrt(self.running_var + self.eps)
+        return x * scale + (self.bias - self.running_mean * scale)
+
+
+class FrozenBatchNorm(BatchNorm):
+    """Batch normalisation that never trains: running statistics always, scale and shift fixed."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self.freeze()
+        self._training = False
+
+    def _set_training_mode(self, mode: bool) -> None:
+        """Stay in inference."""
+
+    def unfreeze(self, *args: object, **kwargs: object) -> nn.Module:
+        """Stay frozen."""
+        return self
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop a residual branch for a random part of the batch (Huang et al. 2016)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Drop or rescale each of the B branches in (B, ...)."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = mx.random.bernoulli(1.0 - self.rate, (x.shape[0], *[1] * (x.ndim - 1)))
+        return x * (keep / (1.0 - self.rate)).astype(x.dtype)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int):
+        super().__init__()
+        sizes = [inputs, *[hidden] * (layers - 1), outputs]
+        self.layers = [nn.Linear(n, m) for n, m in zip(sizes, sizes[1:], strict=False)]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (..., inputs) to (..., outputs)."""
+        for layer in self.layers[:-1]:
+            x = nn.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over a memory, each with its own projection."""
+
+    def __init__(self, dims: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.query_projection = nn.Linear(dims, dims)
+        self.key_projection = nn.Linear(dims, dims)
+        self.value_projection = nn.Linear(dims, dims)
+        self.output_projection = nn.Linear(dims, dims)
+        self.dropout_rate = dropout
+        self.dropout = nn.Dropout(dropout)
+
+    def __call__(
+        self, queries: mx.array, keys: mx.array, values: mx.array, attend: mx.array | None = None
+    ) -> mx.array:
+        """Attend.
+
+        Args:
+            queries: (B, Q, C).
+            keys: (B, S, C).
+            values: (B, S, C).
+            attend: (B, Q, S) bool, True where a query may look; everywhere if None.
+
+        Returns:
+            (B, Q, C).
+        """
+        if self.training and self.dropout_rate > 0.0:
+            probabilities = self.dropout(self.probabilities(queries, keys, attend))
+            mixed = probabilities @ self._split(self.value_projection(values))
+        else:
+            mixed = mx.fast.scaled_dot_product_attention(
+                self._split(self.query_projection(queries)),
+                self._split(self.key_projection(keys)),
+                self._split(self.value_projection(values)),
+                scale=1.0 / math.sqrt(queries.shape[-1] // self.heads),
+                mask=None if attend is None else attend[:, None],
+            )
+        return self.output_projection(mixed.transpose(0, 2, 1, 3).reshape(queries.shape))
+
+    def probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None = None) -> mx.array:
+        """Return the attention weights that `__call__` uses, (B, heads, Q, S)."""
+        q = self._split(self.query_projection(queries)) / math.sqrt(queries.shape[-1] // self.heads)
+        scores = q @ self._split(self.key_projection(keys)).swapaxes(-1, -2)
+        if attend is not None:
+            scores = mx.where(attend[:, None], scores, mx.finfo(scores.dtype).min)
+        return mx.softmax(scores, axis=-1, precise=True)
+
+    def _split(self, x: mx.array) -> mx.array:
+        """(B, N, C) -> (B, heads, N, C / heads)."""
+        batch, count, dims = x.shape
+        return x.reshape(batch, count, self.heads, dims // self.heads).transpose(0, 2, 1, 3)

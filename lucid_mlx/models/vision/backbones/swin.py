@@ -1,0 +1,239 @@
+"""Swin Transformer (Liu et al., ICCV 2021) as a backbone: an image in, the normalised maps of its stages out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.models.layers import DropPath
+
+# The reference's additive mask between windows that the shift brought together: not -inf.
+MASKED = -100.0
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """The shape of a Swin Transformer; the defaults are Swin-T."""
+
+    num_channels: int = 3
+    patch_size: int = 4
+    embed_dim: int = 96
+    depths: Sequence[int] = (2, 2, 6, 2)
+    num_heads: Sequence[int] = (3, 6, 12, 24)
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    drop_path_rate: float = 0.3
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != 4 or len(self.num_heads) != 4:
+            raise InputError(
+                f"a Swin backbone needs four stages; got depths {list(self.depths)} and num_heads "
+                f"{list(self.num_heads)}"
+            )
+        if min(self.depths) < 1 or self.window_size < 1 or self.patch_size < 1:
+            raise InputError("depths, window_size and patch_size of a Swin backbone are at least 1")
+        for dim, heads in zip(self.channels, self.num_heads, strict=True):
+            if heads < 1 or dim % heads:
+                raise InputError(
+                    f"num_heads {list(self.num_heads)} of the Swin backbone must divide the widths of its "
+                    f"stages, {list(self.channels)}"
+                )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four maps."""
+        return tuple(self.embed_dim * 2**stage for stage in range(4))
+
+
+@lru_cache(maxsize=8)
+def relative_position_index(window: int) -> mx.array:
+    """Return which row of the bias table each pair of tokens in a window reads, (window^4,) int32, by (row, column)."""
+    rows, columns = (axis.reshape(-1) for axis in np.mgrid[:window, :window])
+    down = rows[:, None] - rows[None] + window - 1
+    right = columns[:, None] - columns[None] + window - 1
+    return mx.array((down * (2 * window - 1) + right).reshape(-1).astype(np.int32))
+
+
+@lru_cache(maxsize=32)
+def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
+    """Return the mask that keeps the parts of a shifted map apart, (windows, 1, window^2, window^2) float32."""
+
+    def regions(size: int) -> np.ndarray:
+        place = np.arange(size)
+        return (place >= size - window).astype(int) + (place >= size - shift)
+
+    region = regions(height)[:, None] * 3 + regions(width)
+    windows = region.reshape(height // window, window, width // window, window)
+    windows = windows.transpose(0, 2, 1, 3).reshape(-1, 1, window * window)
+    apart = windows != windows.swapaxes(1, 2)
+    return mx.array(np.where(apart, np.float32(MASKED), np.float32(0.0))[:, None])
+
+
+class WindowAttention(nn.Module):
+    """Attention among the tokens of a window, with a learnt bias for each relative position."""
+
+    def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool):
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.projection = nn.Linear(dim, dim)
+        self.relative_position_bias_table = mx.zeros(((2 * window - 1) ** 2, heads))
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        """Attend within windows.
+
+        Args:
+            x: (B, windows, window^2, C).
+            mask: (windows, 1, window^2, window^2), added to the scores; nothing if None.
+
+        Returns:
+            (B, windows, window^2, C).
+        """
+        batch, windows, tokens, dim = x.shape
+        size = dim // self.heads
+        qkv = self.qkv(x).reshape(batch, windows, tokens, 3, self.heads, size).transpose(3, 0, 1, 4, 2, 5)
+        bias = self.relative_position_bias_table[relative_position_index(self.window)]
+        bias = bias.reshape(tokens, tokens, self.heads).transpose(2, 0, 1)
+        if mask is not None:
+            bias = bias + mask.astype(bias.dtype)
+        scores = (qkv[0] * (1.0 / math.sqrt(size))) @ qkv[1].swapaxes(-1, -2) + bias
+        mixed = mx.softmax(scores, axis=-1, precise=True) @ qkv[2]
+        return self.projection(mixed.swapaxes(2, 3).reshape(batch, windows, tokens, dim))
+
+
+class SwinBlock(nn.Module):
+    """Window attention, shifted by half a window in every other block, and an MLP, each with a residual."""
+
+    def __init__(self, dim: int, heads: int, shift: int, drop_path: float, config: SwinConfig):
+        super().__init__()
+        self.window, self.shift = config.window_size, shift
+        hidden = int(config.mlp_ratio * dim)
+        self.norm1 = nn.LayerNorm(dim, eps=config.layer_norm_eps)
+        self.attention = WindowAttention(dim, heads, config.window_size, config.qkv_bias)
+        self.norm2 = nn.LayerNorm(dim, eps=config.layer_norm_eps)
+        self.linear1 = nn.Linear(dim, hidden)
+        self.linear2 = nn.Linear(hidden, dim)
+        self.drop_path = DropPath(drop_path)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (B, H, W, C) to the same shape."""
+        x = x + self.drop_path(self._attend(self.norm1(x)))
+        return x + self.drop_path(self.linear2(nn.gelu(self.linear1(self.norm2(x)))))
+
+    def _attend(self, x: mx.array) -> mx.array:
+        batch, height, width, dim = x.shape
+        window, shift = self.window, self.shift
+        # Padded after the norm: the padding is zero where attention reads it.
+        x = mx.pad(x, [(0, 0), (0, -height % window), (0, -width % window), (0, 0)])
+        _, rows, columns, _ = x.shape
+        if shift:
+            # Also where the map is no larger than a window: the reference keeps the shift there.
+            x = mx.roll(x, (-shift, -shift), axis=(1, 2))
+        x = x.reshape(batch, rows // window, window, columns // window, window, dim).swapaxes(2, 3)
+        x = x.reshape(batch, -1, window * window, dim)
+        x = self.attention(x, shift_mask(rows, columns, window, shift) if shift else None)
+        x = x.reshape(batch, rows // window, columns // window, window, window, dim).swapaxes(2, 3)
+        x = x.reshape(batch, rows, columns, dim)
+        if shift:
+            x = mx.roll(x, (shift, shift), axis=(1, 2))
+        return x[:, :height, :width]
+
+
+class PatchMerging(nn.Module):
+    """Halve a map: four neighbours become one token of twice the width."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 2 C)."""
+        _, height, width, _ = x.shape
+        x = mx.pad(x, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
+        # Order of the block as the published weights expect it: (0, 0), (1, 0), (0, 1), (1, 1).
+        block = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
+        return self.reduction(self.norm(mx.concatenate(block, axis=-1)))
+
+
+class PatchEmbedding(nn.Module):
+    """Non-overlapping patches, projected and normalised."""
+
+    def __init__(self, config: SwinConfig):
+        super().__init__()
+        self.patch = config.patch_size
+        self.projection = nn.Conv2d(config.num_channels, config.embed_dim, self.patch, self.patch)
+        self.norm = nn.LayerNorm(config.embed_dim)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (B, H, W, num_channels) to (B, ceil(H / patch), ceil(W / patch), embed_dim)."""
+        _, height, width, _ = x.shape
+        x = mx.pad(x, [(0, 0), (0, -height % self.patch), (0, -width % self.patch), (0, 0)])
+        return self.norm(self.projection(x))
+
+
+class SwinStage(nn.Module):
+    """Blocks at one resolution, and the merging that leads to the next."""
+
+    def __init__(self, stage: int, drop_paths: Sequence[float], config: SwinConfig):
+        super().__init__()
+        dim, heads = config.channels[stage], config.num_heads[stage]
+        shifts = (0, config.window_size // 2)
+        self.blocks = [SwinBlock(dim, heads, shifts[i % 2], rate, config) for i, rate in enumerate(drop_paths)]
+        self.downsample = PatchMerging(dim) if stage < 3 else None
+
+
+class Swin(nn.Module):
+    """The Swin backbone."""
+
+    def __init__(self, config: SwinConfig):
+        super().__init__()
+        self.config = config
+        self.patch_embedding = PatchEmbedding(config)
+        total, first = sum(config.depths), 0
+        self.stages, self.norms = [], []
+        for stage, depth in enumerate(config.depths):
+            rates = [config.drop_path_rate * i / max(total - 1, 1) for i in range(first, first + depth)]
+            self.stages.append(SwinStage(stage, rates, config))
+            self.norms.append(nn.LayerNorm(config.channels[stage]))
+            first += depth
+        self._initialise()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four maps."""
+        return self.config.channels
+
+    def _initialise(self) -> None:
+        """Normal weights of deviation 0.02 and zero biases, as the reference starts."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.weight = mx.random.normal(module.weight.shape, scale=0.02)
+                if "bias" in module:
+                    module.bias = mx.zeros_like(module.bias)
+
+    def __call__(self, x: mx.array) -> list[mx.array]:
+        """Return the maps at strides 4, 8, 16 and 32 (with patches of 4).
+
+        Args:
+            x: (B, H, W, num_channels).
+
+        Returns:
+            Four arrays (B, H / stride, W / stride, channels[i]), sizes rounded up at each halving.
+        """
+        x = self.patch_embedding(x)
+        maps = []
+        for stage, norm in zip(self.stages, self.norms, strict=True):
+            for block in stage.blocks:
+                x = block(x)
+            maps.append(norm(x))
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+        return maps

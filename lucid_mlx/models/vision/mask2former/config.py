@@ -1,0 +1,207 @@
+"""The configuration of Mask2Former, with lucid's fields and defaults."""
+
+from collections.abc import Mapping
+from dataclasses import InitVar, asdict, dataclass, field, fields
+from typing import Any
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.models.vision.backbones import parse_backbone_config
+from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface
+
+ACTIVATIONS = ("relu", "gelu", "silu")
+GROUPS = 32  # of every group normalisation in the pixel decoder
+NUM_LEVELS = 3  # feature maps that the decoders attend to
+
+
+@dataclass
+class Mask2FormerConfig:
+    """Everything that defines a Mask2Former network and its training objective.
+
+    Args:
+        num_labels: classes, without "no object".
+        feature_size: width of the pixel decoder.
+        mask_feature_size: width of the mask embedding.
+        hidden_dim: width of the transformer decoder.
+        backbone_config: `model_type` ("swin" or "resnet") and its shape; None if a backbone is passed to the model.
+        num_channels: channels of the image.
+        num_queries: masks that are predicted for an image.
+        encoder_layers: deformable attention layers of the pixel decoder.
+        encoder_feedforward_dim: hidden width of their feed-forward part.
+        decoder_layers: predictions of the transformer decoder: one of the queries as learnt, one after each of
+            its `decoder_layers - 1` layers.
+        dim_feedforward: hidden width of the feed-forward part of these layers.
+        num_attention_heads: heads of every attention outside the backbone.
+        feature_strides: strides of the backbone's maps.
+        common_stride: stride of the mask features: 4 adds the finest map, 8 leaves it out.
+        enforce_input_projection: project the memories even if `feature_size` equals `hidden_dim`.
+        activation_function: of the transformer decoder's feed-forward part: "relu", "gelu" or "silu".
+        pre_norm: normalise before each part of a transformer decoder layer instead of after it.
+        dropout: rate in the attention and feed-forward parts while training.
+        init_std: deviation of the normal initialisation.
+        init_xavier_std: gain of the Xavier initialisation of the transformer decoder.
+        dilation: must be False; the reference never dilates its backbones.
+        class_weight: weight of the classification loss and matching cost.
+        mask_weight: weight of the mask loss and matching cost.
+        dice_weight: weight of the dice loss and matching cost.
+        no_object_weight: weight of the "no object" class in the classification loss.
+        train_num_points: points at which the mask losses are evaluated.
+        oversample_ratio: candidates for each of these points.
+        importance_sample_ratio: share of the points taken where the prediction is least certain.
+        use_auxiliary_loss: supervise every prediction, not just the last.
+        output_auxiliary_logits: return the earlier predictions; if None, as `use_auxiliary_loss`.
+        output_attentions: return the self-attention weights of the transformer decoder.
+        output_hidden_states: return the intermediate states of all parts.
+        id2label: names of the classes, by number (an attribute, not a field: lucid has none). LABEL_0 and so on
+            if None.
+
+    Raises:
+        InputError: one error that lists every value that does not fit.
+    """
+
+    num_labels: int
+
+    feature_size: int = 256
+    mask_feature_size: int = 256
+    hidden_dim: int = 256
+
+    backbone_config: dict[str, Any] | None = None
+    num_channels: int = 3
+    num_queries: int = 100
+
+    encoder_layers: int = 6
+    encoder_feedforward_dim: int = 1024
+
+    decoder_layers: int = 10
+    dim_feedforward: int = 2048
+    num_attention_heads: int = 8
+
+    feature_strides: list[int] = field(default_factory=lambda: [4, 8, 16, 32])
+    common_stride: int = 4
+    enforce_input_projection: bool = False
+
+    activation_function: str = "relu"
+    pre_norm: bool = False
+    dropout: float = 0.0
+
+    init_std: float = 0.02
+    init_xavier_std: float = 1.0
+    dilation: bool = False
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+
+    train_num_points: int = 12544
+    oversample_ratio: float = 3.0
+    importance_sample_ratio: float = 0.75
+
+    use_auxiliary_loss: bool = True
+    output_auxiliary_logits: bool | None = None
+
+    output_attentions: bool = False
+    output_hidden_states: bool = False
+
+    id2label: InitVar[Mapping[int, str] | None] = None
+
+    def __post_init__(self, id2label: Mapping[int, str] | None) -> None:
+        problems = self._problems()
+        if not problems and id2label is not None:
+            wanted = set(range(self.num_labels))
+            if set(id2label) != wanted:
+                problems.append(
+                    f"id2label must name the classes 0 to {self.num_labels - 1}; it has {len(id2label)} entries"
+                )
+        if problems:
+            raise InputError("invalid Mask2FormerConfig: " + "; ".join(problems))
+        self.id2label: dict[int, str] = (
+            {i: f"LABEL_{i}" for i in range(self.num_labels)}
+            if id2label is None
+            else {i: str(id2label[i]) for i in range(self.num_labels)}
+        )
+
+    def _problems(self) -> list[str]:
+        """List what is wrong with the values."""
+        positive = (
+            "num_labels feature_size mask_feature_size hidden_dim num_channels num_queries encoder_feedforward_dim "
+            "dim_feedforward num_attention_heads train_num_points"
+        ).split()
+        problems = [f"{name} must be a positive integer" for name in positive if not _integer(self, name, 1)]
+        if not _integer(self, "encoder_layers", 0):
+            problems.append("encoder_layers must be an integer of at least 0")
+        if not _integer(self, "decoder_layers", 1):
+            problems.append("decoder_layers must be an integer of at least 1 (it counts the predictions)")
+        if problems:
+            return problems
+
+        heads = self.num_attention_heads
+        for name in ("feature_size", "hidden_dim"):
+            size = getattr(self, name)
+            if size % heads:
+                problems.append(f"num_attention_heads={heads} does not divide {name}={size}")
+            if size % 4:
+                problems.append(f"{name}={size} must be a multiple of 4 for the sine positions")
+        if self.feature_size % GROUPS:
+            problems.append(f"feature_size={self.feature_size} must be a multiple of {GROUPS}, the norm's groups")
+        if list(self.feature_strides) != [4, 8, 16, 32]:
+            problems.append(f"feature_strides must be [4, 8, 16, 32], got {self.feature_strides!r}")
+        if self.common_stride not in (4, 8):
+            problems.append(f"common_stride must be 4 or 8 to fit feature_strides, got {self.common_stride!r}")
+        if self.activation_function not in ACTIVATIONS:
+            problems.append(f"activation_function must be one of {ACTIVATIONS}, got {self.activation_function!r}")
+        if self.dilation:
+            problems.append("dilation=True is not supported: the reference networks never dilate")
+        if not 0.0 <= self.dropout < 1.0:
+            problems.append(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+        if self.oversample_ratio < 1.0:
+            problems.append(f"oversample_ratio must be at least 1, got {self.oversample_ratio!r}")
+        if not 0.0 <= self.importance_sample_ratio <= 1.0:
+            problems.append(f"importance_sample_ratio must be from 0 to 1, got {self.importance_sample_ratio!r}")
+        if self.backbone_config is not None:
+            try:
+                backbone = parse_backbone_config(self.backbone_config)
+            except InputError as error:
+                problems.append(str(error))
+            else:
+                if self.backbone_config.get("num_channels", self.num_channels) != self.num_channels:
+                    problems.append(
+                        f"num_channels={self.num_channels} differs from the backbone's {backbone.num_channels}"
+                    )
+        return problems
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
+        """Read what `to_dict` wrote; keys with a leading underscore and `model_type` are passed over.
+
+        Raises:
+            InputError: for keys that are missing or unknown, or values that do not fit.
+        """
+        known = {item.name for item in fields(cls)} | {"id2label"}
+        values = {key: value for key, value in raw.items() if key != "model_type" and not key.startswith("_")}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"the configuration has unknown keys: {', '.join(unknown)}")
+        if "num_labels" not in values:
+            raise InputError("the configuration lacks num_labels")
+        if isinstance(values.get("id2label"), Mapping):
+            values["id2label"] = {int(key): name for key, name in values["id2label"].items()}
+        return cls(**values)
+
+    @classmethod
+    def from_huggingface(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
+        """Read the contents of a Hugging Face `config.json`; `id2label` is kept.
+
+        Raises:
+            InputError: if it is of another model, or of a network that this package does not build.
+        """
+        return cls(**fields_from_huggingface(raw, {item.name for item in fields(cls)}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and `id2label` as JSON-ready values."""
+        labels = {str(key): name for key, name in self.id2label.items()}
+        return {"model_type": "mask2former", **asdict(self), "id2label": labels}
+
+
+def _integer(config: Mask2FormerConfig, name: str, least: int) -> bool:
+    value = getattr(config, name)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,107 @@
+"""A Hugging Face `config.json` in lucid's terms.
+
+That family stores its own defaults by leaving them out, renames two fields, counts classes through `id2label`
+and carries dozens of keys that say nothing about the network. What would change the network in a way that this
+package does not follow is refused.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lucid_mlx.errors import InputError
+
+_RENAMED = {"hidden_size": "hidden_dim", "num_hidden_layers": "decoder_layers"}
+
+# Defaults that transformers leaves out of a backbone's dictionary, and differ from ours or decide the shape.
+_BACKBONE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "swin": {
+        "patch_size": 4,
+        "embed_dim": 96,
+        "depths": [2, 2, 6, 2],
+        "num_heads": [3, 6, 12, 24],
+        "window_size": 7,
+        "mlp_ratio": 4.0,
+        "qkv_bias": True,
+        "drop_path_rate": 0.1,
+        "layer_norm_eps": 1e-5,
+    },
+    "resnet": {
+        "embedding_size": 64,
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+        "layer_type": "bottleneck",
+        "downsample_in_bottleneck": False,
+    },
+}
+
+# The only values of other keys that describe the networks of this package.
+_REQUIRED: dict[str, dict[str, Any]] = {
+    "swin": {
+        "use_absolute_embeddings": False,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    "resnet": {"hidden_act": "relu", "downsample_in_first_stage": False},
+}
+
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+# What a configuration without a backbone means to transformers.
+_DEFAULT_BACKBONE = {
+    "model_type": "swin",
+    "depths": [2, 2, 18, 2],
+    "drop_path_rate": 0.3,
+    "out_features": _STAGES,
+}
+
+
+def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """Translate a Hugging Face dictionary into arguments of `Mask2FormerConfig`.
+
+    Args:
+        raw: the contents of `config.json`.
+        known: names of the fields of `Mask2FormerConfig`.
+
+    Raises:
+        InputError: if it describes another kind of model, or a backbone that is not supported.
+    """
+    if raw.get("model_type") != "mask2former":
+        raise InputError(f"the configuration is of a {raw.get('model_type')!r} model, expected 'mask2former'")
+    renamed = {_RENAMED.get(key, key): value for key, value in raw.items()}
+    values = {key: value for key, value in renamed.items() if key in known}
+    labels = raw.get("id2label")
+    if isinstance(labels, Mapping):
+        try:
+            values["id2label"] = {int(key): name for key, name in labels.items()}
+        except ValueError as error:
+            raise InputError(f"the keys of id2label must be class numbers: {error}") from error
+        values.setdefault("num_labels", len(labels))
+    values.setdefault("num_labels", 2)  # transformers' default, and therefore left out
+    if "feature_strides" in values:
+        values["feature_strides"] = list(values["feature_strides"])
+    values["backbone_config"] = _backbone(raw)
+    return values
+
+
+def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
+    backbone = raw.get("backbone_config")
+    if backbone is None:
+        if raw.get("backbone"):
+            raise InputError(f"the backbone {raw['backbone']!r} is given by name alone; expected a backbone_config")
+        backbone = _DEFAULT_BACKBONE
+    kind = backbone.get("model_type") if isinstance(backbone, Mapping) else backbone
+    if not isinstance(kind, str) or kind not in _BACKBONE_DEFAULTS:
+        raise InputError(f"the backbone {kind!r} is not supported; expected one of {sorted(_BACKBONE_DEFAULTS)}")
+    for key, value in _REQUIRED[kind].items():
+        if backbone.get(key, value) != value:
+            raise InputError(f"a {kind} backbone with {key}={backbone[key]!r} is not supported, only {value!r}")
+    if list(backbone.get("out_features") or _STAGES) != _STAGES:
+        raise InputError(f"the backbone must return {_STAGES}, got out_features={backbone['out_features']}")
+    values = {key: backbone.get(key, default) for key, default in _BACKBONE_DEFAULTS[kind].items()}
+    patch = values.get("patch_size")
+    if isinstance(patch, list | tuple):
+        if len(set(patch)) != 1:
+            raise InputError(f"patches must be square, got patch_size={list(patch)}")
+        values["patch_size"] = patch[0]
+    return {"model_type": kind, "num_channels": backbone.get("num_channels", 3), **values}

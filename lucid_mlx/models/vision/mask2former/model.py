@@ -1,0 +1,283 @@
+"""Mask2Former (Cheng et al., CVPR 2022) behind lucid's interface: NCHW in, NCHW out, names as lucid has them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.models.vision.backbones import Backbone, build_backbone
+from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
+from lucid_mlx.models.vision.mask2former.initialise import initialise
+from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
+from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
+from lucid_mlx.ops import resize_planes
+from lucid_mlx.weights.checkpoint import read_checkpoint
+from lucid_mlx.weights.fill import fill
+
+Output = dict[str, Any]
+
+
+class Mask2Former(nn.Module):
+    """The network and its heads.
+
+    Args:
+        config: what to build.
+        backbone: any module that maps an NHWC image to four NHWC maps at strides 4 to 32 and has a `channels`
+            attribute with their widths; built from `config.backbone_config` if None.
+
+    Raises:
+        InputError: if there is neither a backbone nor a configuration of one.
+    """
+
+    def __init__(self, config: Mask2FormerConfig, backbone: Backbone | None = None):
+        super().__init__()
+        if backbone is None:
+            if config.backbone_config is None:
+                raise InputError("Mask2Former needs a backbone: set config.backbone_config or pass backbone=")
+            backbone = build_backbone({**config.backbone_config, "num_channels": config.num_channels})
+        channels = tuple(getattr(backbone, "channels", ()))
+        if len(channels) != 4:
+            raise InputError(f"a backbone's channels are the widths of its four maps; got {channels!r}")
+        self.config = config
+        self.backbone = backbone
+        self.pixel_decoder = PixelDecoder(config, channels)
+        self.transformer_decoder = TransformerDecoder(config)
+        initialise(self.pixel_decoder, self.transformer_decoder, config)
+
+    @property
+    def parameter_size(self) -> int:
+        """Number of parameters, as lucid counts: running statistics are none."""
+        flat = tree_flatten(self.parameters())
+        return sum(array.size for name, array in flat if not name.endswith(("running_mean", "running_var")))
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """The floating-point type that the network computes in."""
+        return self.transformer_decoder.query_features.dtype
+
+    def forward(
+        self,
+        pixel_values: mx.array,
+        mask_labels: list[mx.array] | None = None,
+        class_labels: list[mx.array] | None = None,
+        pixel_mask: mx.array | None = None,
+        output_hidden_states: bool | None = None,
+        output_auxiliary_logits: bool | None = None,
+        output_attentions: bool | None = None,
+    ) -> Output:
+        """Run the network. Nothing is computed before it is used: an entry that is not read costs nothing.
+
+        Args:
+            pixel_values: (B, num_channels, H, W), normalised; any H and W.
+            mask_labels: not supported yet.
+            class_labels: not supported yet.
+            pixel_mask: (B, H, W); accepted for lucid's sake. As in the reference it changes nothing.
+            output_hidden_states: fill the entries named `*_hidden_states`; None takes the configuration's.
+            output_auxiliary_logits: fill `auxiliary_logits`; None takes the configuration's.
+            output_attentions: fill `attentions`; None takes the configuration's.
+
+        Returns:
+            A dictionary (sizes rounded up; an entry that was not asked for is None):
+
+            - `loss`: None.
+            - `class_queries_logits`: (B, Q, num_labels + 1), "no object" last.
+            - `masks_queries_logits`: (B, Q, H / 4, W / 4).
+            - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions.
+            - `encoder_last_hidden_state`: (B, C, H / 32, W / 32), the backbone's last map.
+            - `pixel_decoder_last_hidden_state`: (B, mask_feature_size, H / 4, W / 4), the mask features.
+            - `transformer_decoder_last_hidden_state`: (B, Q, hidden_dim).
+            - `encoder_hidden_states`: four (B, C, H / stride, W / stride), strides 4 to 32.
+            - `pixel_decoder_hidden_states`: three (B, feature_size, H / stride, W / stride), strides 32 to 8.
+            - `transformer_decoder_hidden_states`: `decoder_layers` times (Q, B, hidden_dim), before the norm.
+            - `transformer_decoder_intermediate_states`: the same after the norm; always there.
+            - `attentions`: (B, heads, Q, Q) of each decoder layer's self-attention.
+
+        Raises:
+            InputError: for pixel values of another rank or number of channels, a mask of another shape, or labels.
+        """
+        config = self.config
+        if mask_labels is not None or class_labels is not None:
+            raise InputError("training is not supported yet: call without mask_labels and class_labels")
+        self._check(pixel_values, pixel_mask)
+        hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        attend = config.output_attentions if output_attentions is None else output_attentions
+        auxiliary = config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
+        if auxiliary is None:
+            auxiliary = config.use_auxiliary_loss
+
+        maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
+        mask_features, memories = self.pixel_decoder(maps)
+        decoded = self.transformer_decoder(mask_features, memories)
+        return {
+            "loss": None,
+            "class_queries_logits": decoded.class_logits[-1],
+            "masks_queries_logits": decoded.mask_logits[-1],
+            "auxiliary_logits": (
+                self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits) if auxiliary else None
+            ),
+            "encoder_last_hidden_state": _nchw(maps[-1]),
+            "pixel_decoder_last_hidden_state": _nchw(mask_features),
+            "transformer_decoder_last_hidden_state": decoded.hidden[-1],
+            "encoder_hidden_states": tuple(map(_nchw, maps)) if hidden else None,
+            "pixel_decoder_hidden_states": tuple(map(_nchw, memories)) if hidden else None,
+            "transformer_decoder_hidden_states": tuple(map(_qbc, decoded.hidden)) if hidden else None,
+            "transformer_decoder_intermediate_states": tuple(map(_qbc, decoded.states)),
+            "attentions": tuple(decoded.attentions) if attend else None,
+        }
+
+    __call__ = forward
+
+    def get_auxiliary_logits(self, classes: list[mx.array], output_masks: list[mx.array]) -> list[dict[str, mx.array]]:
+        """Pair the predictions of all layers but the last.
+
+        Args:
+            classes: (B, Q, num_labels + 1) of every prediction.
+            output_masks: (B, Q, H / 4, W / 4) of every prediction.
+
+        Returns:
+            A dictionary with `masks_queries_logits` and `class_queries_logits` for each.
+        """
+        return [
+            {"masks_queries_logits": masks, "class_queries_logits": logits}
+            for masks, logits in zip(output_masks[:-1], classes[:-1], strict=True)
+        ]
+
+    def predict(
+        self,
+        pixel_values: mx.array,
+        pixel_mask: mx.array | None = None,
+        output_size: tuple[int, int] | None = None,
+        top_k_queries: int | None = None,
+        return_logits: bool = False,
+        return_scores: bool = False,
+    ) -> mx.array | dict[str, mx.array]:
+        """Segment semantically: give each pixel a class.
+
+        The image is padded with zeros to a multiple of the largest stride, and the padding is cropped from the
+        result (lucid 2 resizes it into the image). Runs in inference mode and leaves every mode as it was.
+
+        Args:
+            pixel_values: (B, num_channels, H, W), normalised.
+            pixel_mask: (B, H, W); if given, the images are taken as padded already and nothing is added or cropped.
+            output_size: height and width of the result; H and W if None.
+            top_k_queries: use just the queries that most probably show an object; all if None.
+            return_logits: return the class scores too.
+            return_scores: return the probability of each pixel's class too.
+
+        Returns:
+            The class of each pixel, (B, height, width) int32; or, if scores or logits are asked for, a dictionary
+            with `segmentation` and, as asked, `logits`, (B, num_labels, height, width), and `scores`,
+            (B, height, width), the softmax over `logits` at the chosen class.
+
+        Raises:
+            InputError: as `forward`; for pixels that are NaN or infinite; for sizes or a k below 1.
+        """
+        self._check(pixel_values, pixel_mask)
+        if not mx.isfinite(pixel_values).all().item():
+            raise InputError("pixel_values holds NaN or infinite values; check how the image was normalised")
+        height, width = pixel_values.shape[2:]
+        target = (height, width) if output_size is None else (int(output_size[0]), int(output_size[1]))
+        if min(target) < 1:
+            raise InputError(f"output_size must be at least 1x1, got {target}")
+        if top_k_queries is not None and top_k_queries < 1:
+            raise InputError(f"top_k_queries must be at least 1, got {top_k_queries}")
+
+        if pixel_mask is None:
+            stride = max(self.config.feature_strides)
+            pixel_values = mx.pad(pixel_values, [(0, 0), (0, 0), (0, -height % stride), (0, -width % stride)])
+        with inference_mode(self):
+            outputs = self.forward(pixel_values, pixel_mask)
+        logits = semantic_scores(
+            outputs["class_queries_logits"], outputs["masks_queries_logits"], top_k_queries=top_k_queries
+        )
+        # The part of the map that shows the image and not its padding, in cells, not always whole.
+        extent = (
+            logits.shape[2] * height / pixel_values.shape[2],
+            logits.shape[3] * width / pixel_values.shape[3],
+        )
+        logits = resize_planes(logits, target, extent)
+        segmentation = mx.argmax(logits, axis=1).astype(mx.int32)
+        if not return_logits and not return_scores:
+            return segmentation
+        result = {"segmentation": segmentation}
+        if return_logits:
+            result["logits"] = logits
+        if return_scores:
+            result["scores"] = mx.softmax(logits, axis=1).max(axis=1)
+        return result
+
+    def from_pretrained(self, weights: str | PathLike[str], strict: bool = True) -> "Mask2Former":
+        """Fill this model from a folder that `lucid-mlx convert` wrote, and return it.
+
+        Args:
+            weights: the folder.
+            strict: demand that the file and the model have the same parameters. If False, those that only one of
+                the two has are left alone; shapes must agree all the same.
+
+        Raises:
+            InputError: one error that lists all missing, unexpected and mis-shaped parameters. The model is then
+                unchanged.
+        """
+        fill(self, read_checkpoint(weights).arrays, strict=strict)
+        return self
+
+    def _check(self, pixel_values: mx.array, pixel_mask: mx.array | None) -> None:
+        channels = self.config.num_channels
+        if not isinstance(pixel_values, mx.array):
+            raise InputError(f"pixel_values must be an mlx.core.array, got {type(pixel_values).__name__}")
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or min(pixel_values.shape) < 1:
+            raise InputError(
+                f"pixel_values must have the shape (batch, {channels}, height, width), got {tuple(pixel_values.shape)}"
+            )
+        batch, _, height, width = pixel_values.shape
+        if pixel_mask is not None and tuple(pixel_mask.shape) != (batch, height, width):
+            raise InputError(
+                f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, "
+                f"got {tuple(pixel_mask.shape)}"
+            )
+
+
+def semantic_scores(class_logits: mx.array, mask_logits: mx.array, top_k_queries: int | None = None) -> mx.array:
+    """Add up the masks of each class: sum over queries of p(class) x p(mask) (paper, section 3.4 of MaskFormer).
+
+    Args:
+        class_logits: (B, Q, num_labels + 1), "no object" last.
+        mask_logits: (B, Q, H, W).
+        top_k_queries: use just the queries of highest 1 - p(no object).
+
+    Returns:
+        (B, num_labels, H, W).
+    """
+    probabilities = mx.softmax(class_logits, axis=-1, precise=True)
+    if top_k_queries is not None and top_k_queries < probabilities.shape[1]:
+        kept = mx.argsort(probabilities[..., -1], axis=1)[:, :top_k_queries]
+        probabilities = mx.take_along_axis(probabilities, kept[:, :, None], axis=1)
+        mask_logits = mx.take_along_axis(mask_logits, kept[:, :, None, None], axis=1)
+    batch, _, height, width = mask_logits.shape
+    masks = mx.sigmoid(mask_logits).reshape(batch, -1, height * width)
+    return (probabilities[..., :-1].swapaxes(1, 2) @ masks).reshape(batch, -1, height, width)
+
+
+@contextmanager
+def inference_mode(model: nn.Module) -> Iterator[None]:
+    """Switch every module to inference, and back to the mode that each was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module._set_training_mode(mode)
+
+
+def _nchw(x: mx.array) -> mx.array:
+    return x.transpose(0, 3, 1, 2)
+
+
+def _qbc(x: mx.array) -> mx.array:
+    return x.swapaxes(0, 1)

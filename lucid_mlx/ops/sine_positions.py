@@ -1,0 +1,37 @@
+"""Sine position embeddings of a two-dimensional map."""
+
+from functools import lru_cache
+
+import mlx.core as mx
+import numpy as np
+
+TEMPERATURE = 10000
+
+
+@lru_cache(maxsize=64)
+def sine_positions(height: int, width: int, channels: int) -> mx.array:
+    """Return the normalised sine embedding of each cell of a map, rows first.
+
+    Row and column numbers count from 1, are divided by (last + 1e-6) and scaled to 2 pi; the first half of the
+    channels encodes the row, the second the column, sine and cosine in turn (DETR, appendix A.4).
+
+    Args:
+        height: rows of the map.
+        width: columns of the map.
+        channels: size of the embedding, a multiple of 4.
+
+    Returns:
+        (height * width, channels) float32.
+    """
+    half = channels // 2
+    wavelengths = TEMPERATURE ** (2 * (np.arange(half) // 2) / half)
+
+    def encode(count: int) -> np.ndarray:
+        positions = np.arange(1, count + 1) / (count + 1e-6) * 2 * np.pi
+        angles = positions[:, None] / wavelengths
+        return np.stack([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], axis=-1).reshape(count, half)
+
+    rows = np.broadcast_to(encode(height)[:, None], (height, width, half))
+    columns = np.broadcast_to(encode(width)[None], (height, width, half))
+    table = np.concatenate([rows, columns], axis=-1).reshape(height * width, channels)
+    return mx.array(table.astype(np.float32))

@@ -1,0 +1,150 @@
+"""A converted model on disk: a folder with `config.json`, `model.safetensors` and `preprocessor_config.json`.
+
+The arrays are in MLX's layout (convolutions O, H, W, I) under the model's own parameter names, and the file's
+metadata say so with `format: mlx`. A file without that mark is never read as one.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from safetensors import SafetensorError, safe_open
+
+from lucid_mlx.errors import InputError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+PREPROCESSOR = "preprocessor_config.json"
+FORMAT = "mlx"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The contents of a folder; the arrays are read from disk when they are used."""
+
+    config: dict[str, Any]
+    arrays: dict[str, mx.array]
+    metadata: dict[str, str]
+    preprocessor: dict[str, Any]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: if the file is missing, is no JSON, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} has no {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object, found {type(value).__name__}")
+    return value
+
+
+def checkpoint_folder(path: str | PathLike[str]) -> Path:
+    """Return the path if it is a folder.
+
+    Raises:
+        InputError: if it is not.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist; expected a folder with {CONFIG} and {WEIGHTS}")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder with {CONFIG} and {WEIGHTS}")
+    return folder
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
+    """Open a safetensors file; the arrays are read when they are used.
+
+    The header is checked by the safetensors library first, against the size of the file.
+
+    Raises:
+        InputError: if the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.parent} has no {path.name}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        arrays = mx.load(str(path), format="safetensors")
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is damaged or incomplete: {error}") from error
+    assert isinstance(arrays, dict)
+    return arrays, metadata
+
+
+def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Read a converted folder.
+
+    Raises:
+        InputError: if it is no folder, lacks a file, a file is damaged, or the weights are not MLX's.
+    """
+    folder = checkpoint_folder(path)
+    config = read_json(folder / CONFIG)
+    arrays, metadata = read_safetensors(folder / WEIGHTS)
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / WEIGHTS} is not in MLX's layout (its format is {metadata.get('format')!r}); "
+            f"convert the folder first: lucid-mlx convert {folder} DEST"
+        )
+    preprocessor = folder / PREPROCESSOR
+    return Checkpoint(config, arrays, metadata, read_json(preprocessor) if preprocessor.exists() else {})
+
+
+def write_checkpoint(
+    path: str | PathLike[str],
+    config: Mapping[str, Any],
+    arrays: Mapping[str, mx.array],
+    metadata: Mapping[str, str],
+    preprocessor: Mapping[str, Any],
+) -> Path:
+    """Write a folder at once: it is complete, or it is not there.
+
+    Args:
+        path: the folder; it must not exist, or be empty.
+        config: for `config.json`.
+        arrays: by parameter name, in MLX's layout.
+        metadata: for the header of the weights; `format` is added.
+        preprocessor: for `preprocessor_config.json`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: if there is something already, or the folder cannot be written.
+    """
+    folder = Path(path).expanduser()
+    ensure_free(folder)
+    temporary: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        for name, value in ((CONFIG, config), (PREPROCESSOR, preprocessor)):
+            (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        mx.save_safetensors(str(temporary / WEIGHTS), dict(arrays), {**metadata, "format": FORMAT})
+        temporary.chmod(0o755)  # mkdtemp's folders are private
+        temporary.replace(folder)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{folder} cannot be written: {error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def ensure_free(folder: Path) -> None:
+    """Raise InputError if something is where the folder is to be."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists already; choose another destination or remove it first")

@@ -1,0 +1,53 @@
+"""Put arrays into a model: everything is checked before anything changes."""
+
+from collections.abc import Mapping
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from lucid_mlx.errors import InputError
+
+LISTED = 8  # names of each kind in an error
+
+
+def fill(model: nn.Module, arrays: Mapping[str, mx.array], strict: bool = True) -> None:
+    """Replace the model's parameters by arrays of the same names and shapes.
+
+    Args:
+        model: the model to fill.
+        arrays: by parameter name.
+        strict: demand that both have the same names. (Shapes must agree in any case.)
+
+    Raises:
+        InputError: one error that lists all missing, unexpected and mis-shaped names; the model is unchanged.
+    """
+    wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
+    problems = shape_problems(wanted, {name: tuple(array.shape) for name, array in arrays.items()}, strict)
+    if problems:
+        raise InputError("the weights do not fit the model: " + "; ".join(problems))
+    model.update(tree_unflatten([(name, array) for name, array in arrays.items() if name in wanted]))
+
+
+def shape_problems(
+    wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], strict: bool
+) -> list[str]:
+    """List how `given` fails to be exactly `wanted`, one phrase a kind of failure."""
+    problems = []
+    if strict:
+        problems += listing("missing", [name for name in wanted if name not in given])
+        problems += listing("unexpected", [name for name in given if name not in wanted])
+    wrong = [
+        f"{name} is {list(given[name])}, expected {list(shape)}"
+        for name, shape in wanted.items()
+        if name in given and given[name] != shape
+    ]
+    return problems + listing("of another shape", wrong)
+
+
+def listing(kind: str, names: list[str]) -> list[str]:
+    """Return one phrase that counts and names the offenders, or nothing if there are none."""
+    if not names:
+        return []
+    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return [f"{len(names)} {kind}: {', '.join(names[:LISTED])}{more}"]
