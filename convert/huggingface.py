@@ -101,16 +101,26 @@ PIXEL_DECODER = [
         _SAME,
     ),
     Rule(
-        _ENCODER + r"self_attn\.(value|output)_proj\." + _WB, (_OUR_ENCODER + r"attention.\2_projection.\3",), _SAME
+        _ENCODER + r"self_attn\.(value|output)_proj\." + _WB,
+        (_OUR_ENCODER + r"attention.\2_projection.\3",),
+        _SAME,
     ),
     Rule(_ENCODER + r"self_attn_layer_norm\." + _WB, (_OUR_ENCODER + r"attention_norm.\2",), _SAME),
     Rule(_ENCODER + r"fc([12])\." + _WB, (_OUR_ENCODER + r"linear\2.\3",), _SAME),
     Rule(_ENCODER + r"final_layer_norm\." + _WB, (_OUR_ENCODER + r"feedforward_norm.\2",), _SAME),
-    Rule(_PIXEL + r"decoder\.adapter_1\.0\.weight", ("pixel_decoder.lateral.linear.weight",), "a 1x1 convolution"),
+    Rule(
+        _PIXEL + r"decoder\.adapter_1\.0\.weight",
+        ("pixel_decoder.lateral.linear.weight",),
+        "a 1x1 convolution",
+    ),
     Rule(_PIXEL + r"decoder\.adapter_1\.1\." + _WB, (r"pixel_decoder.lateral.norm.\1",), _SAME),
     Rule(_PIXEL + r"decoder\.layer_1\.0\.weight", ("pixel_decoder.output.conv.weight",), _SAME),
     Rule(_PIXEL + r"decoder\.layer_1\.1\." + _WB, (r"pixel_decoder.output.norm.\1",), _SAME),
-    Rule(_PIXEL + r"decoder\.mask_projection\." + _WB, (r"pixel_decoder.mask_projection.\1",), "a 1x1 convolution"),
+    Rule(
+        _PIXEL + r"decoder\.mask_projection\." + _WB,
+        (r"pixel_decoder.mask_projection.\1",),
+        "a 1x1 convolution",
+    ),
 ]
 
 TRANSFORMER_DECODER = [
@@ -128,7 +138,9 @@ TRANSFORMER_DECODER = [
         "torch's attention keeps its three projections in one matrix",
     ),
     Rule(
-        _DECODER + r"cross_attn\.out_proj\." + _WB, (_OUR_DECODER + r"cross_attention.output_projection.\2",), _SAME
+        _DECODER + r"cross_attn\.out_proj\." + _WB,
+        (_OUR_DECODER + r"cross_attention.output_projection.\2",),
+        _SAME,
     ),
     *(
         Rule(
@@ -138,9 +150,7 @@ TRANSFORMER_DECODER = [
         )
         for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "output"))
     ),
-    Rule(
-        _DECODER + r"(cross|self)_attn_layer_norm\." + _WB, (_OUR_DECODER + r"\2_attention_norm.\3",), _SAME
-    ),
+    Rule(_DECODER + r"(cross|self)_attn_layer_norm\." + _WB, (_OUR_DECODER + r"\2_attention_norm.\3",), _SAME),
     Rule(_DECODER + r"fc([12])\." + _WB, (_OUR_DECODER + r"linear\2.\3",), _SAME),
     Rule(_DECODER + r"final_layer_norm\." + _WB, (_OUR_DECODER + r"feedforward_norm.\2",), _SAME),
     Rule(_TRANSFORMER + r"decoder\.layernorm\." + _WB, (r"transformer_decoder.norm.\1",), _SAME),

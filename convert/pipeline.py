@@ -4,8 +4,6 @@ import hashlib
 from os import PathLike
 from pathlib import Path
 
-from mlx.utils import tree_flatten
-
 from lucid_mlx.convert.huggingface import RULES
 from lucid_mlx.convert.rules import apply_rules
 from lucid_mlx.errors import InputError
@@ -21,6 +19,7 @@ from lucid_mlx.weights.checkpoint import (
     read_safetensors,
     write_checkpoint,
 )
+from lucid_mlx.weights.fill import named_parameters
 
 CONVERTER_VERSION = "1"
 
@@ -47,7 +46,7 @@ def convert(source: str | PathLike[str], destination: str | PathLike[str]) -> Pa
     if metadata.get("format") == FORMAT:
         raise InputError(f"{folder} is in MLX's layout already: load it as it is")
     config = Mask2FormerConfig.from_huggingface(raw)
-    wanted = {name: tuple(array.shape) for name, array in tree_flatten(Mask2Former(config).parameters())}
+    wanted = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(config)).items()}
     converted = apply_rules(RULES, arrays, wanted)
     preprocessor = folder / PREPROCESSOR
     return write_checkpoint(

@@ -60,9 +60,7 @@ def apply_rules(
     blocks: dict[str, dict[int, mx.array]] = defaultdict(dict)
     unknown, twice = [], []
     for key, array in arrays.items():
-        match, rule = next(
-            ((match, rule) for regex, rule in compiled if (match := regex.fullmatch(key))), (None, None)
-        )
+        match, rule = next(((match, rule) for regex, rule in compiled if (match := regex.fullmatch(key))), (None, None))
         if match is None or rule is None:
             unknown.append(key)
             continue

@@ -8,10 +8,10 @@ from lucid_mlx.models.vision.mask2former import (
     mask2former_resnet_34,
     mask2former_resnet_50,
     mask2former_resnet_101,
-    mask2former_swin_tiny,
-    mask2former_swin_small,
     mask2former_swin_base,
     mask2former_swin_large,
+    mask2former_swin_small,
+    mask2former_swin_tiny,
 )
 
 __all__ = [
@@ -19,10 +19,10 @@ __all__ = [
     "Mask2FormerConfig",
     "create_model",
     "list_models",
-    "mask2former_resnet_101",
     "mask2former_resnet_18",
     "mask2former_resnet_34",
     "mask2former_resnet_50",
+    "mask2former_resnet_101",
     "mask2former_swin_base",
     "mask2former_swin_large",
     "mask2former_swin_small",

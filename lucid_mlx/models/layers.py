@@ -1,6 +1,7 @@
 """Small layers that MLX's `nn` lacks or that the reference defines differently."""
 
 import math
+from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -38,15 +39,19 @@ class FrozenBatchNorm(BatchNorm):
 
     def __init__(self, channels: int):
         super().__init__(channels)
-        self.freeze()
         self._training = False
 
     def _set_training_mode(self, mode: bool) -> None:
         """Stay in inference."""
 
-    def unfreeze(self, *args: object, **kwargs: object) -> nn.Module:
+    @property
+    def _no_grad(self) -> set[str]:
+        # `unfreeze` on a module above empties this set; each caller gets its own.
+        return {"weight", "bias", "running_mean", "running_var"}
+
+    @_no_grad.setter
+    def _no_grad(self, names: set[str]) -> None:
         """Stay frozen."""
-        return self
 
 
 class DropPath(nn.Module):
@@ -70,7 +75,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, layers: int):
         super().__init__()
         sizes = [inputs, *[hidden] * (layers - 1), outputs]
-        self.layers = [nn.Linear(n, m) for n, m in zip(sizes, sizes[1:], strict=False)]
+        self.layers = [nn.Linear(n, m) for n, m in pairwise(sizes)]
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (..., inputs) to (..., outputs)."""
@@ -92,9 +97,7 @@ class Attention(nn.Module):
         self.dropout_rate = dropout
         self.dropout = nn.Dropout(dropout)
 
-    def __call__(
-        self, queries: mx.array, keys: mx.array, values: mx.array, attend: mx.array | None = None
-    ) -> mx.array:
+    def __call__(self, queries: mx.array, keys: mx.array, values: mx.array, attend: mx.array | None = None) -> mx.array:
         """Attend.
 
         Args:

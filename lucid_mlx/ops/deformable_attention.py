@@ -69,9 +69,7 @@ def _quad_table(value: mx.array, levels: Levels) -> tuple[mx.array, mx.array]:
     return table, maps + mx.array(starts, mx.int32)[:, None]
 
 
-def _corners(
-    locations: mx.array, weights: mx.array, levels: Levels, starts: mx.array
-) -> tuple[mx.array, mx.array]:
+def _corners(locations: mx.array, weights: mx.array, levels: Levels, starts: mx.array) -> tuple[mx.array, mx.array]:
     """Return the table row of each sample, (B, Q, heads, levels, points), and its corners' weights, (..., 4)."""
     heights, widths = (mx.array(sizes, mx.float32)[:, None] for sizes in zip(*levels, strict=True))
 

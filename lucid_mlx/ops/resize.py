@@ -14,8 +14,17 @@ Extent = tuple[float, float]
 
 
 @lru_cache(maxsize=64)
-def _interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
-    """(outputs, inputs) weights that spread `outputs` samples evenly over the first `extent` inputs."""
+def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
+    """Return the weights that spread samples evenly over the first `extent` of some inputs.
+
+    Args:
+        inputs: number of inputs.
+        outputs: number of samples.
+        extent: how many of the inputs the samples cover, not necessarily whole.
+
+    Returns:
+        (outputs, inputs) float32; rows add up to 1.
+    """
     centres = np.maximum((np.arange(outputs) + 0.5) * extent / outputs - 0.5, 0.0)
     low = np.minimum(centres.astype(np.int64), inputs - 1)
     high = np.minimum(low + 1, inputs - 1)
@@ -29,7 +38,7 @@ def _interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
 def _matrices(size_in: Size, size_out: Size, extent: Extent | None, dtype: mx.Dtype) -> list[mx.array]:
     extents = extent or size_in
     return [
-        _interpolation_matrix(n_in, n_out, float(part)).astype(dtype)
+        interpolation_matrix(n_in, n_out, float(part)).astype(dtype)
         for n_in, n_out, part in zip(size_in, size_out, extents, strict=True)
     ]
 
@@ -65,7 +74,8 @@ def resize_planes(x: mx.array, size: Size, extent: Extent | None = None) -> mx.a
     Returns:
         (..., height, width), in the dtype of `x`.
     """
-    if x.shape[-2:] == size and extent is None:
+    height, width = x.shape[-2:]
+    if (height, width) == size and extent is None:
         return x
-    rows, columns = _matrices(x.shape[-2:], size, extent, x.dtype)
+    rows, columns = _matrices((height, width), size, extent, x.dtype)
     return rows @ (x @ columns.T)

@@ -1,6 +1,7 @@
 """Put arrays into a model: everything is checked before anything changes."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -9,6 +10,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from lucid_mlx.errors import InputError
 
 LISTED = 8  # names of each kind in an error
+
+
+def named_parameters(model: nn.Module) -> dict[str, mx.array]:
+    """Return the model's parameters, running statistics included, by their dotted names."""
+    return dict(cast(list[tuple[str, mx.array]], tree_flatten(model.parameters())))
 
 
 def fill(model: nn.Module, arrays: Mapping[str, mx.array], strict: bool = True) -> None:
@@ -22,7 +28,7 @@ def fill(model: nn.Module, arrays: Mapping[str, mx.array], strict: bool = True) 
     Raises:
         InputError: one error that lists all missing, unexpected and mis-shaped names; the model is unchanged.
     """
-    wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
+    wanted = {name: tuple(array.shape) for name, array in named_parameters(model).items()}
     problems = shape_problems(wanted, {name: tuple(array.shape) for name, array in arrays.items()}, strict)
     if problems:
         raise InputError("the weights do not fit the model: " + "; ".join(problems))

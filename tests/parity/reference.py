@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig, SwinConfig
+
+PHOTO = Path(__file__).parents[2] / "examples" / "coffee.jpg"
 
 _STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
@@ -87,3 +91,11 @@ def build(config: Mask2FormerConfig, folder: Path, seed: int = 0) -> Mask2Former
     perturb(model, seed)
     model.save_pretrained(folder)
     return model
+
+
+def photo_batch(height: int, width: int) -> np.ndarray:
+    """The photo and its mirror image, normalised as for ImageNet, (2, 3, height, width) float32."""
+    with Image.open(PHOTO) as image:
+        resized = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
+    pixels = (resized / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    return np.stack([pixels, pixels[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)

@@ -135,14 +135,14 @@ class SwinBlock(nn.Module):
         _, rows, columns, _ = x.shape
         if shift:
             # Also where the map is no larger than a window: the reference keeps the shift there.
-            x = mx.roll(x, (-shift, -shift), axis=(1, 2))
+            x = mx.roll(mx.roll(x, -shift, 1), -shift, 2)
         x = x.reshape(batch, rows // window, window, columns // window, window, dim).swapaxes(2, 3)
         x = x.reshape(batch, -1, window * window, dim)
         x = self.attention(x, shift_mask(rows, columns, window, shift) if shift else None)
         x = x.reshape(batch, rows // window, columns // window, window, window, dim).swapaxes(2, 3)
         x = x.reshape(batch, rows, columns, dim)
         if shift:
-            x = mx.roll(x, (shift, shift), axis=(1, 2))
+            x = mx.roll(mx.roll(x, shift, 1), shift, 2)
         return x[:, :height, :width]
 
 

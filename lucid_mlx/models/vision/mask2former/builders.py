@@ -33,7 +33,11 @@ def _swin(embed_dim: int, depths: list[int], num_heads: list[int], image_size: i
 
 
 def _build(
-    backbone: dict[str, Any], num_labels: int, pretrained_backbone: bool, weights: Weights, overrides: dict[str, Any]
+    backbone: dict[str, Any],
+    num_labels: int,
+    pretrained_backbone: bool,
+    weights: Weights,
+    overrides: dict[str, Any],
 ) -> Mask2Former:
     if pretrained_backbone:
         raise InputError("pretrained backbones cannot be downloaded yet: pass pretrained_backbone=False")

@@ -1,7 +1,7 @@
 """The configuration of Mask2Former, with lucid's fields and defaults."""
 
 from collections.abc import Mapping
-from dataclasses import InitVar, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lucid_mlx.errors import InputError
@@ -51,8 +51,6 @@ class Mask2FormerConfig:
         output_auxiliary_logits: return the earlier predictions; if None, as `use_auxiliary_loss`.
         output_attentions: return the self-attention weights of the transformer decoder.
         output_hidden_states: return the intermediate states of all parts.
-        id2label: names of the classes, by number (an attribute, not a field: lucid has none). LABEL_0 and so on
-            if None.
 
     Raises:
         InputError: one error that lists every value that does not fit.
@@ -102,35 +100,49 @@ class Mask2FormerConfig:
     output_attentions: bool = False
     output_hidden_states: bool = False
 
-    id2label: InitVar[Mapping[int, str] | None] = None
-
-    def __post_init__(self, id2label: Mapping[int, str] | None) -> None:
+    def __post_init__(self) -> None:
         problems = self._problems()
-        if not problems and id2label is not None:
-            wanted = set(range(self.num_labels))
-            if set(id2label) != wanted:
-                problems.append(
-                    f"id2label must name the classes 0 to {self.num_labels - 1}; it has {len(id2label)} entries"
-                )
         if problems:
             raise InputError("invalid Mask2FormerConfig: " + "; ".join(problems))
-        self.id2label: dict[int, str] = (
-            {i: f"LABEL_{i}" for i in range(self.num_labels)}
-            if id2label is None
-            else {i: str(id2label[i]) for i in range(self.num_labels)}
-        )
+        self._labels = {number: f"LABEL_{number}" for number in range(self.num_labels)}
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Names of the classes, by number; LABEL_0 and so on until it is set. No field: lucid has none."""
+        return self._labels
+
+    @id2label.setter
+    def id2label(self, labels: Mapping[int, str]) -> None:
+        if set(labels) != set(range(self.num_labels)):
+            raise InputError(
+                f"id2label must name the classes 0 to {self.num_labels - 1}; it names {len(labels)}: "
+                f"{sorted(labels)[:8]}"
+            )
+        self._labels = {number: str(labels[number]) for number in range(self.num_labels)}
 
     def _problems(self) -> list[str]:
         """List what is wrong with the values."""
-        positive = (
-            "num_labels feature_size mask_feature_size hidden_dim num_channels num_queries encoder_feedforward_dim "
-            "dim_feedforward num_attention_heads train_num_points"
-        ).split()
+        positive = [
+            "num_labels",
+            "feature_size",
+            "mask_feature_size",
+            "hidden_dim",
+            "num_channels",
+            "num_queries",
+            "encoder_feedforward_dim",
+            "dim_feedforward",
+            "num_attention_heads",
+            "train_num_points",
+        ]
         problems = [f"{name} must be a positive integer" for name in positive if not _integer(self, name, 1)]
         if not _integer(self, "encoder_layers", 0):
             problems.append("encoder_layers must be an integer of at least 0")
         if not _integer(self, "decoder_layers", 1):
             problems.append("decoder_layers must be an integer of at least 1 (it counts the predictions)")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type is float and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                problems.append(f"{item.name} must be a number of at least 0, got {value!r}")
         if problems:
             return problems
 
@@ -151,12 +163,12 @@ class Mask2FormerConfig:
             problems.append(f"activation_function must be one of {ACTIVATIONS}, got {self.activation_function!r}")
         if self.dilation:
             problems.append("dilation=True is not supported: the reference networks never dilate")
-        if not 0.0 <= self.dropout < 1.0:
-            problems.append(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
+        if self.dropout >= 1.0:
+            problems.append(f"dropout must be below 1, got {self.dropout!r}")
         if self.oversample_ratio < 1.0:
             problems.append(f"oversample_ratio must be at least 1, got {self.oversample_ratio!r}")
-        if not 0.0 <= self.importance_sample_ratio <= 1.0:
-            problems.append(f"importance_sample_ratio must be from 0 to 1, got {self.importance_sample_ratio!r}")
+        if self.importance_sample_ratio > 1.0:
+            problems.append(f"importance_sample_ratio must be at most 1, got {self.importance_sample_ratio!r}")
         if self.backbone_config is not None:
             try:
                 backbone = parse_backbone_config(self.backbone_config)
@@ -176,16 +188,18 @@ class Mask2FormerConfig:
         Raises:
             InputError: for keys that are missing or unknown, or values that do not fit.
         """
-        known = {item.name for item in fields(cls)} | {"id2label"}
-        values = {key: value for key, value in raw.items() if key != "model_type" and not key.startswith("_")}
+        known = {item.name for item in fields(cls)}
+        values = {
+            key: value
+            for key, value in raw.items()
+            if key not in ("model_type", "id2label") and not key.startswith("_")
+        }
         unknown = sorted(set(values) - known)
         if unknown:
             raise InputError(f"the configuration has unknown keys: {', '.join(unknown)}")
         if "num_labels" not in values:
             raise InputError("the configuration lacks num_labels")
-        if isinstance(values.get("id2label"), Mapping):
-            values["id2label"] = {int(key): name for key, name in values["id2label"].items()}
-        return cls(**values)
+        return cls._with_labels(values, raw.get("id2label"))
 
     @classmethod
     def from_huggingface(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
@@ -194,7 +208,19 @@ class Mask2FormerConfig:
         Raises:
             InputError: if it is of another model, or of a network that this package does not build.
         """
-        return cls(**fields_from_huggingface(raw, {item.name for item in fields(cls)}))
+        values = fields_from_huggingface(raw, {item.name for item in fields(cls)})
+        return cls._with_labels(values, raw.get("id2label"))
+
+    @classmethod
+    def _with_labels(cls, values: dict[str, Any], labels: Any) -> "Mask2FormerConfig":
+        """Build from fields, and labels as JSON has them: numbers as strings."""
+        config = cls(**values)
+        if labels is not None:
+            try:
+                config.id2label = {int(number): name for number, name in labels.items()}
+            except (AttributeError, ValueError):
+                raise InputError(f"id2label must map class numbers to names, got {labels!r:.80}") from None
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and `id2label` as JSON-ready values."""

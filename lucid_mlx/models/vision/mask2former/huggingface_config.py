@@ -70,13 +70,8 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
         raise InputError(f"the configuration is of a {raw.get('model_type')!r} model, expected 'mask2former'")
     renamed = {_RENAMED.get(key, key): value for key, value in raw.items()}
     values = {key: value for key, value in renamed.items() if key in known}
-    labels = raw.get("id2label")
-    if isinstance(labels, Mapping):
-        try:
-            values["id2label"] = {int(key): name for key, name in labels.items()}
-        except ValueError as error:
-            raise InputError(f"the keys of id2label must be class numbers: {error}") from error
-        values.setdefault("num_labels", len(labels))
+    if isinstance(raw.get("id2label"), Mapping):
+        values.setdefault("num_labels", len(raw["id2label"]))
     values.setdefault("num_labels", 2)  # transformers' default, and therefore left out
     if "feature_strides" in values:
         values["feature_strides"] = list(values["feature_strides"])
@@ -85,7 +80,7 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
 
 
 def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
-    backbone = raw.get("backbone_config")
+    backbone: Any = raw.get("backbone_config")
     if backbone is None:
         if raw.get("backbone"):
             raise InputError(f"the backbone {raw['backbone']!r} is given by name alone; expected a backbone_config")

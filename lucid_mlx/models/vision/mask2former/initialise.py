@@ -20,8 +20,8 @@ def initialise(pixel_decoder: PixelDecoder, transformer_decoder: TransformerDeco
                 module.bias = mx.zeros_like(module.bias)
 
     pixel_decoder.level_embedding = mx.random.normal(pixel_decoder.level_embedding.shape)
-    for layer in pixel_decoder.layers:
-        _deformable_attention(layer.attention)
+    for encoder_layer in pixel_decoder.layers:
+        _deformable_attention(encoder_layer.attention)
 
     for name in ("query_features", "query_positions", "level_embedding"):
         setattr(transformer_decoder, name, mx.random.normal(transformer_decoder[name].shape))

@@ -7,7 +7,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
@@ -17,7 +16,7 @@ from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
 from lucid_mlx.ops import resize_planes
 from lucid_mlx.weights.checkpoint import read_checkpoint
-from lucid_mlx.weights.fill import fill
+from lucid_mlx.weights.fill import fill, named_parameters
 
 Output = dict[str, Any]
 
@@ -52,8 +51,8 @@ class Mask2Former(nn.Module):
     @property
     def parameter_size(self) -> int:
         """Number of parameters, as lucid counts: running statistics are none."""
-        flat = tree_flatten(self.parameters())
-        return sum(array.size for name, array in flat if not name.endswith(("running_mean", "running_var")))
+        statistics = ("running_mean", "running_var")
+        return sum(x.size for name, x in named_parameters(self).items() if not name.endswith(statistics))
 
     @property
     def dtype(self) -> mx.Dtype:
@@ -191,7 +190,7 @@ class Mask2Former(nn.Module):
             stride = max(self.config.feature_strides)
             pixel_values = mx.pad(pixel_values, [(0, 0), (0, 0), (0, -height % stride), (0, -width % stride)])
         with inference_mode(self):
-            outputs = self.forward(pixel_values, pixel_mask)
+            outputs = self.forward(pixel_values, pixel_mask=pixel_mask)
         logits = semantic_scores(
             outputs["class_queries_logits"], outputs["masks_queries_logits"], top_k_queries=top_k_queries
         )

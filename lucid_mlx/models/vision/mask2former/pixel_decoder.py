@@ -151,5 +151,5 @@ class PixelDecoder(nn.Module):
         finest = memories[-1]
         if self.has_stride_4:
             lateral = self.lateral(maps[0])
-            finest = self.output(lateral + resize_map(finest, lateral.shape[1:3]))
+            finest = self.output(lateral + resize_map(finest, (lateral.shape[1], lateral.shape[2])))
         return self.mask_projection(finest), memories

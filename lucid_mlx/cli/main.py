@@ -1,0 +1,38 @@
+"""`lucid-mlx`: the verbs together, and errors as people want them."""
+
+from typing import Any
+
+import click
+
+import lucid_mlx
+from lucid_mlx.cli.convert import convert
+from lucid_mlx.cli.doctor import doctor
+from lucid_mlx.cli.segment import segment
+
+
+class BadInput(click.ClickException):
+    """Printed as one sentence."""
+
+    exit_code = 2
+
+
+class Verbs(click.Group):
+    """A group that tells bad input in one sentence, with exit code 2 and no traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        try:
+            return super().invoke(ctx)
+        except lucid_mlx.InputError as error:
+            raise BadInput(str(error)) from error
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(lucid_mlx.__version__, prog_name="lucid-mlx")
+def main() -> None:
+    """Segment images with Mask2Former on Apple silicon."""
+
+
+main.add_command(convert)
+main.add_command(doctor)
+main.add_command(segment)

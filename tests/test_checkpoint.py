@@ -1,0 +1,155 @@
+import json
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from helpers import small_model
+from mlx.utils import tree_flatten
+
+import lucid_mlx
+from lucid_mlx import InputError
+from lucid_mlx.weights import read_checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model = small_model()
+    arrays = dict(tree_flatten(model.parameters()))
+    return write_checkpoint(tmp_path / "model", model.config.to_dict(), arrays, {"source": "a test"}, {"size": 64})
+
+
+def logits(model):
+    return np.array(model(mx.ones((1, 3, 40, 40)))["masks_queries_logits"])
+
+
+def rewrite(folder, change):
+    """Write the weights of a folder again after a change."""
+    arrays, metadata = mx.load(str(folder / "model.safetensors"), return_metadata=True)
+    mx.eval(arrays)
+    change(arrays, metadata)
+    mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata)
+
+
+def test_a_written_model_loads_and_runs_the_same(folder):
+    model = lucid_mlx.load(folder)
+    assert not model.training
+    assert np.array_equal(logits(model), logits(small_model()))
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.metadata == {"source": "a test", "format": "mlx"}
+    assert checkpoint.preprocessor == {"size": 64}
+
+
+def test_a_built_model_is_filled_and_returned(folder):
+    model = small_model(seed=1)
+    assert model.from_pretrained(str(folder)) is model
+    assert np.array_equal(logits(model), logits(small_model()))
+
+
+def test_a_dtype_can_be_asked_for(folder):
+    model = lucid_mlx.load(folder, dtype=mx.bfloat16)
+    assert model.dtype == mx.bfloat16
+    assert model(mx.ones((1, 3, 32, 32)))["class_queries_logits"].dtype == mx.bfloat16
+
+
+def test_missing_extra_and_misshaped_parameters_are_listed_at_once_and_nothing_is_filled(folder):
+    def spoil(arrays, metadata):
+        del arrays["pixel_decoder.mask_projection.bias"]
+        arrays["surplus"] = mx.zeros(3)
+        arrays["transformer_decoder.class_head.bias"] = mx.zeros(9)
+
+    rewrite(folder, spoil)
+    model = small_model(seed=1)
+    before = logits(model)
+    with pytest.raises(InputError) as error:
+        model.from_pretrained(folder)
+    assert "1 missing: pixel_decoder.mask_projection.bias" in str(error.value)
+    assert "1 unexpected: surplus" in str(error.value)
+    assert "transformer_decoder.class_head.bias is [9], expected [6]" in str(error.value)
+    assert np.array_equal(logits(model), before)
+    with pytest.raises(InputError, match="1 missing"):
+        lucid_mlx.load(folder)
+
+
+def test_not_strict_fills_what_fits_by_name_but_never_another_shape(folder):
+    rewrite(
+        folder,
+        lambda arrays, _: (arrays.pop("transformer_decoder.class_head.bias"), arrays.update(x=mx.zeros(1))),
+    )
+    model = small_model(seed=1)
+    kept = np.array(model.transformer_decoder.class_head.bias)
+    model.from_pretrained(folder, strict=False)
+    assert np.array_equal(np.array(model.transformer_decoder.class_head.bias), kept)
+    assert np.array_equal(
+        np.array(model.pixel_decoder.level_embedding), np.array(small_model().pixel_decoder.level_embedding)
+    )
+    with pytest.raises(InputError, match="of another shape"):
+        small_model(num_labels=9).from_pretrained(folder, strict=False)
+
+
+def test_long_lists_are_cut(folder):
+    rewrite(folder, lambda arrays, _: arrays.update({f"surplus{i}": mx.zeros(1) for i in range(30)}))
+    with pytest.raises(InputError, match=r"30 unexpected: .* and 22 more"):
+        lucid_mlx.load(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, 5000])
+def test_truncated_weights_are_told(folder, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match="model.safetensors is damaged or incomplete"):
+        lucid_mlx.load(folder)
+
+
+def test_a_file_in_another_layout_is_not_read(folder):
+    rewrite(folder, lambda _, metadata: metadata.update(format="pt"))
+    with pytest.raises(InputError, match="lucid-mlx convert"):
+        lucid_mlx.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read as JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "must hold a JSON object, found list"),
+        (lambda folder: (folder / "config.json").write_text('{"queries": 1}'), "unknown keys: queries"),
+    ],
+)
+def test_incomplete_folders_are_told(folder, spoil, message):
+    spoil(folder)
+    with pytest.raises(InputError) as error:
+        lucid_mlx.load(folder)
+    assert message in str(error.value)
+
+
+def test_a_source_that_is_no_folder_is_told(folder, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        lucid_mlx.load(tmp_path / "nothing")
+    with pytest.raises(InputError, match="is a file"):
+        lucid_mlx.load(folder / "config.json")
+
+
+def test_a_configuration_that_does_not_match_the_weights_is_told(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["num_queries"] = 7
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"query_features is \[6, 32\], expected \[7, 32\]"):
+        lucid_mlx.load(folder)
+
+
+def test_nothing_that_is_there_is_overwritten(folder):
+    before = (folder / "config.json").read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        write_checkpoint(folder, {}, {}, {}, {})
+    assert (folder / "config.json").read_bytes() == before
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full_disk(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("lucid_mlx.weights.checkpoint.mx.save_safetensors", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        write_checkpoint(tmp_path / "model", {}, {"a": mx.zeros(1)}, {}, {})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,140 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers import PHOTO, write_huggingface
+from PIL import Image
+
+from lucid_mlx.cli.main import main
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def weights(folder):
+    run("convert", write_huggingface(folder / "theirs"), folder / "weights")
+    return folder / "weights"
+
+
+def test_without_weights_an_untrained_network_stands_in_and_says_so(folder):
+    result = run("segment", PHOTO)
+    assert "Untrained network" in result.stderr
+    assert "600x400" in result.stdout
+    assert " s in all" in result.stdout
+    with Image.open(folder / "segmented.png") as picture:
+        assert picture.width == 600
+        assert picture.height > 420  # a banner above and a legend below
+        assert picture.convert("RGB").getpixel((1, 1)) == (140, 20, 20)
+
+
+def test_the_untrained_network_always_draws_the_same_picture(folder):
+    run("segment", PHOTO, "-o", "a.png")
+    run("segment", PHOTO, "-o", "b.png")
+    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+
+
+def test_a_converted_checkpoint_segments_a_photo(weights):
+    result = run("segment", PHOTO, "--weights", weights, "-o", "out.jpg")
+    assert "Untrained" not in result.output
+    assert "seen at 64x64 on the CPU" in result.stdout
+    with Image.open("out.jpg") as picture:
+        assert picture.width == 600
+
+
+def test_an_output_is_overwritten_only_by_force(folder):
+    (folder / "out.png").write_text("precious")
+    assert "--force" in run("segment", PHOTO, "-o", "out.png", code=2).stderr
+    assert (folder / "out.png").read_text() == "precious"
+    run("segment", PHOTO, "-o", "out.png", "--force")
+    assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no.jpg"], "no.jpg does not exist"),
+        (["text.jpg"], "text.jpg is not an image"),
+        ([PHOTO, "--weights", "nowhere"], "nowhere does not exist"),
+        ([PHOTO, "--weights", "text.jpg"], "text.jpg is a file"),
+        ([PHOTO, "-o", "out.docx"], "does not name a picture format"),
+        ([PHOTO, "-o", "missing/out.png"], "the folder missing does not exist"),
+        ([PHOTO, "--wieghts", "x"], "No such option"),
+        ([], "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(folder, arguments, message):
+    (folder / "text.jpg").write_text("just text")
+    result = run("segment", *arguments, code=2)
+    assert message in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["text.jpg"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20000, 3)], ids=str)
+def test_extreme_photos_are_segmented(size, weights):
+    Image.new("RGB", size, "orange").save("photo.png")
+    run("segment", "photo.png", "--weights", weights, "-o", "out.png")
+    with Image.open("out.png") as picture:
+        assert picture.width >= 480
+
+
+def test_an_unwritable_output_leaves_nothing(folder, monkeypatch):
+    def full_disk(self, path, *args, **kwargs):
+        path.write_bytes(b"half a picture")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    assert "No space left" in run("segment", PHOTO, code=2).stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_converting_tells_what_it_wrote_and_refuses_bad_sources(folder, weights):
+    assert (weights / "model.safetensors").is_file()
+    assert "has no config.json" in run("convert", folder, folder / "new", code=2).stderr
+    assert "MLX's layout already" in run("convert", weights, folder / "new", code=2).stderr
+    assert not (folder / "new").exists()
+
+
+def test_doctor_reports_and_passes():
+    out = run("doctor").stdout
+    for word in ("mlx", "python", "Metal", "GFLOP/s", "deformable attention", "self-test", "passed"):
+        assert word in out
+
+
+def test_doctor_fails_when_an_op_is_wrong(monkeypatch):
+    monkeypatch.setattr("lucid_mlx.cli.doctor.self_test", lambda: {"resize": 0.5})
+    out = run("doctor", code=1).output
+    assert "WRONG" in out
+    assert "FAILED" in out
+
+
+@pytest.mark.parametrize("verb", ["convert", "doctor", "segment"])
+def test_help_of_each_verb_shows_two_examples(verb):
+    out = run(verb, "--help").stdout
+    assert len([line for line in out.splitlines() if line.startswith("    lucid-mlx ")]) == 2
+
+
+def test_python_m_runs_the_command_line_without_colours_in_a_pipe(folder):
+    result = subprocess.run(
+        [sys.executable, "-m", "lucid_mlx", "segment", str(PHOTO)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    assert "\x1b" not in result.stdout + result.stderr
+    with Image.open("segmented.png") as picture:
+        assert np.asarray(picture).std() > 10

@@ -1,0 +1,155 @@
+import dataclasses
+import json
+
+import pytest
+from helpers import RESNET, SWIN, TINY_HUGGINGFACE, small_config
+
+from lucid_mlx import InputError
+from lucid_mlx.models import Mask2FormerConfig
+
+LUCID = {
+    "num_labels": dataclasses.MISSING,
+    "feature_size": 256,
+    "mask_feature_size": 256,
+    "hidden_dim": 256,
+    "backbone_config": None,
+    "num_channels": 3,
+    "num_queries": 100,
+    "encoder_layers": 6,
+    "encoder_feedforward_dim": 1024,
+    "decoder_layers": 10,
+    "dim_feedforward": 2048,
+    "num_attention_heads": 8,
+    "feature_strides": [4, 8, 16, 32],
+    "common_stride": 4,
+    "enforce_input_projection": False,
+    "activation_function": "relu",
+    "pre_norm": False,
+    "dropout": 0.0,
+    "init_std": 0.02,
+    "init_xavier_std": 1.0,
+    "dilation": False,
+    "class_weight": 2.0,
+    "mask_weight": 5.0,
+    "dice_weight": 5.0,
+    "no_object_weight": 0.1,
+    "train_num_points": 12544,
+    "oversample_ratio": 3.0,
+    "importance_sample_ratio": 0.75,
+    "use_auxiliary_loss": True,
+    "output_auxiliary_logits": None,
+    "output_attentions": False,
+    "output_hidden_states": False,
+}
+
+
+def test_fields_and_defaults_are_lucids():
+    fields = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for field in dataclasses.fields(Mask2FormerConfig)
+    }
+    assert fields == LUCID
+    assert list(fields) == list(LUCID)
+
+
+def test_labels_are_numbered_until_they_are_named():
+    config = small_config(num_labels=2)
+    assert config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    config.id2label = {0: "cat", 1: "dog"}
+    assert config.id2label == {0: "cat", 1: "dog"}
+    with pytest.raises(InputError, match="must name the classes 0 to 1; it names 1"):
+        config.id2label = {1: "dog"}
+
+
+def test_a_written_configuration_reads_back_the_same():
+    config = small_config(pre_norm=True)
+    config.id2label = {number: f"label {number}" for number in range(5)}
+    again = Mask2FormerConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.id2label == config.id2label
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"num_attention_heads": 5}, "num_attention_heads=5 does not divide feature_size=32"),
+        ({"feature_size": 40}, "feature_size=40 must be a multiple of 32"),
+        ({"hidden_dim": 34, "num_attention_heads": 2}, "hidden_dim=34 must be a multiple of 4"),
+        ({"feature_strides": [8, 16, 32]}, "feature_strides must be"),
+        ({"common_stride": 2}, "common_stride must be 4 or 8"),
+        ({"activation_function": "tanh"}, "activation_function must be one of"),
+        ({"dilation": True}, "dilation=True is not supported"),
+        ({"dropout": 1.0}, "dropout must be below 1"),
+        ({"dropout": "0.1"}, "dropout must be a number of at least 0, got '0.1'"),
+        ({"mask_weight": -1}, "mask_weight must be a number of at least 0"),
+        ({"num_labels": 0}, "num_labels must be a positive integer"),
+        ({"num_queries": True}, "num_queries must be a positive integer"),
+        ({"decoder_layers": 0}, "decoder_layers must be"),
+        ({"oversample_ratio": 0.5}, "oversample_ratio must be"),
+        ({"importance_sample_ratio": 2}, "importance_sample_ratio must be"),
+        ({"num_channels": 4, "backbone_config": {**SWIN, "num_channels": 3}}, "differs from the backbone's 3"),
+        ({"backbone_config": {"model_type": "vit"}}, "one of ['resnet', 'swin']; got 'vit'"),
+        ({"backbone_config": {**SWIN, "embed_dims": 96}}, "unknown key 'embed_dims' for 'swin'; did you mean"),
+        ({"backbone_config": {**SWIN, "num_heads": [3, 3, 3, 3]}}, "must divide the widths"),
+        ({"backbone_config": {**SWIN, "depths": [1, 1]}}, "needs four stages"),
+        ({"backbone_config": {**RESNET, "stem": "wide"}}, "stem is 'plain' or 'deep'"),
+    ],
+)  # fmt: skip
+def test_values_that_do_not_fit_are_told(values, message):
+    with pytest.raises(InputError) as error:
+        small_config(**values)
+    assert message in str(error.value)
+
+
+def test_all_problems_are_told_at_once():
+    with pytest.raises(InputError, match=r"common_stride.*activation_function.*dropout"):
+        small_config(common_stride=3, activation_function="x", dropout=1)
+
+
+def test_unknown_keys_are_refused_when_read():
+    with pytest.raises(InputError, match="unknown keys: querys"):
+        Mask2FormerConfig.from_dict({"num_labels": 3, "querys": 5})
+
+
+class TestHuggingFace:
+    def test_fields_labels_and_backbone_are_read(self):
+        config = Mask2FormerConfig.from_huggingface(TINY_HUGGINGFACE)
+        assert config.num_labels == 3
+        assert config.id2label == {0: "cup", 1: "table", 2: "spoon"}
+        assert config.hidden_dim == 32
+        assert config.backbone_config["depths"] == [1, 1, 1, 1]
+
+    def test_what_transformers_leaves_out_has_its_defaults(self):
+        config = Mask2FormerConfig.from_huggingface({"model_type": "mask2former"})
+        assert config.num_labels == 2
+        assert config.backbone_config["depths"] == [2, 2, 18, 2]
+        assert config.backbone_config["drop_path_rate"] == 0.3
+        sparse = {"model_type": "mask2former", "backbone_config": {"model_type": "resnet"}}
+        backbone = Mask2FormerConfig.from_huggingface(sparse).backbone_config
+        assert backbone["layer_type"] == "bottleneck"
+        assert backbone["hidden_sizes"] == [256, 512, 1024, 2048]
+
+    def test_renamed_keys_are_understood(self):
+        raw = {**TINY_HUGGINGFACE, "hidden_size": 64, "num_hidden_layers": 5}
+        del raw["hidden_dim"], raw["decoder_layers"]
+        config = Mask2FormerConfig.from_huggingface(raw)
+        assert (config.hidden_dim, config.decoder_layers) == (64, 5)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"model_type": "maskformer"}, "a 'maskformer' model, expected 'mask2former'"),
+            ({"backbone_config": {"model_type": "dinov2"}}, "the backbone 'dinov2' is not supported"),
+            ({"backbone_config": None, "backbone": "resnet50"}, "given by name alone"),
+            ({"backbone_config": {**SWIN, "use_absolute_embeddings": True}}, "use_absolute_embeddings=True"),
+            ({"backbone_config": {**SWIN, "hidden_act": "relu"}}, "hidden_act='relu'"),
+            ({"backbone_config": {**SWIN, "out_features": ["stage4"]}}, "must return"),
+            ({"backbone_config": {**SWIN, "patch_size": [4, 2]}}, "patches must be square"),
+            ({"id2label": {"cat": "0"}}, "must map class numbers to names"),
+            ({"id2label": {"3": "cat"}, "num_labels": 1}, "must name the classes 0 to 0"),
+        ],
+    )
+    def test_networks_that_differ_are_refused(self, change, message):
+        with pytest.raises(InputError) as error:
+            Mask2FormerConfig.from_huggingface({**TINY_HUGGINGFACE, **change})
+        assert message in str(error.value)

@@ -1,0 +1,168 @@
+import contextlib
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from helpers import PHOTO
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lucid_mlx import InputError
+from lucid_mlx.images import Recipe, draw_semantic, postprocess, preprocess, read_image, semantic_map
+
+RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+def saved(tmp_path, image, name="image.png", **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+class TestReading:
+    def test_an_rgb_image_comes_as_it_is(self, tmp_path):
+        assert np.array_equal(read_image(saved(tmp_path, Image.fromarray(RGB))), RGB)
+
+    def test_exif_rotation_is_honoured(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+        path = saved(tmp_path, Image.fromarray(RGB), exif=exif)
+        assert np.array_equal(read_image(path), np.rot90(RGB, -1))
+
+    def test_transparency_lies_on_white(self, tmp_path):
+        rgba = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
+        rgba[0, 0, 3] = 255
+        pixels = read_image(saved(tmp_path, Image.fromarray(rgba)))
+        assert np.array_equal(pixels[0, 0], RGB[0, 0])
+        assert (pixels[1:] == 255).all()
+
+    def test_sixteen_bits_are_scaled_not_cut(self, tmp_path):
+        gray = np.array([[0, 257, 32896, 65535]], np.uint16)
+        pixels = read_image(saved(tmp_path, Image.fromarray(gray)))
+        assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+        assert pixels.shape == (1, 4, 3)
+
+    @pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("L", "x.png"), ("P", "x.gif"), ("1", "x.png")])
+    def test_other_modes_become_rgb(self, tmp_path, mode, name):
+        pixels = read_image(saved(tmp_path, Image.fromarray(RGB).convert(mode), name))
+        assert pixels.shape == RGB.shape
+        assert pixels.dtype == np.uint8
+
+    def test_the_first_frame_of_an_animation_is_taken(self, tmp_path):
+        frames = [Image.fromarray(np.full((4, 4, 3), value, np.uint8)) for value in (10, 200)]
+        path = saved(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
+        assert np.abs(read_image(path).astype(int) - 10).max() <= 1
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"", "is empty"),
+            (b"hello, I am a text file", "is not an image"),
+            (PHOTO.read_bytes()[:20000], "damaged or incomplete"),
+            (b"\x89PNG\r\n\x1a\n" + bytes(40), "image"),
+        ],
+    )
+    def test_files_that_are_no_whole_images_are_told(self, tmp_path, content, message):
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(content)
+        with pytest.raises(InputError) as error:
+            read_image(path)
+        assert message in str(error.value)
+        assert str(path) in str(error.value)
+
+    def test_missing_files_and_folders_are_told(self, tmp_path):
+        with pytest.raises(InputError, match="does not exist"):
+            read_image(tmp_path / "nothing.png")
+        with pytest.raises(InputError, match="is a folder"):
+            read_image(tmp_path)
+
+    @settings(max_examples=50, deadline=None)
+    @given(cut=st.integers(1, 60000), at=st.integers(0, 60000), byte=st.integers(0, 255))
+    def test_damage_ends_in_pixels_or_one_sentence(self, tmp_path_factory, cut, at, byte):
+        content = bytearray(PHOTO.read_bytes())
+        content[at] = byte
+        path = tmp_path_factory.mktemp("damaged") / "photo.jpg"
+        path.write_bytes(content[:cut])
+        with contextlib.suppress(InputError):
+            assert read_image(path).ndim == 3
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(
+        ("raw", "image", "wanted"),
+        [
+            ({}, (400, 600), (384, 384)),
+            ({"size": {"height": 384, "width": 384}}, (100, 50), (384, 384)),
+            ({"size": {"height": 100, "width": 50}}, (7, 7), (128, 64)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (400, 600), (800, 1216)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (600, 400), (1216, 800)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (3, 20000), (32, 1344)),
+            ({"size": {"shortest_edge": 512}, "size_divisor": 0}, (100, 300), (512, 1536)),
+            ({"size": 640, "_max_size": 1000}, (100, 200), (512, 1024)),
+        ],
+    )
+    def test_sizes_follow_the_recipe(self, raw, image, wanted):
+        assert Recipe.from_dict(raw).output_size(*image) == wanted
+
+    def test_an_unknown_size_is_told(self):
+        with pytest.raises(InputError, match="height and width, or shortest_edge"):
+            Recipe.from_dict({"size": {"longest": 3}})
+
+    @settings(max_examples=40, deadline=None)
+    @given(height=st.integers(1, 20000), width=st.integers(1, 20000))
+    def test_sides_are_always_positive_multiples_of_the_divisor(self, height, width):
+        size = Recipe(size=None, shortest_edge=800, longest_edge=1333).output_size(height, width)
+        assert all(side > 0 and side % 32 == 0 for side in size)
+
+    def test_pixels_are_resized_and_normalised(self):
+        recipe = Recipe.from_dict(
+            {"size": {"height": 32, "width": 64}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+        )
+        pixels = preprocess(np.full((5, 5, 3), 255, np.uint8), recipe)
+        assert pixels.shape == (1, 32, 64, 3)
+        np.testing.assert_allclose(np.array(pixels), 2.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [(40, 56), (13, 9), (200, 300), (1, 1), (3, 500)])
+def test_the_map_equals_its_definition_however_it_is_cut_into_strips(target, monkeypatch):
+    mx.random.seed(0)
+    classes, masks = 3 * mx.random.normal((7, 5)), 4 * mx.random.normal((7, 10, 14))
+    whole = semantic_map(classes, masks, (40, 56), target)
+    monkeypatch.setattr(postprocess, "STRIP_BYTES", 3000)
+    assert np.array_equal(whole, semantic_map(classes, masks, (40, 56), target))
+
+    from lucid_mlx.ops import resize_planes
+
+    probabilities = mx.softmax(classes, axis=-1)[:, :-1]
+    seen = mx.sigmoid(resize_planes(masks, (40, 56)))
+    scores = np.array(resize_planes(mx.einsum("qc,qhw->chw", probabilities, seen), target))
+    top = np.sort(scores, axis=0)
+    clear = top[-1] - top[-2] > 1e-5
+    assert np.array_equal(whole[clear], scores.argmax(0)[clear])
+    assert whole.dtype == np.int32
+
+
+class TestDrawing:
+    @pytest.mark.parametrize("size", [(1, 1), (3, 900), (400, 3), (50, 70), (300, 500)])
+    def test_pictures_of_any_size_are_drawn(self, size):
+        rng = np.random.default_rng(0)
+        picture = draw_semantic(
+            rng.integers(0, 256, (*size, 3), dtype=np.uint8),
+            rng.integers(0, 40, size),
+            {number: f"class {number}" for number in range(30)},
+            note="a note",
+        )
+        assert picture.mode == "RGB"
+        assert max(picture.size) >= 480
+
+    def test_each_class_is_tinted_outlined_named_and_listed(self):
+        classes = np.zeros((300, 500), int)
+        classes[:, 250:] = 1
+        image = np.full((300, 500, 3), 128, np.uint8)
+        plain = np.asarray(draw_semantic(image, classes, {0: "", 1: ""}))
+        named = np.asarray(draw_semantic(image, classes, {0: "left", 1: "right"}))
+        assert not np.array_equal(plain[10, 10], plain[10, 400])
+        assert (plain[:300, 249] == 255).all()
+        for half in (slice(0, 240), slice(260, 500)):
+            assert not np.array_equal(plain[:300, half], named[:300, half])
+        assert not np.array_equal(plain[300:], named[300:])

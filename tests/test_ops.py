@@ -1,0 +1,94 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lucid_mlx import ops
+from lucid_mlx.ops.self_test import TOLERANCE, deformable_attention_by_loops, self_test
+
+sides = st.integers(1, 6)
+
+
+def test_every_op_passes_its_self_test():
+    errors = self_test()
+    assert set(errors) == {"deformable attention", "resize", "group norm", "sine positions"}
+    assert max(errors.values()) < TOLERANCE
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    levels=st.lists(st.tuples(sides, sides), min_size=1, max_size=3),
+    batch=st.integers(1, 2),
+    spread=st.sampled_from([0.5, 1.0, 50.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_deformable_attention_equals_its_definition(levels, batch, spread, seed):
+    rng = np.random.default_rng(seed)
+    cells = sum(height * width for height, width in levels)
+    value = rng.standard_normal((batch, cells, 2, 4), np.float32)
+    locations = rng.uniform(0.5 - spread, 0.5 + spread, (batch, 3, 2, len(levels), 2, 2)).astype(np.float32)
+    weights = rng.random((batch, 3, 2, len(levels), 2), np.float32)
+    ours = ops.multi_scale_deformable_attention(mx.array(value), levels, mx.array(locations), mx.array(weights))
+    np.testing.assert_allclose(
+        np.array(ours), deformable_attention_by_loops(value, levels, locations, weights), atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_deformable_attention_in_half_precision_stays_in_it(dtype):
+    levels = [(3, 4), (2, 2)]
+    mx.random.seed(0)
+    value = mx.random.normal((1, 16, 2, 4))
+    locations = mx.random.uniform(shape=(1, 5, 2, 2, 4, 2))
+    weights = mx.softmax(mx.random.normal((1, 5, 2, 8)), axis=-1).reshape(1, 5, 2, 2, 4)
+    exact = ops.multi_scale_deformable_attention(value, levels, locations, weights)
+    half = ops.multi_scale_deformable_attention(value.astype(dtype), levels, locations, weights.astype(dtype))
+    assert half.dtype == dtype
+    np.testing.assert_allclose(np.array(half.astype(mx.float32)), np.array(exact), atol=0.03)
+
+
+def test_samples_outside_are_zero_even_infinitely_far():
+    value = mx.ones((1, 4, 1, 4))
+    locations = mx.array([-1e30, 1e30, -3.0, 4.0]).reshape(1, 1, 1, 1, 2, 2)
+    out = ops.multi_scale_deformable_attention(value, [(2, 2)], locations, mx.ones((1, 1, 1, 1, 2)))
+    assert mx.abs(out).max().item() == 0.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.tuples(sides, sides), target=st.tuples(st.integers(1, 15), st.integers(1, 15)))
+def test_resizing_keeps_constants_and_range(size, target):
+    mx.random.seed(0)
+    constant = ops.resize_planes(mx.full((2, *size), 3.0), target)
+    assert constant.shape == (2, *target)
+    np.testing.assert_allclose(np.array(constant), 3.0, rtol=1e-6)
+    x = mx.random.uniform(shape=(1, *size, 3))
+    y = ops.resize_map(x, target)
+    assert y.shape == (1, *target, 3)
+    assert y.min().item() >= x.min().item() - 1e-6
+    assert y.max().item() <= x.max().item() + 1e-6
+
+
+@pytest.mark.parametrize("crop", [(32, 48), (29, 41), (1, 1)])
+def test_resizing_a_part_equals_resizing_all_and_cropping(crop):
+    mx.random.seed(0)
+    x = mx.random.normal((2, 8, 12))
+    whole = ops.resize_planes(x, (32, 48))[:, : crop[0], : crop[1]]
+    part = ops.resize_planes(x, crop, extent=(crop[0] / 4, crop[1] / 4))
+    np.testing.assert_allclose(np.array(part), np.array(whole), atol=1e-5)
+
+
+def test_group_norm_is_exact_far_from_zero():
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((1, 64, 64, 64)) + 30.0).astype(np.float32)
+    groups = x.astype(np.float64).reshape(1, -1, 32, 2)
+    wanted = (groups - groups.mean((1, 3), keepdims=True)) / np.sqrt(groups.var((1, 3), keepdims=True) + 1e-5)
+    ours = ops.group_norm(mx.array(x), mx.ones(64), mx.zeros(64), 32)
+    assert np.abs(np.array(ours) - wanted.reshape(x.shape)).max() < 3e-5
+
+
+def test_group_norm_in_half_precision_computes_in_float32():
+    x = mx.full((1, 64, 64, 32), 300.0, mx.float16)  # whose squares overflow
+    y = ops.group_norm(x, mx.ones(32, mx.float16), mx.zeros(32, mx.float16), 32)
+    assert y.dtype == mx.float16
+    assert mx.abs(y).max().item() == 0.0
