@@ -217,9 +217,10 @@ class Mask2FormerConfig:
         config = cls(**values)
         if labels is not None:
             try:
-                config.id2label = {int(number): name for number, name in labels.items()}
+                numbered = {int(number): name for number, name in labels.items()}
             except (AttributeError, ValueError):
                 raise InputError(f"id2label must map class numbers to names, got {labels!r:.80}") from None
+            config.id2label = numbered
         return config
 
     def to_dict(self) -> dict[str, Any]:
