@@ -12,7 +12,7 @@ sides = st.integers(1, 6)
 
 def test_every_op_passes_its_self_test():
     errors = self_test()
-    assert set(errors) == {"deformable attention", "resize", "group norm", "sine positions"}
+    assert set(errors) == {"deformable attention", "gelu", "resize", "group norm", "sine positions"}
     assert max(errors.values()) < TOLERANCE
 
 
@@ -92,3 +92,20 @@ def test_group_norm_in_half_precision_computes_in_float32():
     y = ops.group_norm(x, mx.ones(32, mx.float16), mx.zeros(32, mx.float16), 32)
     assert y.dtype == mx.float16
     assert mx.abs(y).max().item() == 0.0
+
+
+def test_gelu_is_the_exact_form_over_its_whole_range():
+    from scipy.special import ndtr
+
+    x = np.concatenate([np.linspace(-30, 30, 200_001), [-1e30, -0.0, 1e-30, 1e30]]).astype(np.float32)
+    error = np.abs(np.array(ops.gelu(mx.array(x))) - x * ndtr(x.astype(np.float64)))
+    assert (error <= 1.5e-6 + 2e-7 * np.abs(x)).all()
+
+
+def test_gelu_s_gradient_is_the_exact_form_s():
+    x = np.linspace(-8, 8, 4001, dtype=np.float32)
+    exact = np.exp(-(x.astype(np.float64) ** 2) / 2) / np.sqrt(2 * np.pi) * x
+    from scipy.special import ndtr
+
+    gradient = np.array(mx.grad(lambda x: ops.gelu(x).sum())(mx.array(x)))
+    assert np.abs(gradient - exact - ndtr(x.astype(np.float64))).max() < 1e-4

@@ -1,11 +1,13 @@
 """The primitives that MLX lacks, one idea a file. Nothing here imports the rest of the package."""
 
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
+from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sine_positions import sine_positions
 
 __all__ = [
+    "gelu",
     "group_norm",
     "multi_scale_deformable_attention",
     "resize_map",

@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.ops.deformable_attention import Levels, multi_scale_deformable_attention
+from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sine_positions import sine_positions
@@ -23,6 +24,7 @@ def self_test() -> dict[str, float]:
     """
     checks: dict[str, Callable[[np.random.Generator], tuple[mx.array, np.ndarray]]] = {
         "deformable attention": _deformable_attention,
+        "gelu": _gelu,
         "resize": _resize,
         "group norm": _group_norm,
         "sine positions": _sine_positions,
@@ -70,6 +72,11 @@ def _deformable_attention(rng: np.random.Generator) -> tuple[mx.array, np.ndarra
     weights = rng.random((2, 7, 2, 3, 4), np.float32)
     ours = multi_scale_deformable_attention(mx.array(value), levels, mx.array(locations), mx.array(weights))
     return ours, deformable_attention_by_loops(value, levels, locations, weights)
+
+
+def _gelu(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
+    x = np.linspace(-9, 9, 2001, dtype=np.float32)
+    return gelu(mx.array(x)), np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()])
 
 
 def _resize(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.layers import DropPath
+from lucid_mlx.ops import gelu
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
@@ -125,7 +126,7 @@ class SwinBlock(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to the same shape."""
         x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(self.linear2(nn.gelu(self.linear1(self.norm2(x)))))
+        return x + self.drop_path(self.linear2(gelu(self.linear1(self.norm2(x)))))
 
     def _attend(self, x: mx.array) -> mx.array:
         batch, height, width, dim = x.shape

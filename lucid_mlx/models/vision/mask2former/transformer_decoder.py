@@ -8,9 +8,9 @@ import mlx.nn as nn
 
 from lucid_mlx.models.layers import MLP, Attention
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import resize_map, sine_positions
+from lucid_mlx.ops import gelu, resize_map, sine_positions
 
-_ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {"relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
+_ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {"relu": nn.relu, "gelu": gelu, "silu": nn.silu}
 
 
 @dataclass
