@@ -83,7 +83,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(folder, arguments, message
     assert [path.name for path in folder.iterdir()] == ["text.jpg"]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (20000, 3)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (3, 20000), (20000, 3)], ids=str)
 def test_extreme_photos_are_segmented(size, weights):
     Image.new("RGB", size, "orange").save("photo.png")
     run("segment", "photo.png", "--weights", weights, "-o", "out.png")

@@ -6,7 +6,7 @@ import pytest
 from helpers import PHOTO
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from lucid_mlx import InputError
 from lucid_mlx.images import Recipe, draw_semantic, postprocess, preprocess, read_image, semantic_map
@@ -154,6 +154,24 @@ class TestDrawing:
         )
         assert picture.mode == "RGB"
         assert max(picture.size) >= 480
+
+    def test_names_never_cover_each_other(self, monkeypatch):
+        written = []
+        text = ImageDraw.ImageDraw.text
+
+        def recording(self, xy, name, **options):
+            if options.get("stroke_width"):
+                written.append(name)
+            text(self, xy, name, **options)
+
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", recording)
+        classes = np.zeros((300, 600), int)
+        classes[:, 300:] = 1
+        name = "a name that is wider than half of the picture it stands in, and so reaches into the other half"
+        draw_semantic(np.zeros((300, 600, 3), np.uint8), classes, {0: name[:60], 1: name[:60]})
+        assert len(written) == 1
+        draw_semantic(np.zeros((300, 600, 3), np.uint8), classes, {0: "left", 1: "right"})
+        assert len(written) == 3
 
     def test_each_class_is_tinted_outlined_named_and_listed(self):
         classes = np.zeros((300, 500), int)

@@ -1,6 +1,7 @@
 """Pictures of results: the photo with its classes tinted, outlined, named, and listed in a legend."""
 
 import colorsys
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 SMALLEST = 480  # longer side of a picture; smaller photos are enlarged so that text fits
-TINT = 0.5
+LABEL_GRID = 512  # longer side of the map on which places for labels are looked for
 LISTED = 12  # classes in the legend
 
 
@@ -32,16 +33,16 @@ def draw_semantic(
     order = np.argsort(-counts, kind="stable")
     present, shares = present[order], counts[order] / classes.size
 
-    palette = np.zeros((int(present.max()) + 1, 3))
+    palette = np.zeros((int(present.max()) + 1, 3), np.uint8)
     for number in present:
         palette[number] = class_colour(int(number))
-    tinted = image * (1 - TINT) + palette[classes] * TINT
+    tinted = image // 2 + palette[classes] // 2
     tinted[_outlines(classes)] = 255
-    picture = Image.fromarray(tinted.round().astype(np.uint8))
+    picture = Image.fromarray(tinted)
 
-    font = _font(max(13, round(min(max(classes.shape), 2400) / 42)))
-    for number in present:
-        _name_segment(picture, classes == number, names.get(int(number), str(number)), font)
+    # Of the square with the photo's area, so that a long narrow one has no huge letters.
+    font = _font(max(13, round(min(math.sqrt(classes.size), 2400) / 34)))
+    _name_segments(picture, classes, {int(n): names.get(int(n), str(n)) for n in present}, font)
     legend = [
         (class_colour(int(number)), f"{names.get(int(number), number)}  {_percent(share)}")
         for number, share in zip(present[:LISTED], shares[:LISTED], strict=True)
@@ -70,29 +71,43 @@ def _percent(share: float) -> str:
 
 
 def _outlines(classes: np.ndarray) -> np.ndarray:
-    """Mark the pixels whose right or lower neighbour is of another class."""
+    """Mark the pixels along the borders between classes, in lines that grow with the picture."""
     edges = np.zeros(classes.shape, bool)
-    edges[:, :-1] |= classes[:, :-1] != classes[:, 1:]
-    edges[:-1] |= classes[:-1] != classes[1:]
+    for reach in range(1, 1 + max(1, round(math.sqrt(classes.size) / 1000))):
+        edges[:, :-reach] |= classes[:, :-reach] != classes[:, reach:]
+        edges[:-reach] |= classes[:-reach] != classes[reach:]
     return edges
 
 
-def _name_segment(picture: Image.Image, mask: np.ndarray, name: str, font: ImageFont.FreeTypeFont) -> None:
-    """Write the name where the class has most room, if it has room for it."""
-    regions, count = ndimage.label(mask)
-    if count > 1:
-        mask = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, column = (int(place) for place in np.unravel_index(np.argmax(depth), depth.shape))
+def _name_segments(
+    picture: Image.Image, classes: np.ndarray, names: Mapping[int, str], font: ImageFont.FreeTypeFont
+) -> None:
+    """Write each class's name where the class has most room, if it has room and no other name is there."""
+    step = -(-max(classes.shape) // LABEL_GRID)
+    coarse = classes[::step, ::step]
     draw = ImageDraw.Draw(picture)
-    left, top, right, bottom = draw.textbbox((0, 0), name, font=font, anchor="mm")
-    width, height = right - left, bottom - top
-    if depth[row, column] * 2 < height * 1.5 or mask.sum() < width * height * 1.5:
-        return
-    x = min(max(column, width / 2 + 2), picture.width - width / 2 - 2)
-    y = min(max(row, height / 2 + 2), picture.height - height / 2 - 2)
-    stroke = max(1, round(height / 8))
-    draw.text((x, y), name, fill="white", font=font, anchor="mm", stroke_width=stroke, stroke_fill="black")
+    taken: list[tuple[float, float, float, float]] = []
+    for number, name in names.items():
+        left, top, right, bottom = draw.textbbox((0, 0), name, font=font, anchor="mm")
+        half_width, half_height = (right - left) / 2, (bottom - top) / 2
+        regions, count = ndimage.label(coarse == number)
+        if count == 0:
+            continue
+        largest = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
+        depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1] * step
+        row, column = (int(place) for place in np.unravel_index(np.argmax(depth), depth.shape))
+        fits = 2 * half_width < picture.width and 2 * half_height < picture.height
+        room = depth[row, column] >= 1.5 * half_height and largest.sum() * step**2 >= 6 * half_width * half_height
+        if not (fits and room):
+            continue
+        x = min(max(column * step, half_width + 3), picture.width - half_width - 3)
+        y = min(max(row * step, half_height + 3), picture.height - half_height - 3)
+        box = (x - half_width, y - half_height, x + half_width, y + half_height)
+        if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+            continue
+        taken.append(box)
+        stroke = max(1, round(half_height / 4))
+        draw.text((x, y), name, fill="white", font=font, anchor="mm", stroke_width=stroke, stroke_fill="black")
 
 
 def _legend(entries: list[tuple[tuple[int, int, int], str]], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:

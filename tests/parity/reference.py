@@ -10,15 +10,15 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 
 PHOTO = Path(__file__).parents[2] / "examples" / "coffee.jpg"
 
-_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+STAGES = ["stage1", "stage2", "stage3", "stage4"]
 
 
 def _swin(**kwargs: Any) -> SwinConfig:
-    return SwinConfig(drop_path_rate=0.3, out_features=_STAGES, **kwargs)
+    return SwinConfig(drop_path_rate=0.3, out_features=STAGES, **kwargs)
 
 
 def _resnet(**kwargs: Any) -> ResNetConfig:
-    return ResNetConfig(out_features=_STAGES, **kwargs)
+    return ResNetConfig(out_features=STAGES, **kwargs)
 
 
 BACKBONES = {

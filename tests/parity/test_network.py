@@ -6,12 +6,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from reference import BACKBONES, build, photo_batch, small_config
+from reference import BACKBONES, STAGES, build, perturb, photo_batch, small_config
 from ties import Ties
-from transformers import Mask2FormerConfig, ResNetConfig
+from transformers import Mask2FormerConfig, ResNetConfig, SwinConfig
 
 import lucid_mlx
 from lucid_mlx.convert import convert
+from lucid_mlx.models.vision.backbones import build_backbone
 
 TOLERANCE = 1e-4  # of the largest magnitude of a tensor
 
@@ -85,6 +86,18 @@ def test_preset_equals_the_reference(preset, size: tuple[int, int], ties: Ties) 
 
 
 VARIANTS = {
+    "swin of another geometry": {
+        "backbone_config": SwinConfig(
+            patch_size=2,
+            embed_dim=12,
+            depths=[2, 1, 1, 2],
+            num_heads=[2, 3, 4, 4],
+            window_size=5,
+            mlp_ratio=1.5,
+            qkv_bias=False,
+            out_features=STAGES,
+        )
+    },
     "pre_norm": {"pre_norm": True},
     "gelu": {"activation_function": "gelu"},
     "silu": {"activation_function": "silu"},
@@ -99,7 +112,7 @@ VARIANTS = {
             hidden_sizes=[32, 48, 64, 80],
             depths=[1, 2, 1, 1],
             downsample_in_bottleneck=True,
-            out_features=["stage1", "stage2", "stage3", "stage4"],
+            out_features=STAGES,
         )
     },
 }
@@ -131,3 +144,26 @@ def test_semantic_map_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties
     clear = ((top[:, 0] - top[:, 1]) > 1e-5).numpy()
     assert clear.mean() > 0.99
     assert (np.array(ours["segmentation"]) == scores.argmax(1).numpy())[clear].all()
+
+
+def test_deep_stem_equals_three_convolutions_of_torch() -> None:
+    torch.manual_seed(0)
+    layers: list[torch.nn.Module] = []
+    for inputs, outputs, stride in ((3, 8, 2), (8, 8, 1), (8, 16, 1)):
+        convolution = torch.nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        layers += [convolution, torch.nn.BatchNorm2d(outputs), torch.nn.ReLU()]
+    stem = torch.nn.Sequential(*layers).eval()
+    perturb(stem)
+    sizes = {"embedding_size": 16, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 1, 1]}
+    backbone = build_backbone({"model_type": "resnet", "stem": "deep", **sizes})
+    for index, ours in enumerate(backbone.stem):
+        convolution, norm = stem[3 * index], stem[3 * index + 1]
+        ours.conv.weight = mx.array(convolution.weight.detach().numpy().transpose(0, 2, 3, 1))
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            ours.norm[name] = mx.array(getattr(norm, name).detach().numpy())
+    pixels = photo_batch(50, 37)
+    x = mx.array(pixels.transpose(0, 2, 3, 1))
+    for ours in backbone.stem:
+        x = mx.maximum(ours(x), 0)
+    with torch.inference_mode():
+        assert_close("stem", x.transpose(0, 3, 1, 2), stem(torch.from_numpy(pixels)))
