@@ -3,164 +3,108 @@
 The names are those of January 2023, which `save_pretrained` still writes.
 """
 
-from lucid_mlx.convert.rules import Rule, drop
+from lucid_mlx.convert.rules import Rule
 
-_PIXEL = r"model\.pixel_level_module\."
-_BACKBONE = _PIXEL + r"encoder\."
-_BLOCK = _BACKBONE + r"encoder\.layers\.(\d+)\.blocks\.(\d+)\."
-_OUR_BLOCK = r"backbone.stages.\1.blocks.\2."
-_ENCODER = _PIXEL + r"decoder\.encoder\.layers\.(\d+)\."
-_OUR_ENCODER = r"pixel_decoder.layers.\1."
-_TRANSFORMER = r"model\.transformer_module\."
-_DECODER = _TRANSFORMER + r"decoder\.layers\.(\d+)\."
-_OUR_DECODER = r"transformer_decoder.layers.\1."
-_WB = r"(weight|bias)"
-_BN = r"(weight|bias|running_mean|running_var)"
+_BACKBONE = "model.pixel_level_module.encoder."
+_BLOCK = _BACKBONE + "encoder.layers.{i}.blocks.{j}."
+_LAYER = _BACKBONE + "encoder.stages.{i}.layers.{j}."
+_PIXEL = "model.pixel_level_module.decoder."
+_ENCODER = _PIXEL + "encoder.layers.{i}."
+_TRANSFORMER = "model.transformer_module."
+_DECODER = _TRANSFORMER + "decoder.layers.{i}."
 
-_SAME = "the same layer under our name"
+_OUR_BLOCK = "backbone.stages.{i}.blocks.{j}."
+_OUR_ENCODER = "pixel_decoder.layers.{i}."
+_OUR_DECODER = "transformer_decoder.layers.{i}."
+
 _FUSED = "query, key and value of a window are one product here"
+_POINTWISE = "a 1x1 convolution, which is a linear layer here"
 
 SWIN = [
+    Rule(_BACKBONE + "embeddings.patch_embeddings.projection.{wb}", "backbone.patch_embedding.projection.{wb}"),
+    Rule(_BACKBONE + "embeddings.norm.{wb}", "backbone.patch_embedding.norm.{wb}"),
+    Rule(_BLOCK + "layernorm_before.{wb}", _OUR_BLOCK + "norm1.{wb}"),
+    Rule(_BLOCK + "attention.self.query.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=0),
+    Rule(_BLOCK + "attention.self.key.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=1),
+    Rule(_BLOCK + "attention.self.value.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=2),
     Rule(
-        _BACKBONE + r"embeddings\.patch_embeddings\.projection\." + _WB,
-        (r"backbone.patch_embedding.projection.\1",),
-        _SAME,
+        _BLOCK + "attention.self.relative_position_bias_table",
+        _OUR_BLOCK + "attention.relative_position_bias_table",
     ),
-    Rule(_BACKBONE + r"embeddings\.norm\." + _WB, (r"backbone.patch_embedding.norm.\1",), _SAME),
-    Rule(_BLOCK + r"layernorm_before\." + _WB, (_OUR_BLOCK + r"norm1.\3",), _SAME),
-    Rule(_BLOCK + r"attention\.self\.query\." + _WB, (_OUR_BLOCK + r"attention.qkv.\3",), _FUSED, part=0),
-    Rule(_BLOCK + r"attention\.self\.key\." + _WB, (_OUR_BLOCK + r"attention.qkv.\3",), _FUSED, part=1),
-    Rule(_BLOCK + r"attention\.self\.value\." + _WB, (_OUR_BLOCK + r"attention.qkv.\3",), _FUSED, part=2),
+    Rule(_BLOCK + "attention.self.relative_position_index", None, "follows from the window size"),
+    Rule(_BLOCK + "attention.output.dense.{wb}", _OUR_BLOCK + "attention.projection.{wb}"),
+    Rule(_BLOCK + "layernorm_after.{wb}", _OUR_BLOCK + "norm2.{wb}"),
+    Rule(_BLOCK + "intermediate.dense.{wb}", _OUR_BLOCK + "linear1.{wb}"),
+    Rule(_BLOCK + "output.dense.{wb}", _OUR_BLOCK + "linear2.{wb}"),
+    Rule(_BACKBONE + "encoder.layers.{i}.downsample.norm.{wb}", "backbone.stages.{i}.downsample.norm.{wb}"),
     Rule(
-        _BLOCK + r"attention\.self\.relative_position_bias_table",
-        (_OUR_BLOCK + "attention.relative_position_bias_table",),
-        _SAME,
-    ),
-    drop(_BLOCK + r"attention\.self\.relative_position_index", "follows from the window size"),
-    Rule(_BLOCK + r"attention\.output\.dense\." + _WB, (_OUR_BLOCK + r"attention.projection.\3",), _SAME),
-    Rule(_BLOCK + r"layernorm_after\." + _WB, (_OUR_BLOCK + r"norm2.\3",), _SAME),
-    Rule(_BLOCK + r"intermediate\.dense\." + _WB, (_OUR_BLOCK + r"linear1.\3",), _SAME),
-    Rule(_BLOCK + r"output\.dense\." + _WB, (_OUR_BLOCK + r"linear2.\3",), _SAME),
-    Rule(
-        _BACKBONE + r"encoder\.layers\.(\d+)\.downsample\.(norm|reduction)\." + _WB,
-        (r"backbone.stages.\1.downsample.\2.\3",),
-        _SAME,
+        _BACKBONE + "encoder.layers.{i}.downsample.reduction.weight", "backbone.stages.{i}.downsample.reduction.weight"
     ),
     *(
         Rule(
-            _BACKBONE + rf"hidden_states_norms\.stage{stage + 1}\." + _WB,
-            (rf"backbone.norms.{stage}.\1",),
+            _BACKBONE + f"hidden_states_norms.stage{stage + 1}." + "{wb}",
+            f"backbone.norms.{stage}." + "{wb}",
             "stages count from 1 there",
         )
         for stage in range(4)
     ),
-    drop(_BACKBONE + r"swin\.layernorm\." + _WB, "the classifier's norm, which the backbone never runs"),
+    Rule(_BACKBONE + "swin.layernorm.{wb}", None, "the classifier's norm, which the backbone never runs"),
 ]
 
 RESNET = [
-    Rule(_BACKBONE + r"embedder\.embedder\.convolution\.weight", ("backbone.stem.0.conv.weight",), _SAME),
-    Rule(_BACKBONE + r"embedder\.embedder\.normalization\." + _BN, (r"backbone.stem.0.norm.\1",), _SAME),
-    Rule(
-        _BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.convolution\.weight",
-        (r"backbone.stages.\1.\2.convs.\3.conv.weight",),
-        _SAME,
-    ),
-    Rule(
-        _BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.layer\.(\d+)\.normalization\." + _BN,
-        (r"backbone.stages.\1.\2.convs.\3.norm.\4",),
-        _SAME,
-    ),
-    Rule(
-        _BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut\.convolution\.weight",
-        (r"backbone.stages.\1.\2.shortcut.conv.weight",),
-        _SAME,
-    ),
-    Rule(
-        _BACKBONE + r"encoder\.stages\.(\d+)\.layers\.(\d+)\.shortcut\.normalization\." + _BN,
-        (r"backbone.stages.\1.\2.shortcut.norm.\3",),
-        _SAME,
-    ),
-    drop(_BACKBONE + r".*\.num_batches_tracked", "a counter for training from scratch"),
+    Rule(_BACKBONE + "embedder.embedder.convolution.weight", "backbone.stem.0.conv.weight"),
+    Rule(_BACKBONE + "embedder.embedder.normalization.{bn}", "backbone.stem.0.norm.{bn}"),
+    Rule(_LAYER + "layer.{k}.convolution.weight", "backbone.stages.{i}.{j}.convs.{k}.conv.weight"),
+    Rule(_LAYER + "layer.{k}.normalization.{bn}", "backbone.stages.{i}.{j}.convs.{k}.norm.{bn}"),
+    Rule(_LAYER + "shortcut.convolution.weight", "backbone.stages.{i}.{j}.shortcut.conv.weight"),
+    Rule(_LAYER + "shortcut.normalization.{bn}", "backbone.stages.{i}.{j}.shortcut.norm.{bn}"),
+    Rule(_BACKBONE + "{any}.num_batches_tracked", None, "a counter for training from scratch"),
 ]
 
 PIXEL_DECODER = [
-    Rule(_PIXEL + r"decoder\.level_embed", ("pixel_decoder.level_embedding",), _SAME),
-    Rule(
-        _PIXEL + r"decoder\.input_projections\.(\d+)\.0\." + _WB,
-        (r"pixel_decoder.input_projections.\1.linear.\2",),
-        "a 1x1 convolution",
-    ),
-    Rule(
-        _PIXEL + r"decoder\.input_projections\.(\d+)\.1\." + _WB,
-        (r"pixel_decoder.input_projections.\1.norm.\2",),
-        _SAME,
-    ),
-    Rule(
-        _ENCODER + r"self_attn\.(sampling_offsets|attention_weights)\." + _WB,
-        (_OUR_ENCODER + r"attention.\2.\3",),
-        _SAME,
-    ),
-    Rule(
-        _ENCODER + r"self_attn\.(value|output)_proj\." + _WB,
-        (_OUR_ENCODER + r"attention.\2_projection.\3",),
-        _SAME,
-    ),
-    Rule(_ENCODER + r"self_attn_layer_norm\." + _WB, (_OUR_ENCODER + r"attention_norm.\2",), _SAME),
-    Rule(_ENCODER + r"fc([12])\." + _WB, (_OUR_ENCODER + r"linear\2.\3",), _SAME),
-    Rule(_ENCODER + r"final_layer_norm\." + _WB, (_OUR_ENCODER + r"feedforward_norm.\2",), _SAME),
-    Rule(
-        _PIXEL + r"decoder\.adapter_1\.0\.weight",
-        ("pixel_decoder.lateral.linear.weight",),
-        "a 1x1 convolution",
-    ),
-    Rule(_PIXEL + r"decoder\.adapter_1\.1\." + _WB, (r"pixel_decoder.lateral.norm.\1",), _SAME),
-    Rule(_PIXEL + r"decoder\.layer_1\.0\.weight", ("pixel_decoder.output.conv.weight",), _SAME),
-    Rule(_PIXEL + r"decoder\.layer_1\.1\." + _WB, (r"pixel_decoder.output.norm.\1",), _SAME),
-    Rule(
-        _PIXEL + r"decoder\.mask_projection\." + _WB,
-        (r"pixel_decoder.mask_projection.\1",),
-        "a 1x1 convolution",
-    ),
+    Rule(_PIXEL + "level_embed", "pixel_decoder.level_embedding"),
+    Rule(_PIXEL + "input_projections.{i}.0.{wb}", "pixel_decoder.input_projections.{i}.linear.{wb}", _POINTWISE),
+    Rule(_PIXEL + "input_projections.{i}.1.{wb}", "pixel_decoder.input_projections.{i}.norm.{wb}"),
+    Rule(_ENCODER + "self_attn.sampling_offsets.{wb}", _OUR_ENCODER + "attention.sampling_offsets.{wb}"),
+    Rule(_ENCODER + "self_attn.attention_weights.{wb}", _OUR_ENCODER + "attention.attention_weights.{wb}"),
+    Rule(_ENCODER + "self_attn.value_proj.{wb}", _OUR_ENCODER + "attention.value_projection.{wb}"),
+    Rule(_ENCODER + "self_attn.output_proj.{wb}", _OUR_ENCODER + "attention.output_projection.{wb}"),
+    Rule(_ENCODER + "self_attn_layer_norm.{wb}", _OUR_ENCODER + "attention_norm.{wb}"),
+    Rule(_ENCODER + "fc{n}.{wb}", _OUR_ENCODER + "linear{n}.{wb}"),
+    Rule(_ENCODER + "final_layer_norm.{wb}", _OUR_ENCODER + "feedforward_norm.{wb}"),
+    Rule(_PIXEL + "adapter_1.0.weight", "pixel_decoder.lateral.linear.weight", _POINTWISE),
+    Rule(_PIXEL + "adapter_1.1.{wb}", "pixel_decoder.lateral.norm.{wb}"),
+    Rule(_PIXEL + "layer_1.0.weight", "pixel_decoder.output.conv.weight"),
+    Rule(_PIXEL + "layer_1.1.{wb}", "pixel_decoder.output.norm.{wb}"),
+    Rule(_PIXEL + "mask_projection.{wb}", "pixel_decoder.mask_projection.{wb}", _POINTWISE),
 ]
 
 TRANSFORMER_DECODER = [
-    Rule(_TRANSFORMER + r"queries_embedder\.weight", ("transformer_decoder.query_positions",), _SAME),
-    Rule(_TRANSFORMER + r"queries_features\.weight", ("transformer_decoder.query_features",), _SAME),
-    Rule(_TRANSFORMER + r"level_embed\.weight", ("transformer_decoder.level_embedding",), _SAME),
+    Rule(_TRANSFORMER + "queries_embedder.weight", "transformer_decoder.query_positions"),
+    Rule(_TRANSFORMER + "queries_features.weight", "transformer_decoder.query_features"),
+    Rule(_TRANSFORMER + "level_embed.weight", "transformer_decoder.level_embedding"),
+    Rule(_TRANSFORMER + "input_projections.{i}.{wb}", "transformer_decoder.input_projections.{i}.{wb}", _POINTWISE),
     Rule(
-        _TRANSFORMER + r"input_projections\.(\d+)\." + _WB,
-        (r"transformer_decoder.input_projections.\1.\2",),
-        "a 1x1 convolution",
-    ),
-    Rule(
-        _DECODER + r"cross_attn\.in_proj_" + _WB,
-        tuple(_OUR_DECODER + rf"cross_attention.{name}_projection.\2" for name in ("query", "key", "value")),
+        _DECODER + "cross_attn.in_proj_{wb}",
+        tuple(_OUR_DECODER + f"cross_attention.{name}_projection." + "{wb}" for name in ("query", "key", "value")),
         "torch's attention keeps its three projections in one matrix",
     ),
+    Rule(_DECODER + "cross_attn.out_proj.{wb}", _OUR_DECODER + "cross_attention.output_projection.{wb}"),
+    Rule(_DECODER + "self_attn.q_proj.{wb}", _OUR_DECODER + "self_attention.query_projection.{wb}"),
+    Rule(_DECODER + "self_attn.k_proj.{wb}", _OUR_DECODER + "self_attention.key_projection.{wb}"),
+    Rule(_DECODER + "self_attn.v_proj.{wb}", _OUR_DECODER + "self_attention.value_projection.{wb}"),
+    Rule(_DECODER + "self_attn.out_proj.{wb}", _OUR_DECODER + "self_attention.output_projection.{wb}"),
+    Rule(_DECODER + "cross_attn_layer_norm.{wb}", _OUR_DECODER + "cross_attention_norm.{wb}"),
+    Rule(_DECODER + "self_attn_layer_norm.{wb}", _OUR_DECODER + "self_attention_norm.{wb}"),
+    Rule(_DECODER + "fc{n}.{wb}", _OUR_DECODER + "linear{n}.{wb}"),
+    Rule(_DECODER + "final_layer_norm.{wb}", _OUR_DECODER + "feedforward_norm.{wb}"),
+    Rule(_TRANSFORMER + "decoder.layernorm.{wb}", "transformer_decoder.norm.{wb}"),
     Rule(
-        _DECODER + r"cross_attn\.out_proj\." + _WB,
-        (_OUR_DECODER + r"cross_attention.output_projection.\2",),
-        _SAME,
+        _TRANSFORMER + "decoder.mask_predictor.mask_embedder.{i}.0.{wb}",
+        "transformer_decoder.mask_head.layers.{i}.{wb}",
     ),
-    *(
-        Rule(
-            _DECODER + rf"self_attn\.{theirs}_proj\." + _WB,
-            (_OUR_DECODER + rf"self_attention.{ours}_projection.\2",),
-            _SAME,
-        )
-        for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "output"))
-    ),
-    Rule(_DECODER + r"(cross|self)_attn_layer_norm\." + _WB, (_OUR_DECODER + r"\2_attention_norm.\3",), _SAME),
-    Rule(_DECODER + r"fc([12])\." + _WB, (_OUR_DECODER + r"linear\2.\3",), _SAME),
-    Rule(_DECODER + r"final_layer_norm\." + _WB, (_OUR_DECODER + r"feedforward_norm.\2",), _SAME),
-    Rule(_TRANSFORMER + r"decoder\.layernorm\." + _WB, (r"transformer_decoder.norm.\1",), _SAME),
-    Rule(
-        _TRANSFORMER + r"decoder\.mask_predictor\.mask_embedder\.(\d)\.0\." + _WB,
-        (r"transformer_decoder.mask_head.layers.\1.\2",),
-        _SAME,
-    ),
-    Rule(r"class_predictor\." + _WB, (r"transformer_decoder.class_head.\1",), _SAME),
-    drop(r"criterion\.empty_weight", "the loss builds its class weights from the configuration"),
+    Rule("class_predictor.{wb}", "transformer_decoder.class_head.{wb}"),
+    Rule("criterion.empty_weight", None, "the loss builds its class weights from the configuration"),
 ]
 
 RULES = [*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER]

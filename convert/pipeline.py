@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 from lucid_mlx.convert.huggingface import RULES
-from lucid_mlx.convert.rules import apply_rules
+from lucid_mlx.convert.rules import rename, to_mlx_layout
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.weights.checkpoint import (
@@ -47,7 +47,8 @@ def convert(source: str | PathLike[str], destination: str | PathLike[str]) -> Pa
         raise InputError(f"{folder} is in MLX's layout already: load it as it is")
     config = Mask2FormerConfig.from_huggingface(raw)
     wanted = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(config)).items()}
-    converted = apply_rules(RULES, arrays, wanted)
+    renamed, problems = rename(RULES, arrays)
+    converted = to_mlx_layout(renamed, wanted, problems)
     preprocessor = folder / PREPROCESSOR
     return write_checkpoint(
         destination,

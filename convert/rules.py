@@ -1,7 +1,7 @@
 """Rename rules: how the arrays of a checkpoint become the parameters of the network.
 
-A family of checkpoints is a table of rules. The table is total: every source key meets a rule, which maps it or
-drops it for a reason, and every parameter is filled exactly once; else one error lists all that is wrong.
+A family of checkpoints is a table of rules. The table is total: every source key meets a rule, which maps it or drops
+it for a reason, and every parameter is filled exactly once; else one error lists all that is wrong.
 """
 
 import re
@@ -16,76 +16,104 @@ from lucid_mlx.weights.fill import listing, shape_problems
 
 Shape = tuple[int, ...]
 
+# What a field of a rule's source stands for; any other field is a number.
+_FIELDS = {"wb": "weight|bias", "bn": "weight|bias|running_mean|running_var", "any": ".+"}
+
 
 @dataclass(frozen=True)
 class Rule:
     """What becomes of the source keys that match.
 
     Attributes:
-        pattern: a regular expression for the whole source key.
-        targets: parameter names, with \\1 and so on for the groups of the pattern. None: the array is dropped.
-            Several: the array is cut into as many equal blocks of rows.
+        source: the whole source key, with fields in braces: {i} and other names for a number, {wb} for weight or
+            bias, {bn} for those and the running statistics, {any} for anything.
+        target: the parameter's name, with the same fields. None: the array is dropped. Several names: the array is
+            cut into as many equal blocks of rows.
         reason: why.
         part: if not None, the array is this block of rows of its target, which other arrays complete.
     """
 
-    pattern: str
-    targets: tuple[str, ...]
-    reason: str
+    source: str
+    target: str | tuple[str, ...] | None
+    reason: str = "the same layer under our name"
     part: int | None = None
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets as a tuple, empty if the array is dropped."""
+        if self.target is None:
+            return ()
+        return (self.target,) if isinstance(self.target, str) else self.target
 
-def drop(pattern: str, reason: str) -> Rule:
-    """Return the rule that drops matching keys."""
-    return Rule(pattern, (), reason)
+    def compile(self) -> re.Pattern[str]:
+        """Return the regular expression for the source."""
+        parts = re.split(r"\{(\w+)\}", self.source)
+        fields = (f"(?P<{name}>{_FIELDS.get(name, '[0-9]+')})" for name in parts[1::2])
+        return re.compile("".join(re.escape(text) + next(fields, "") for text in parts[::2]))
 
 
-def apply_rules(
-    rules: Sequence[Rule], arrays: Mapping[str, mx.array], wanted: Mapping[str, Shape]
-) -> dict[str, mx.array]:
-    """Map a checkpoint's arrays to parameters.
+Blocks = dict[str, dict[int, mx.array]]
+
+
+def rename(rules: Sequence[Rule], arrays: Mapping[str, mx.array]) -> tuple[dict[str, mx.array], list[str]]:
+    """Put a checkpoint's arrays under the parameters' names, still in torch's layout.
 
     Args:
         rules: tried in order; the first that matches a key decides.
-        arrays: the checkpoint, in torch's layout.
-        wanted: the shape of every parameter of the network.
+        arrays: the checkpoint.
 
     Returns:
-        Exactly the wanted parameters, in MLX's layout; computed when they are used.
-
-    Raises:
-        InputError: one error that lists unknown keys, and parameters that are missing, filled twice or mis-shaped.
+        The arrays by parameter name, and what went wrong: unknown keys, parameters that would be filled twice.
     """
-    compiled = [(re.compile(rule.pattern), rule) for rule in rules]
-    blocks: dict[str, dict[int, mx.array]] = defaultdict(dict)
+    patterns = [(rule.compile(), rule) for rule in rules]
+    blocks: Blocks = defaultdict(dict)
     unknown, twice = [], []
-    for key, array in arrays.items():
-        match, rule = next(((match, rule) for regex, rule in compiled if (match := regex.fullmatch(key))), (None, None))
+    for key in arrays:
+        match, rule = next(((m, rule) for pattern, rule in patterns if (m := pattern.fullmatch(key))), (None, None))
         if match is None or rule is None:
             unknown.append(key)
             continue
+        if not rule.targets:
+            continue
+        array = arrays[key]
         pieces = mx.split(array, len(rule.targets)) if len(rule.targets) > 1 else [array]
-        for template, piece in zip(rule.targets, pieces, strict=False):
-            target = match.expand(template)
-            part = rule.part or 0
-            if part in blocks[target]:
+        for template, piece in zip(rule.targets, pieces, strict=True):
+            target = template.format(**match.groupdict())
+            if (rule.part or 0) in blocks[target]:
                 twice.append(target)
-            blocks[target][part] = piece
-
-    filled = {target: _join(pieces, len(wanted.get(target, ()))) for target, pieces in blocks.items()}
+            blocks[target][rule.part or 0] = piece
     problems = listing("unknown keys", unknown) + listing("parameters filled twice", twice)
-    problems += shape_problems(wanted, {name: tuple(array.shape) for name, array in filled.items()}, strict=True)
-    if problems:
-        raise InputError("the checkpoint does not fit: " + "; ".join(problems))
-    return filled
+    return {target: _stack([pieces[part] for part in sorted(pieces)]) for target, pieces in blocks.items()}, problems
 
 
-def _join(pieces: Mapping[int, mx.array], rank: int) -> mx.array:
-    """Put blocks of rows together and change the layout of a convolution."""
-    ordered = [pieces[part] for part in sorted(pieces)]
-    array = ordered[0] if len(ordered) == 1 else mx.concatenate(ordered)
-    if array.ndim != 4:
-        return array
-    if rank == 2 and array.shape[2:] == (1, 1):
-        return array[:, :, 0, 0]  # a 1x1 convolution that is a linear layer here
-    return array.transpose(0, 2, 3, 1)  # O, I, H, W -> O, H, W, I
+def _stack(blocks: list[mx.array]) -> mx.array:
+    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks)
+
+
+def to_mlx_layout(
+    arrays: Mapping[str, mx.array], wanted: Mapping[str, Shape], problems: Sequence[str] = ()
+) -> dict[str, mx.array]:
+    """Change convolutions from torch's layout to MLX's and check every name and shape.
+
+    Args:
+        arrays: by parameter name, in torch's layout.
+        wanted: the shape of every parameter of the network.
+        problems: what is known to be wrong already, to be told in the same error.
+
+    Returns:
+        Exactly the wanted parameters; computed when they are used.
+
+    Raises:
+        InputError: one error that lists the problems and all parameters that are missing, too many or mis-shaped.
+    """
+    converted = {}
+    for name, array in arrays.items():
+        if array.ndim == 4 and array.shape[2:] == (1, 1) and len(wanted.get(name, ())) == 2:
+            array = array[:, :, 0, 0]  # a 1x1 convolution that is a linear layer here
+        elif array.ndim == 4:
+            array = array.transpose(0, 2, 3, 1)  # O, I, H, W -> O, H, W, I
+        converted[name] = array
+    shapes = {name: tuple(array.shape) for name, array in converted.items()}
+    if told := [*problems, *shape_problems(wanted, shapes, strict=True)]:
+        raise InputError("the checkpoint does not fit: " + "; ".join(told))
+    return converted

@@ -10,7 +10,7 @@ import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.huggingface import RULES
-from lucid_mlx.convert.rules import Rule, apply_rules
+from lucid_mlx.convert.rules import Rule, rename, to_mlx_layout
 
 BLOCK = "model.pixel_level_module.encoder.encoder.layers.2.blocks.0"
 DECODER = "model.transformer_module.decoder.layers.1"
@@ -24,7 +24,9 @@ def test_every_key_of_the_real_checkpoints_has_its_place(keys, preset):
     model = lucid_mlx.models.create_model(f"mask2former_{preset}", num_labels=150)
     wanted = {name: tuple(array.shape) for name, array in tree_flatten(model.parameters())}
     arrays = {key: mx.zeros(shape) for key, shape in key_list(keys).items()}
-    assert set(apply_rules(RULES, arrays, wanted)) == set(wanted)
+    renamed, problems = rename(RULES, arrays)
+    assert problems == []
+    assert set(to_mlx_layout(renamed, wanted)) == set(wanted)
 
 
 def test_a_converted_folder_holds_the_source_s_numbers_in_our_layout(tmp_path):
@@ -80,10 +82,16 @@ def test_all_that_is_wrong_with_the_keys_is_told_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
+def test_the_same_block_given_twice_is_told_not_swallowed():
+    rules = [Rule("a{i}", "x", part=0), Rule("b", "x", part=1)]
+    _, problems = rename(rules, {"a1": mx.zeros(2), "a2": mx.zeros(2), "b": mx.zeros(2)})
+    assert problems == ["1 parameters filled twice: x"]
+
+
 def test_a_parameter_is_never_filled_twice():
-    rules = [Rule("a|b", ("x",), "two for one")]
-    with pytest.raises(InputError, match="1 parameters filled twice: x"):
-        apply_rules(rules, {"a": mx.zeros(2), "b": mx.zeros(2)}, {"x": (2,)})
+    rules = [Rule("{i}.weight", "x", "two for one")]
+    _, problems = rename(rules, {"1.weight": mx.zeros(2), "2.weight": mx.zeros(2)})
+    assert problems == ["1 parameters filled twice: x"]
 
 
 def test_every_rule_has_a_reason():
