@@ -40,14 +40,7 @@ SWIN = [
     Rule(
         _BACKBONE + "encoder.layers.{i}.downsample.reduction.weight", "backbone.stages.{i}.downsample.reduction.weight"
     ),
-    *(
-        Rule(
-            _BACKBONE + f"hidden_states_norms.stage{stage + 1}." + "{wb}",
-            f"backbone.norms.{stage}." + "{wb}",
-            "stages count from 1 there",
-        )
-        for stage in range(4)
-    ),
+    Rule(_BACKBONE + "hidden_states_norms.stage{i}.{wb}", "backbone.norms.{i-1}.{wb}", "stages count from 1 there"),
     Rule(_BACKBONE + "swin.layernorm.{wb}", None, "the classifier's norm, which the backbone never runs"),
 ]
 

@@ -27,8 +27,8 @@ class Rule:
     Attributes:
         source: the whole source key, with fields in braces: {i} and other names for a number, {wb} for weight or
             bias, {bn} for those and the running statistics, {any} for anything.
-        target: the parameter's name, with the same fields. None: the array is dropped. Several names: the array is
-            cut into as many equal blocks of rows.
+        target: the parameter's name, with the same fields; {i-1} counts down by one. None: the array is dropped.
+            Several names: the array is cut into as many equal blocks of rows.
         reason: why.
         part: if not None, the array is this block of rows of its target, which other arrays complete.
     """
@@ -50,6 +50,15 @@ class Rule:
         parts = re.split(r"\{(\w+)\}", self.source)
         fields = (f"(?P<{name}>{_FIELDS.get(name, '[0-9]+')})" for name in parts[1::2])
         return re.compile("".join(re.escape(text) + next(fields, "") for text in parts[::2]))
+
+    def names(self, match: re.Match[str]) -> list[str]:
+        """Return the parameters that a matching key fills."""
+
+        def fill(field: re.Match[str]) -> str:
+            name, less = field.groups()
+            return str(int(match[name]) - int(less)) if less else match[name]
+
+        return [re.sub(r"\{(\w+)(?:-(\d+))?\}", fill, target) for target in self.targets]
 
 
 Blocks = dict[str, dict[int, mx.array]]
@@ -77,8 +86,7 @@ def rename(rules: Sequence[Rule], arrays: Mapping[str, mx.array]) -> tuple[dict[
             continue
         array = arrays[key]
         pieces = mx.split(array, len(rule.targets)) if len(rule.targets) > 1 else [array]
-        for template, piece in zip(rule.targets, pieces, strict=True):
-            target = template.format(**match.groupdict())
+        for target, piece in zip(rule.names(match), pieces, strict=True):
             if (rule.part or 0) in blocks[target]:
                 twice.append(target)
             blocks[target][rule.part or 0] = piece
