@@ -1,9 +1,12 @@
-"""Hugging Face transformers: `Mask2FormerForUniversalSegmentation` with a Swin or ResNet backbone.
+"""Hugging Face transformers: `Mask2FormerForUniversalSegmentation` with a Swin, ResNet or timm ResNet backbone.
 
-The names are those of January 2023, which `save_pretrained` still writes.
+The names are those of January 2023, which `save_pretrained` still writes, and those that transformers 5 has in memory.
 """
 
+from dataclasses import replace
+
 from lucid_mlx.convert.rules import Rule
+from lucid_mlx.convert.torchvision import resnet
 
 _BACKBONE = "model.pixel_level_module.encoder."
 _BLOCK = _BACKBONE + "encoder.layers.{i}.blocks.{j}."
@@ -42,6 +45,28 @@ SWIN = [
     ),
     Rule(_BACKBONE + "hidden_states_norms.stage{i}.{wb}", "backbone.norms.{i-1}.{wb}", "stages count from 1 there"),
     Rule(_BACKBONE + "swin.layernorm.{wb}", None, "the classifier's norm, which the backbone never runs"),
+]
+
+_NEW_BLOCK = _BACKBONE + "swin.encoder.layers.{i}.blocks.{j}."
+
+# As transformers 5 names a Swin in memory: one level deeper, and the blocks anew.
+SWIN_IN_MEMORY = [
+    *(
+        replace(rule, source=rule.source.replace(_BACKBONE, _BACKBONE + "swin."))
+        for rule in SWIN
+        if rule.source.startswith((_BACKBONE + "embeddings", _BACKBONE + "encoder.layers.{i}.downsample"))
+    ),
+    Rule(_NEW_BLOCK + "layernorm_before.{wb}", _OUR_BLOCK + "norm1.{wb}"),
+    Rule(_NEW_BLOCK + "attention.q_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=0),
+    Rule(_NEW_BLOCK + "attention.k_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=1),
+    Rule(_NEW_BLOCK + "attention.v_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=2),
+    Rule(_NEW_BLOCK + "attention.o_proj.{wb}", _OUR_BLOCK + "attention.projection.{wb}"),
+    Rule(
+        _NEW_BLOCK + "attention.relative_position_bias.relative_position_bias_table",
+        _OUR_BLOCK + "attention.relative_position_bias_table",
+    ),
+    Rule(_NEW_BLOCK + "layernorm_after.{wb}", _OUR_BLOCK + "norm2.{wb}"),
+    Rule(_NEW_BLOCK + "mlp.fc{n}.{wb}", _OUR_BLOCK + "linear{n}.{wb}"),
 ]
 
 RESNET = [
@@ -100,4 +125,11 @@ TRANSFORMER_DECODER = [
     Rule("criterion.empty_weight", None, "the loss builds its class weights from the configuration"),
 ]
 
-RULES = [*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER]
+RULES = [
+    *SWIN,
+    *SWIN_IN_MEMORY,
+    *RESNET,
+    *resnet(_BACKBONE + "_backbone."),  # timm
+    *PIXEL_DECODER,
+    *TRANSFORMER_DECODER,
+]

@@ -1,71 +1,109 @@
-"""From a checkpoint folder to an MLX folder, in one go."""
+"""From a checkpoint to an MLX folder, in one go."""
 
-import hashlib
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from lucid_mlx.convert.huggingface import RULES
+import mlx.core as mx
+
+from lucid_mlx.convert.families import FAMILIES, Family, detect
+from lucid_mlx.convert.infer import infer_config
 from lucid_mlx.convert.rules import rename, to_mlx_layout
+from lucid_mlx.convert.source import Source, open_source
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.weights.checkpoint import (
-    CONFIG,
-    FORMAT,
-    PREPROCESSOR,
-    WEIGHTS,
-    checkpoint_folder,
-    ensure_free,
-    read_json,
-    read_safetensors,
-    write_checkpoint,
-)
+from lucid_mlx.weights.checkpoint import CONFIG, FORMAT, ensure_free, write_checkpoint
 from lucid_mlx.weights.fill import named_parameters
 
 CONVERTER_VERSION = "1"
 
 
-def convert(source: str | PathLike[str], destination: str | PathLike[str]) -> Path:
-    """Convert a Hugging Face checkpoint folder to a folder that `lucid_mlx.load` reads.
+@dataclass(frozen=True)
+class Conversion:
+    """A checkpoint as it will be written; the arrays are computed when they are used."""
+
+    source: Source
+    family: Family
+    config: Mask2FormerConfig
+    arrays: dict[str, mx.array]
+
+    def write(self, destination: str | PathLike[str]) -> Path:
+        """Write the folder: it is complete, or nothing is left of it.
+
+        Raises:
+            InputError: if there is something already, or it cannot be written.
+        """
+        return write_checkpoint(
+            destination,
+            self.config.to_dict(),
+            self.arrays,
+            {
+                "source": self.source.name,
+                "family": self.family.name,
+                "sha256": self.source.sha256(),
+                "converter": f"lucid_mlx.convert {CONVERTER_VERSION}",
+            },
+            self.source.preprocessor,
+        )
+
+
+def convert(
+    source: str | PathLike[str],
+    destination: str | PathLike[str],
+    *,
+    family: str | None = None,
+    dtype: mx.Dtype | None = None,
+) -> Path:
+    """Convert a Mask2Former checkpoint to a folder that `lucid_mlx.load` reads. No torch, and no code in it is run.
 
     Args:
-        source: a folder with `config.json`, `model.safetensors` and, if the recipe of the images is to be kept,
-            `preprocessor_config.json`.
+        source: a file (.safetensors, .bin, .pth, .pt, .pkl), or a folder with one or with an index of parts.
+            `config.json` and `preprocessor_config.json` of a Hugging Face folder are used; for other families the
+            configuration is inferred from the shapes, and the classes are named by number.
         destination: the folder to write; it must not exist, or be empty.
+        family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; told from the keys if None.
+        dtype: floating-point type to store; None keeps the source's, but for float64, which becomes float32.
 
     Returns:
         The destination. It is complete, or nothing is left of it.
 
     Raises:
-        InputError: if the source is incomplete, damaged, of another kind, or converted already; one error lists
-            every key that is missing, unknown or mis-shaped.
+        InputError: if the source is incomplete, damaged, of another kind, converted already, or asks to run code;
+            one error lists every key that is missing, unknown or mis-shaped.
     """
     ensure_free(Path(destination).expanduser())
-    folder = checkpoint_folder(source)
-    raw = read_json(folder / CONFIG)
-    arrays, metadata = read_safetensors(folder / WEIGHTS)
-    if metadata.get("format") == FORMAT:
-        raise InputError(f"{folder} is in MLX's layout already: load it as it is")
-    config = Mask2FormerConfig.from_huggingface(raw)
+    return prepare(source, family=family, dtype=dtype).write(destination)
+
+
+def prepare(source: str | PathLike[str], *, family: str | None = None, dtype: mx.Dtype | None = None) -> Conversion:
+    """Do all of a conversion but the writing; arguments and errors as `convert`."""
+    opened = open_source(source)
+    if opened.metadata.get("format") == FORMAT:
+        raise InputError(f"{source} is in MLX's layout already: load it as it is")
+    if family is not None and family not in FAMILIES:
+        raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
+    chosen = detect(opened.arrays) if family is None else FAMILIES[family]
+    renamed, problems = rename(chosen.rules, chosen.repair(opened.arrays))
+    config = _config(opened, chosen, renamed, problems)
     wanted = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(config)).items()}
-    renamed, problems = rename(RULES, arrays)
-    converted = to_mlx_layout(renamed, wanted, problems)
-    preprocessor = folder / PREPROCESSOR
-    return write_checkpoint(
-        destination,
-        config.to_dict(),
-        converted,
-        {
-            "source": raw.get("_name_or_path") or folder.resolve().name,
-            "sha256": _sha256(folder / WEIGHTS),
-            "converter": f"lucid_mlx.convert {CONVERTER_VERSION}",
-        },
-        read_json(preprocessor) if preprocessor.exists() else {},
-    )
+    arrays = to_mlx_layout(renamed, wanted, problems)
+    return Conversion(opened, chosen, config, {name: _cast(array, dtype) for name, array in arrays.items()})
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _config(source: Source, family: Family, renamed: dict[str, mx.array], problems: list[str]) -> Mask2FormerConfig:
+    if source.config is not None:
+        return Mask2FormerConfig.from_huggingface(source.config)
+    if source.folder is not None and family.name == "huggingface":
+        raise InputError(
+            f"{source.folder} has no {CONFIG}; get it, or give {source.files[0].name} itself to infer what it says"
+        )
+    try:
+        return infer_config({name: tuple(array.shape) for name, array in renamed.items()})
+    except InputError as error:
+        raise InputError("; ".join([str(error), *problems])) from None
+
+
+def _cast(array: mx.array, dtype: mx.Dtype | None) -> mx.array:
+    if not mx.issubdtype(array.dtype, mx.floating):
+        raise InputError(f"a parameter is stored as {array.dtype}, expected a floating-point type")
+    return array.astype(dtype or array.dtype)

@@ -6,7 +6,7 @@ it for a reason, and every parameter is filled exactly once; else one error list
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -61,41 +61,61 @@ class Rule:
         return [re.sub(r"\{(\w+)(?:-(\d+))?\}", fill, target) for target in self.targets]
 
 
-Blocks = dict[str, dict[int, mx.array]]
+def plan(rules: Sequence[Rule], keys: Iterable[str]) -> dict[str, tuple[Rule, list[str]] | None]:
+    """Say what becomes of each key.
+
+    Args:
+        rules: tried in order; the first that matches a key decides.
+        keys: of the checkpoint.
+
+    Returns:
+        For each key its rule and the parameters that it fills, none if it is dropped; None if no rule knows it.
+    """
+    patterns = [(rule.compile(), rule) for rule in rules]
+    found: dict[str, tuple[Rule, list[str]] | None] = {}
+    for key in keys:
+        matches = ((rule, match) for pattern, rule in patterns if (match := pattern.fullmatch(key)))
+        found[key] = next(((rule, rule.names(match)) for rule, match in matches), None)
+    return found
 
 
 def rename(rules: Sequence[Rule], arrays: Mapping[str, mx.array]) -> tuple[dict[str, mx.array], list[str]]:
     """Put a checkpoint's arrays under the parameters' names, still in torch's layout.
 
     Args:
-        rules: tried in order; the first that matches a key decides.
+        rules: as for `plan`.
         arrays: the checkpoint.
 
     Returns:
-        The arrays by parameter name, and what went wrong: unknown keys, parameters that would be filled twice.
+        The arrays by parameter name, and what is wrong: unknown keys, parameters that would be filled twice, arrays
+        that cannot be cut or joined.
     """
-    patterns = [(rule.compile(), rule) for rule in rules]
-    blocks: Blocks = defaultdict(dict)
-    unknown, twice = [], []
-    for key in arrays:
-        match, rule = next(((m, rule) for pattern, rule in patterns if (m := pattern.fullmatch(key))), (None, None))
-        if match is None or rule is None:
+    blocks: dict[str, dict[int, mx.array]] = defaultdict(dict)
+    unknown, twice, odd = [], [], []
+    for key, fate in plan(rules, arrays).items():
+        if fate is None:
             unknown.append(key)
             continue
-        if not rule.targets:
+        rule, targets = fate
+        if not targets:
             continue
         array = arrays[key]
-        pieces = mx.split(array, len(rule.targets)) if len(rule.targets) > 1 else [array]
-        for target, piece in zip(rule.names(match), pieces, strict=True):
+        if array.ndim == 0 or array.shape[0] % len(targets):
+            odd.append(key)
+            continue
+        for target, piece in zip(targets, mx.split(array, len(targets)), strict=True):
             if (rule.part or 0) in blocks[target]:
                 twice.append(target)
             blocks[target][rule.part or 0] = piece
+    renamed = {}
+    for target, pieces in blocks.items():
+        ordered = [pieces[part] for part in sorted(pieces)]
+        if len({piece.shape[1:] for piece in ordered}) > 1:
+            odd.append(target)
+        else:
+            renamed[target] = ordered[0] if len(ordered) == 1 else mx.concatenate(ordered)
     problems = listing("unknown keys", unknown) + listing("parameters filled twice", twice)
-    return {target: _stack([pieces[part] for part in sorted(pieces)]) for target, pieces in blocks.items()}, problems
-
-
-def _stack(blocks: list[mx.array]) -> mx.array:
-    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks)
+    return renamed, problems + listing("whose parts do not fit together", odd)
 
 
 def to_mlx_layout(

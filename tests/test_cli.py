@@ -103,9 +103,22 @@ def test_an_unwritable_output_leaves_nothing(folder, monkeypatch):
 
 def test_converting_tells_what_it_wrote_and_refuses_bad_sources(folder, weights):
     assert (weights / "model.safetensors").is_file()
-    assert "has no config.json" in run("convert", folder, folder / "new", code=2).stderr
+    assert "a single checkpoint file; found none" in run("convert", folder, folder / "new", code=2).stderr
+    (folder / "theirs" / "config.json").unlink()
+    assert "has no config.json" in run("convert", folder / "theirs", folder / "new", code=2).stderr
+    assert "Missing argument 'DEST'" in run("convert", folder / "theirs", code=2).stderr
     assert "MLX's layout already" in run("convert", weights, folder / "new", code=2).stderr
     assert not (folder / "new").exists()
+
+
+def test_a_dry_run_shows_the_configuration_and_the_mapping_and_writes_nothing(folder):
+    out = run("convert", write_huggingface(folder / "theirs"), "--dry-run").stdout
+    assert "family: huggingface" in out
+    assert '"num_labels": 3' in out
+    assert "class_predictor.bias -> transformer_decoder.class_head.bias (" in out
+    assert "attention.qkv.weight, block 1 (query, key and value" in out
+    assert "swin.layernorm.weight -> dropped (the classifier's norm" in out
+    assert [path.name for path in folder.iterdir()] == ["theirs"]
 
 
 def test_doctor_reports_and_passes():

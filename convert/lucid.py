@@ -1,0 +1,64 @@
+"""lucid's own files: version 2, with a Swin of its own or a ResNet, and version 3."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_mlx.convert.huggingface import PIXEL_DECODER, RESNET, SWIN, SWIN_IN_MEMORY, TRANSFORMER_DECODER
+from lucid_mlx.convert.rules import Rule
+from lucid_mlx.models.vision.backbones.swin import relative_position_index
+
+_BACKBONE = "model.pixel_level_module.encoder."
+_BLOCK = _BACKBONE + "encoder.layers.{i}.blocks.{j}."
+_OUR_BLOCK = "backbone.stages.{i}.blocks.{j}."
+
+NORMS = [rule for rule in SWIN if "hidden_states_norms" in rule.source]
+
+SWIN_2 = [
+    *(rule for rule in SWIN if ".blocks." not in rule.source),
+    Rule(_BLOCK + "norm{n}.{wb}", _OUR_BLOCK + "norm{n}.{wb}"),
+    Rule(_BLOCK + "attn.relative_position_bias_table", _OUR_BLOCK + "attention.relative_position_bias_table"),
+    Rule(_BLOCK + "attn.relative_pos_index", None, "read by order_positions_by_row"),
+    Rule(_BLOCK + "attn_mask", None, "follows from the size of the image"),
+    Rule(_BLOCK + "attn.qkv.{wb}", _OUR_BLOCK + "attention.qkv.{wb}"),
+    Rule(_BLOCK + "attn.proj.{wb}", _OUR_BLOCK + "attention.projection.{wb}"),
+    Rule(_BLOCK + "mlp.fc{n}.{wb}", _OUR_BLOCK + "linear{n}.{wb}"),
+]
+
+RULES_2 = [*SWIN_2, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER]
+
+
+def _without_model(rule: Rule) -> Rule:
+    return replace(rule, source=rule.source.removeprefix("model."))
+
+
+RULES_3 = [
+    *map(_without_model, [*SWIN_IN_MEMORY, *NORMS, *PIXEL_DECODER, *TRANSFORMER_DECODER]),
+    Rule(
+        "transformer_module.decoder.layers.{i}.cross_attn.out_proj_{wb}",
+        "transformer_decoder.layers.{i}.cross_attention.output_projection.{wb}",
+        "written flat there",
+    ),
+]
+
+
+def order_positions_by_row(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
+    """Permute bias tables that were learnt in another order of relative positions.
+
+    A model that lucid 2 initialised itself reads its tables by (column, row); one that it converted, by (row,
+    column). Each file carries the index it was trained with, so that tells.
+    """
+    repaired = dict(arrays)
+    for key in arrays:
+        if not key.endswith(".relative_pos_index"):
+            continue
+        table_key = key.removesuffix("relative_pos_index") + "relative_position_bias_table"
+        stored = np.array(arrays[key]).astype(np.int64).reshape(-1)
+        standard = np.array(relative_position_index(round(stored.size**0.25)))
+        if table_key in arrays and not np.array_equal(stored, standard):
+            order = np.zeros(len(arrays[table_key]), np.int64)
+            order[standard] = stored
+            repaired[table_key] = arrays[table_key][mx.array(order)]
+    return repaired

@@ -1,0 +1,133 @@
+"""Where a checkpoint lies on disk: a file, or a folder with one, whole or in parts."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_mlx.convert.torch_file import read_torch_file
+from lucid_mlx.errors import InputError
+from lucid_mlx.weights.checkpoint import CONFIG, PREPROCESSOR, WEIGHTS, read_json, read_safetensors
+
+PICKLED = {".bin", ".pth", ".pt", ".pkl"}
+SUFFIXES = {".safetensors", *PICKLED}
+
+# What the files of a folder are called, the first that is there counts.
+_NAMES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened checkpoint.
+
+    Attributes:
+        name: what to call it.
+        arrays: by key; read when they are asked for.
+        files: the files that hold them.
+        metadata: of a safetensors file.
+        folder: the folder, if it was given as one.
+        config: the contents of `config.json`, None if there is none.
+        preprocessor: the contents of `preprocessor_config.json`.
+    """
+
+    name: str
+    arrays: Mapping[str, mx.array]
+    files: list[Path]
+    metadata: Mapping[str, str]
+    folder: Path | None = None
+    config: dict[str, Any] | None = None
+    preprocessor: dict[str, Any] = field(default_factory=dict)
+
+    def sha256(self) -> str:
+        """Return the digest of the file, or of all parts one after the other."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def open_source(path: str | PathLike[str]) -> Source:
+    """Open a checkpoint.
+
+    Args:
+        path: a .safetensors, .bin, .pth, .pt or .pkl file; or a folder with one, or with an index of parts.
+
+    Raises:
+        InputError: if there is no checkpoint, or it is damaged.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a checkpoint file or a folder with one")
+    if path.is_file():
+        arrays, metadata = _read(path)
+        return Source(path.name, arrays, [path], metadata)
+    weights = _weights_in(path)
+    if weights.name.endswith(".index.json"):
+        arrays, files, metadata = _read_parts(weights)
+    else:
+        (arrays, metadata), files = _read(weights), [weights]
+    config = read_json(path / CONFIG) if (path / CONFIG).exists() else None
+    preprocessor = read_json(path / PREPROCESSOR) if (path / PREPROCESSOR).exists() else {}
+    name = (config or {}).get("_name_or_path") or path.resolve().name
+    return Source(str(name), arrays, files, metadata, path, config, preprocessor)
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in _NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise InputError(f"{folder} must hold {WEIGHTS} or a single checkpoint file; found {names}")
+    return found[0]
+
+
+def _read(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, str]]:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    if path.suffix in PICKLED:
+        return read_torch_file(path), {}
+    raise InputError(f"{path} is of no known kind; expected one of {', '.join(sorted(SUFFIXES))}")
+
+
+def _read_parts(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mapping[str, str]]:
+    """Open the parts that an index names; they lie beside it, and nowhere else."""
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise InputError(f"{index} has no weight_map")
+    parts = {}
+    for name in sorted(set(map(str, places.values()))):
+        if Path(name).name != name:
+            raise InputError(f"{index} refers to {name!r}, which is not beside it")
+        parts[name] = _read(index.parent / name) if (index.parent / name).is_file() else None
+        if parts[name] is None:
+            raise InputError(f"{index} refers to {name}, which is missing")
+    opened = {name: part for name, part in parts.items() if part is not None}
+    lost = [key for key, name in places.items() if key not in opened[name][0]]
+    if lost:
+        raise InputError(f"{index} promises {lost[0]} in {places[lost[0]]}, which does not have it")
+    metadata = next(iter(opened.values()))[1]
+    return _Parts(places, opened), [index.parent / name for name in opened], metadata
+
+
+class _Parts(Mapping[str, mx.array]):
+    """The arrays of several files."""
+
+    def __init__(self, places: Mapping[str, str], parts: Mapping[str, tuple[Mapping[str, mx.array], Any]]):
+        self._places, self._parts = places, parts
+
+    def __getitem__(self, key: str) -> mx.array:
+        return self._parts[self._places[key]][0][key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)

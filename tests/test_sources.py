@@ -1,0 +1,278 @@
+"""Files that are not what they should be, and none of which may run anything."""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from helpers import huggingface_arrays, key_list, write_huggingface
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlx.utils import tree_flatten
+from safetensors.numpy import save_file
+
+import lucid_mlx
+from lucid_mlx import InputError
+from lucid_mlx.convert import convert
+from lucid_mlx.convert.families import detect
+from lucid_mlx.convert.infer import infer_config
+from lucid_mlx.convert.rules import rename, to_mlx_layout
+from lucid_mlx.convert.source import open_source
+from lucid_mlx.models import Mask2Former
+from lucid_mlx.weights.fill import named_parameters
+
+REAL = {
+    "d2_r101_syncbn": ("detectron2", 63_033_495),
+    "d2_r101c_deepstem": ("detectron2", 63_157_271),
+    "d2_r50": ("detectron2", 44_036_998),
+    "d2_swin_large_200q": ("detectron2", 215_535_610),
+    "d2_swin_tiny": ("detectron2", 47_435_264),
+    "hf_hub_swin_tiny": ("huggingface", 47_439_633),
+    "hf_memory_swin_tiny": ("huggingface", 47_439_633),
+    "hf_resnet_50": ("huggingface", 44_041_367),
+    "hf_saved_swin_tiny": ("huggingface", 47_439_633),
+    "hf_timm_resnet_50": ("huggingface", 44_041_367),
+    "lucid2_resnet_18": ("huggingface", 30_972_567),  # which has Hugging Face's names
+    "lucid2_resnet_50": ("huggingface", 44_041_367),
+    "lucid2_swin_tiny": ("lucid2", 47_439_633),
+    "lucid3_swin_tiny": ("lucid3", 47_439_633),
+    "mmdet2_r50_panoptic": ("openmmlab", 44_036_998),
+    "mmdet_r50_panoptic": ("openmmlab", 44_036_998),
+    "mmdet_swin_t_panoptic": ("openmmlab", 47_435_264),
+    "mmseg_r50_semantic": ("openmmlab", 44_041_367),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_key_of_every_real_layout_has_its_place_and_tells_the_network(name):
+    family, parameters = REAL[name]
+    arrays = {key: mx.zeros(shape) for key, shape in key_list(name).items()}
+    assert detect(arrays).name == family
+    renamed, problems = rename(detect(arrays).rules, arrays)
+    assert problems == []
+    config = infer_config({key: tuple(array.shape) for key, array in renamed.items()})
+    model = Mask2Former(config)
+    assert model.parameter_size == parameters
+    wanted = {key: tuple(array.shape) for key, array in named_parameters(model).items()}
+    assert set(to_mlx_layout(renamed, wanted)) == set(wanted)
+    assert config.num_queries == (200 if "200q" in name else 100)
+
+
+class Call:
+    """Pickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = (function, arguments)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def torch_zip(path, pickled, entries=(), compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for name, data in entries:
+            archive.writestr(f"archive/data/{name}", data)
+    return path
+
+
+@pytest.mark.parametrize("wrap", [lambda path, data: path.write_bytes(data), torch_zip], ids=["plain", "zip"])
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "subprocess.Popen"])
+def test_a_pickle_that_calls_anything_is_refused_by_name_before_it_runs(tmp_path, wrap, name):
+    module, function = name.split(".")
+    witness = tmp_path / "witness"
+    evil = Call(getattr(__import__(module), function), f"touch {witness}")
+    wrap(tmp_path / "evil.pth", pickle.dumps({"model": {"weight": evil}}))
+    with pytest.raises(InputError, match="which no state dict needs; it was refused") as error:
+        open_source(tmp_path / "evil.pth")
+    assert function in str(error.value)
+    assert not witness.exists()
+
+
+def test_a_compressed_archive_is_refused_unread(tmp_path):
+    path = torch_zip(tmp_path / "bomb.pt", b"", [("0", bytes(50_000_000))], zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match="compressed or cut off"):
+        open_source(path)
+
+
+def test_a_zip_of_something_else_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    with pytest.raises(InputError, match="torch did not write it"):
+        open_source(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [([1, 2], "holds a list"), ({"model": {}}, "no dictionary of named tensors"), ({"a": 1}, "no dictionary of named")],
+)
+def test_a_pickle_without_tensors_is_told(tmp_path, tree, message):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
+    with pytest.raises(InputError, match=message):
+        open_source(tmp_path / "x.pkl")
+
+
+def torch_tensor(storage, offset, size, stride):
+    """The pickle that torch writes for a dictionary with one tensor, by hand."""
+    out = io.BytesIO()
+    out.write(b"\x80\x02}\x8c\x06weightctorch._utils\n_rebuild_tensor_v2\n(")
+    out.write(b"(\x8c\x07storagectorch\nFloatStorage\n\x8c\x010\x8c\x03cpu")
+    out.write(b"J" + struct.pack("<i", storage) + b"tQ")
+    out.write(b"J" + struct.pack("<i", offset))
+    for values in (size, stride):
+        out.write(b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t")
+    out.write(b"\x89NtRs.")
+    return out.getvalue()
+
+
+def test_a_tensor_of_a_zip_file_is_read_with_its_strides(tmp_path):
+    numbers = np.arange(12, dtype=np.float32)
+    path = torch_zip(tmp_path / "x.pt", torch_tensor(12, 2, (3, 2), (1, 3)), [("0", numbers.tobytes())])
+    assert np.array(open_source(path).arrays["weight"]).tolist() == [[2, 5], [3, 6], [4, 7]]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "data", "message"),
+    [
+        (torch_tensor(4, 0, (5,), (1,)), 4, "reaches beyond its storage"),
+        (torch_tensor(4, 1, (4,), (1,)), 4, "reaches beyond its storage"),
+        (torch_tensor(4, 0, (2, 3), (3, 1)), 4, "reaches beyond its storage"),
+        (torch_tensor(4, -1, (2,), (1,)), 4, "reaches beyond its storage"),
+        (torch_tensor(4, 0, (4,), (-1,)), 4, "reaches beyond its storage"),
+        (torch_tensor(10**6, 0, (10**6,), (1,)), 4, "ends too early"),
+    ],
+)
+def test_tensors_that_reach_outside_are_told(tmp_path, tensor, data, message):
+    path = torch_zip(tmp_path / "x.pt", tensor, [("0", bytes(4 * data))])
+    with pytest.raises(InputError, match=message):
+        open_source(path).arrays["weight"]
+
+
+def test_a_storage_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="lacks the numbers of weight"):
+        open_source(torch_zip(tmp_path / "x.pt", torch_tensor(4, 0, (4,), (1,)))).arrays["weight"]
+
+
+@pytest.mark.parametrize("header", [2**60, 2**63, 10**6])
+def test_a_safetensors_header_that_cannot_be_is_told(tmp_path, header):
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", header) + b"{}")
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        open_source(tmp_path / "x.safetensors")
+
+
+def test_overlapping_safetensors_are_told(tmp_path):
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    header = json.dumps({"a": entry, "b": entry}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        open_source(tmp_path / "x.safetensors")
+
+
+class TestParts:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        arrays = huggingface_arrays()
+        folder = write_huggingface(tmp_path / "theirs", arrays)
+        (folder / "model.safetensors").unlink()
+        keys = list(arrays)
+        places = {key: f"part-{1 + (i % 2)}.safetensors" for i, key in enumerate(keys)}
+        for part in sorted(set(places.values())):
+            save_file({key: arrays[key] for key in keys if places[key] == part}, folder / part)
+        self.write(folder, places)
+        return folder
+
+    def write(self, folder, places):
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+    def places(self, folder):
+        return json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+
+    def test_parts_convert_like_the_whole(self, folder, tmp_path):
+        ours = lucid_mlx.load(convert(folder, tmp_path / "a"))
+        whole = lucid_mlx.load(convert(write_huggingface(tmp_path / "whole"), tmp_path / "b"))
+        pairs = zip(tree_flatten(ours.parameters()), tree_flatten(whole.parameters()), strict=True)
+        assert all(mx.array_equal(a[1], b[1]) for a, b in pairs)
+
+    @pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "sub/part.safetensors"])
+    def test_an_index_cannot_lead_outside_its_folder(self, folder, name):
+        self.write(folder, {**self.places(folder), "class_predictor.bias": name})
+        with pytest.raises(InputError, match="which is not beside it"):
+            open_source(folder)
+
+    def test_missing_parts_and_keys_are_told(self, folder):
+        places = self.places(folder)
+        self.write(folder, {**places, "x": "part-1.safetensors"})
+        with pytest.raises(InputError, match="promises x in part-1.safetensors, which does not have it"):
+            open_source(folder)
+        self.write(folder, places)
+        (folder / "part-2.safetensors").unlink()
+        with pytest.raises(InputError, match="part-2.safetensors, which is missing"):
+            open_source(folder)
+        self.write(folder, {})
+        with pytest.raises(InputError, match="no weight_map"):
+            open_source(folder)
+
+
+def test_sources_that_are_none_are_told(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        open_source(tmp_path / "x")
+    (tmp_path / "x.txt").write_text("hello")
+    with pytest.raises(InputError, match="of no known kind"):
+        open_source(tmp_path / "x.txt")
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_text("hello")
+    with pytest.raises(InputError, match=r"found a.pth, b.pth"):
+        open_source(tmp_path)
+
+
+def test_another_kind_of_model_is_told(tmp_path):
+    save_file({f"bert.layer.{i}.weight": np.zeros(2, np.float32) for i in range(9)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="of no known family"):
+        convert(tmp_path / "x.safetensors", tmp_path / "ours")
+    with pytest.raises(InputError, match="there is no family 'keras'"):
+        convert(tmp_path / "x.safetensors", tmp_path / "ours", family="keras")
+    with pytest.raises(InputError, match="9 unknown keys"):
+        convert(tmp_path / "x.safetensors", tmp_path / "ours", family="detectron2")
+
+
+def test_a_file_alone_tells_the_network_but_not_the_labels(tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    save_file(huggingface_arrays(), path)
+    model = lucid_mlx.load(convert(path, tmp_path / "ours"))
+    assert (model.config.num_labels, model.config.num_queries) == (3, 6)
+    assert model.config.backbone_config["window_size"] == 3
+    assert model.config.id2label[0] == "LABEL_0"
+
+
+def test_a_dtype_can_be_asked_for(tmp_path):
+    folder = convert(write_huggingface(tmp_path / "theirs"), tmp_path / "ours", dtype=mx.float16)
+    assert lucid_mlx.load(folder).dtype == mx.float16
+
+
+WHOLE = {
+    "x.pt": lambda path: torch_zip(path, torch_tensor(4, 0, (2, 2), (2, 1)), [("0", bytes(16))]),
+    "x.pkl": lambda path: path.write_bytes(pickle.dumps({"model": {"w": np.ones((2, 3), np.float32)}})),
+    "x.safetensors": lambda path: save_file({"w": np.ones((2, 3), np.float32)}, path),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_damaged_files_end_in_arrays_or_one_sentence(name, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / name
+    WHOLE[name](path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        source = open_source(path)
+        assert all(isinstance(source.arrays[key], mx.array) for key in source.arrays)
+    except InputError:
+        pass
