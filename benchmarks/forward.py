@@ -10,6 +10,7 @@ first forward.
 
 import argparse
 import json
+import os
 import platform
 import resource
 import statistics
@@ -103,7 +104,7 @@ def ask(worker: "subprocess.Popen[str]") -> dict[str, Any]:
 def work(framework: str, folder: Path, size: int) -> None:
     """Run once for each line on standard input, and answer with the time and the peak memory."""
     run = {"lucid_mlx": prepare_ours, "torch": prepare_torch}[framework](folder, size)
-    before = peak_megabytes()
+    before = resident_megabytes()
     for _ in sys.stdin:
         start = time.perf_counter()
         checksum = run()
@@ -117,6 +118,12 @@ def peak_megabytes() -> float:
     """Largest resident size of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def resident_megabytes() -> float:
+    """Resident size of this process now."""
+    kilobytes = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, text=True, check=True)
+    return int(kilobytes.stdout) * 1024 / 1e6
 
 
 def photo(size: int) -> Any:

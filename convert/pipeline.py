@@ -87,7 +87,9 @@ def prepare(source: str | PathLike[str], *, family: str | None = None, dtype: mx
     config = _config(opened, chosen, renamed, problems)
     wanted = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(config)).items()}
     arrays = to_mlx_layout(renamed, wanted, problems)
-    return Conversion(opened, chosen, config, {name: _cast(array, dtype) for name, array in arrays.items()})
+    if dtype is not None:
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    return Conversion(opened, chosen, config, arrays)
 
 
 def _config(source: Source, family: Family, renamed: dict[str, mx.array], problems: list[str]) -> Mask2FormerConfig:
@@ -101,9 +103,3 @@ def _config(source: Source, family: Family, renamed: dict[str, mx.array], proble
         return infer_config({name: tuple(array.shape) for name, array in renamed.items()})
     except InputError as error:
         raise InputError("; ".join([str(error), *problems])) from None
-
-
-def _cast(array: mx.array, dtype: mx.Dtype | None) -> mx.array:
-    if not mx.issubdtype(array.dtype, mx.floating):
-        raise InputError(f"a parameter is stored as {array.dtype}, expected a floating-point type")
-    return array.astype(dtype or array.dtype)

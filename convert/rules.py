@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.fill import listing, shape_problems
+from lucid_mlx.weights.fill import listing, not_floating, shape_problems
 
 Shape = tuple[int, ...]
 
@@ -142,6 +142,8 @@ def to_mlx_layout(
             array = array.transpose(0, 2, 3, 1)  # O, I, H, W -> O, H, W, I
         converted[name] = array
     shapes = {name: tuple(array.shape) for name, array in converted.items()}
-    if told := [*problems, *shape_problems(wanted, shapes, strict=True)]:
+    told = [*problems, *shape_problems(wanted, shapes, strict=True)]
+    told += listing("not of a floating-point type", not_floating(converted))
+    if told:
         raise InputError("the checkpoint does not fit: " + "; ".join(told))
     return converted

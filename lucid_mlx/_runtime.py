@@ -1,4 +1,4 @@
-"""What MLX needs on Linux without a GPU, done once and before `mlx.core` is first imported.
+"""What MLX needs to be fast on a Linux CPU, done once and before `mlx.core` is first imported.
 
 MLX's Linux wheel bundles the reference BLAS: a 1024x1024 float32 product takes 0.57 s with it and 0.017 s with
 OpenBLAS (2 x86 cores). The dynamic linker takes the first global definition of a symbol, so an OpenBLAS that is
@@ -11,6 +11,8 @@ import ctypes.util
 import os
 import sys
 
+DEFAULT_CACHE = 32 << 20  # MLX's own, in bytes
+
 
 def load_openblas() -> str | None:
     """Load an OpenBLAS of the machine globally, if there is one and MLX is not loaded yet.
@@ -20,7 +22,9 @@ def load_openblas() -> str | None:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return None
-    for name in ("libopenblas.so.0", ctypes.util.find_library("openblas")):
+    # The usual name first: a search takes 16 ms.
+    for find in (lambda: "libopenblas.so.0", lambda: ctypes.util.find_library("openblas")):
+        name = find()
         if name is None:
             continue
         try:
@@ -41,7 +45,9 @@ def raise_cache_limit() -> None:
 
     if sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        mx.set_cache_limit(min(memory // 4, 4 << 30))
+        previous = mx.set_cache_limit(min(memory // 4, 4 << 30))
+        if previous != DEFAULT_CACHE:
+            mx.set_cache_limit(previous)  # somebody chose it
 
 
 OPENBLAS = load_openblas()

@@ -3,7 +3,7 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import small_model
+from helpers import RESNET, SWIN, small_model
 from mlx.utils import tree_flatten
 
 import lucid_mlx
@@ -87,8 +87,8 @@ def test_not_strict_fills_what_fits_by_name_but_never_another_shape(folder):
 
 
 def test_long_lists_are_cut(folder):
-    rewrite(folder, lambda arrays, _: arrays.update({f"surplus{i}": mx.zeros(1) for i in range(30)}))
-    with pytest.raises(InputError, match=r"30 unexpected: .* and 22 more"):
+    rewrite(folder, lambda arrays, _: arrays.update({f"surplus{i}": mx.zeros(1) for i in range(130)}))
+    with pytest.raises(InputError, match=r"130 unexpected: .* and 30 more"):
         lucid_mlx.load(folder)
 
 
@@ -153,3 +153,54 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         write_checkpoint(tmp_path / "model", {}, {"a": mx.zeros(1)}, {}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_no_floats_are_told(folder):
+    rewrite(folder, lambda arrays, _: arrays.update({"transformer_decoder.norm.bias": mx.zeros(32, mx.int32)}))
+    with pytest.raises(InputError, match=r"1 not of a floating-point type: transformer_decoder\.norm\.bias"):
+        lucid_mlx.load(folder)
+
+
+@pytest.mark.parametrize("dtype", ["float16", mx.int32])
+def test_a_dtype_that_is_none_is_told(folder, dtype):
+    with pytest.raises(InputError, match="must be a floating-point type"):
+        lucid_mlx.load(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pre_norm": True}, "pre_norm is False there and True here"),
+        ({"activation_function": "gelu"}, "activation_function is 'relu' there"),
+        ({"num_attention_heads": 2}, "num_attention_heads is 4 there|of another shape"),
+        ({"backbone_config": {**SWIN, "layer_norm_eps": 1e-6}}, "layer_norm_eps of the backbone is 1e-05 there"),
+        ({"backbone_config": RESNET}, "the backbone is a Swin there"),
+    ],
+)
+def test_weights_of_a_network_that_computes_differently_are_refused(folder, change, message):
+    with pytest.raises(InputError, match=message):
+        small_model(**change).from_pretrained(folder)
+
+
+def test_labels_come_with_the_weights(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(number): f"label {number}" for number in range(5)}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert small_model(seed=1).from_pretrained(folder).config.id2label[3] == "label 3"
+
+
+def test_a_folder_whose_parents_are_missing_leaves_none_of_them_when_the_write_fails(tmp_path, monkeypatch):
+    def full_disk(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("lucid_mlx.weights.checkpoint.mx.save_safetensors", full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        write_checkpoint(tmp_path / "a" / "b" / "model", {}, {"a": mx.zeros(1)}, {}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_current_folder_serves_if_it_is_empty(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    write_checkpoint(".", {"a": 1}, {"a": mx.zeros(1)}, {}, {})
+    assert (tmp_path / "empty" / "config.json").exists()

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -50,7 +51,7 @@ def test_the_untrained_network_always_draws_the_same_picture(folder):
 def test_a_converted_checkpoint_segments_a_photo(weights):
     result = run("segment", PHOTO, "--weights", weights, "-o", "out.jpg")
     assert "Untrained" not in result.output
-    assert "seen at 64x64 on the CPU" in result.stdout
+    assert re.search("seen at 64x64 on the (CPU|GPU)", result.stdout)
     with Image.open("out.jpg") as picture:
         assert picture.width == 600
 
@@ -70,6 +71,8 @@ def test_an_output_is_overwritten_only_by_force(folder):
         (["text.jpg"], "text.jpg is not an image"),
         ([PHOTO, "--weights", "nowhere"], "nowhere does not exist"),
         ([PHOTO, "--weights", "text.jpg"], "text.jpg is a file"),
+        (["x" * 300 + ".jpg"], "File name too long"),
+        ([PHOTO, "-o", "out.psd"], "does not name a picture format"),
         ([PHOTO, "-o", "out.docx"], "does not name a picture format"),
         ([PHOTO, "-o", "missing/out.png"], "the folder missing does not exist"),
         ([PHOTO, "--wieghts", "x"], "No such option"),

@@ -42,6 +42,13 @@ class TestReading:
         assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
         assert pixels.shape == (1, 4, 3)
 
+    def test_a_dark_sixteen_bit_image_stays_dark(self, tmp_path):
+        assert read_image(saved(tmp_path, Image.fromarray(np.full((2, 2), 200, np.uint16)))).max() == 1
+
+    def test_floats_count_from_0_to_1(self, tmp_path):
+        gray = np.array([[0.0, 0.5, 1.00001]], np.float32)
+        assert read_image(saved(tmp_path, Image.fromarray(gray), "x.tiff"))[0, :, 0].tolist() == [0, 128, 255]
+
     @pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("L", "x.png"), ("P", "x.gif"), ("1", "x.png")])
     def test_other_modes_become_rgb(self, tmp_path, mode, name):
         pixels = read_image(saved(tmp_path, Image.fromarray(RGB).convert(mode), name))
@@ -99,14 +106,42 @@ class TestRecipe:
             ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (3, 20000), (32, 1344)),
             ({"size": {"shortest_edge": 512}, "size_divisor": 0}, (100, 300), (512, 1536)),
             ({"size": 640, "_max_size": 1000}, (100, 200), (512, 1024)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (895, 3720), (352, 1344)),
+            ({"do_resize": False, "size": {"height": 5, "width": 5}}, (7, 300), (7, 300)),
         ],
     )
     def test_sizes_follow_the_recipe(self, raw, image, wanted):
         assert Recipe.from_dict(raw).output_size(*image) == wanted
 
-    def test_an_unknown_size_is_told(self):
-        with pytest.raises(InputError, match="height and width, or shortest_edge"):
-            Recipe.from_dict({"size": {"longest": 3}})
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            {"size": {"longest": 3}},
+            {"size": {"height": None, "width": 3}},
+            {"size": {"height": -100, "width": 3}},
+            {"size": {"shortest_edge": "64"}},
+            {"size": {"shortest_edge": 64, "longest_edge": "100"}},
+            {"size": True},
+            {"size": 0},
+            {"size_divisor": "x"},
+            {"size_divisor": -32},
+            {"resample": 17},
+            {"rescale_factor": None},
+            {"image_mean": None},
+            {"image_mean": [0.5] * 4},
+            {"image_std": [0.5, 0.5, float("nan")]},
+            {"image_std": [0, 0, 0]},
+        ],
+    )
+    def test_values_that_are_none_are_told(self, raw):
+        with pytest.raises(InputError, match="the recipe's"):
+            Recipe.from_dict(raw)
+
+    def test_steps_can_be_left_out(self):
+        image = np.full((5, 5, 3), 51, np.uint8)
+        plain = preprocess(image, Recipe.from_dict({"do_resize": False, "do_rescale": False, "do_normalize": False}))
+        assert plain.shape == (1, 5, 5, 3)
+        np.testing.assert_allclose(np.array(plain), 51.0)
 
     @settings(max_examples=40, deadline=None)
     @given(height=st.integers(1, 20000), width=st.integers(1, 20000))
@@ -172,6 +207,13 @@ class TestDrawing:
         assert len(written) == 1
         draw_semantic(np.zeros((300, 600, 3), np.uint8), classes, {0: "left", 1: "right"})
         assert len(written) == 3
+
+    def test_a_segment_without_room_is_not_named(self):
+        classes = np.zeros((300, 500), int)
+        classes[100:103, 100:400] = 1
+        image = np.full((300, 500, 3), 128, np.uint8)
+        pictures = [np.asarray(draw_semantic(image, classes, {0: "", 1: name}))[:300] for name in ("", "a thin line")]
+        assert np.array_equal(*pictures)
 
     def test_each_class_is_tinted_outlined_named_and_listed(self):
         classes = np.zeros((300, 500), int)

@@ -27,6 +27,10 @@ class TestLinux:
         limit, device = previous.split(" ", 1)
         assert "gpu" in device or int(limit) > 256 << 20
 
+    def test_a_buffer_cache_that_somebody_chose_is_left_alone(self):
+        code = "import mlx.core as mx; mx.set_cache_limit(12345); import lucid_mlx; print(mx.set_cache_limit(0))"
+        assert python(code) == "12345"
+
 
 def test_importing_the_package_leaves_heavy_libraries_alone():
     heavy = python("import sys, lucid_mlx; print([m for m in ('torch', 'scipy', 'PIL', 'click') if m in sys.modules])")

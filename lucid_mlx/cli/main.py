@@ -23,7 +23,7 @@ class Verbs(click.Group):
         """Run the verb."""
         try:
             return super().invoke(ctx)
-        except lucid_mlx.InputError as error:
+        except (lucid_mlx.InputError, OSError) as error:  # such as a name that is too long for the disk
             raise BadInput(str(error)) from error
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from lucid_mlx.errors import InputError
 from lucid_mlx.images import Recipe, draw_semantic, preprocess, read_image, semantic_map
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
-from lucid_mlx.models.load import load
+from lucid_mlx.models.load import build
 from lucid_mlx.weights import read_checkpoint
 
 UNTRAINED = "Untrained network, random weights: the classes mean nothing"
@@ -35,16 +35,18 @@ def segment(photo: Path, weights: Path | None, output: Path, force: bool) -> Non
       lucid-mlx segment examples/coffee.jpg
       lucid-mlx segment photo.jpg --weights swin-tiny-mlx -o picture.png
     """
+    clock = Clock()
     check_output(output, force)
     image = read_image(photo)
-    clock = Clock()
+    clock.lap("photo")
     if weights is None:
         click.secho(f"{UNTRAINED}. Pass --weights FOLDER for a trained one.", fg="yellow", err=True)
         model, recipe = untrained_network(), Recipe()
     else:
-        model, recipe = load(weights), Recipe.from_dict(read_checkpoint(weights).preprocessor)
+        checkpoint = read_checkpoint(weights)
+        model, recipe = build(checkpoint), Recipe.from_dict(checkpoint.preprocessor)
         mx.eval(model.parameters())
-    clock.lap("load")
+    clock.lap("weights")
 
     pixels = preprocess(image, recipe)
     (height, width), (_, seen_height, seen_width, _) = image.shape[:2], pixels.shape
@@ -100,7 +102,7 @@ def check_output(path: Path, force: bool) -> None:
     Raises:
         InputError: if the folder is missing, the format unknown, or the file there already and not to be replaced.
     """
-    if path.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise InputError(f"{path} does not name a picture format; expected an ending like .png or .jpg")
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist; create it first")
@@ -146,4 +148,4 @@ class Clock:
     def summary(self) -> str:
         """Return the laps and their total as one line."""
         laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.laps)
-        return f"{laps}; {self.last - self.start:.2f} s in all"
+        return f"{laps}; {self.last - self.start:.2f} s in all after start-up"

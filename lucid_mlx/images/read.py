@@ -41,7 +41,7 @@ def read_image(source: str | PathLike[str]) -> Pixels:
         raise InputError(f"{path} is not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # Pillow's decoders raise all of these
+    except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
         raise InputError(f"{path} is damaged or incomplete: {error}") from error
 
 
@@ -55,11 +55,11 @@ def _rgb(image: Image.Image) -> Pixels:
 
 
 def _from_deep(gray: np.ndarray, sixteen_bit: bool) -> Pixels:
-    """Scale gray values of more than 8 bits: 65535 is white, or, for floats, 1 if nothing is brighter."""
+    """Scale gray values of more than 8 bits: 65535 is white; for floats 1, unless something is much brighter."""
     values = gray.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinite pixels")
     brightest = values.max(initial=0.0)
-    white = 65535.0 if sixteen_bit or brightest > 255.0 else 255.0 if brightest > 1.0 else 1.0
+    white = 65535.0 if sixteen_bit or brightest > 255.0 else 255.0 if brightest > 2.0 else 1.0
     scaled = np.clip(values * 255.0 / white, 0.0, 255.0).round().astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=-1)

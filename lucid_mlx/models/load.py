@@ -4,8 +4,9 @@ from os import PathLike
 
 import mlx.core as mx
 
+from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.weights.checkpoint import read_checkpoint
+from lucid_mlx.weights.checkpoint import Checkpoint, read_checkpoint
 from lucid_mlx.weights.fill import fill
 
 
@@ -20,9 +21,15 @@ def load(source: str | PathLike[str], dtype: mx.Dtype | None = None) -> Mask2For
         The model. Its arrays are read from disk when they are first used.
 
     Raises:
-        InputError: if the folder is incomplete, damaged or inconsistent.
+        InputError: if the folder is incomplete, damaged or inconsistent, or the dtype is no floating-point type.
     """
-    checkpoint = read_checkpoint(source)
+    return build(read_checkpoint(source), dtype)
+
+
+def build(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> Mask2Former:
+    """Build the model of an opened folder; otherwise as `load`."""
+    if dtype is not None and not (isinstance(dtype, mx.Dtype) and mx.issubdtype(dtype, mx.floating)):
+        raise InputError(f"dtype must be a floating-point type such as mlx.core.float16, got {dtype!r}")
     model = Mask2Former(Mask2FormerConfig.from_dict(checkpoint.config))
     fill(model, checkpoint.arrays)
     if dtype is not None:

@@ -86,4 +86,5 @@ def _corners(locations: mx.array, weights: mx.array, levels: Levels, starts: mx.
     left_share, right_share = weights * (1 - right), weights * right
     above = 1 - below
     corners = [left_share * above, left_share * below, right_share * above, right_share * below]
-    return mx.stop_gradient(rows), mx.stack(corners, axis=-1)
+    # A NaN location becomes any integer; as row 0 it gives NaN, where a wild one would read outside the table.
+    return mx.stop_gradient(mx.maximum(rows, 0)), mx.stack(corners, axis=-1)

@@ -13,7 +13,6 @@ Size = tuple[int, int]
 Extent = tuple[float, float]
 
 
-@lru_cache(maxsize=64)
 def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
     """Return the weights that spread samples evenly over the first `extent` of some inputs.
 
@@ -35,12 +34,8 @@ def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
     return mx.array(matrix.astype(np.float32))
 
 
-def _matrices(size_in: Size, size_out: Size, extent: Extent | None, dtype: mx.Dtype) -> list[mx.array]:
-    extents = extent or size_in
-    return [
-        interpolation_matrix(n_in, n_out, float(part)).astype(dtype)
-        for n_in, n_out, part in zip(size_in, size_out, extents, strict=True)
-    ]
+# For feature maps, whose matrices are small; those of a photo's size are made anew.
+_kept_matrix = lru_cache(maxsize=32)(interpolation_matrix)
 
 
 def resize_map(x: mx.array, size: Size) -> mx.array:
@@ -56,7 +51,8 @@ def resize_map(x: mx.array, size: Size) -> mx.array:
     batch, height, width, channels = x.shape
     if (height, width) == size:
         return x
-    rows, columns = _matrices((height, width), size, None, x.dtype)
+    rows = _kept_matrix(height, size[0], height).astype(x.dtype)
+    columns = _kept_matrix(width, size[1], width).astype(x.dtype)
     x = (columns @ x).reshape(batch, height, size[1] * channels)
     return (rows @ x).reshape(batch, *size, channels)
 
@@ -77,5 +73,7 @@ def resize_planes(x: mx.array, size: Size, extent: Extent | None = None) -> mx.a
     height, width = x.shape[-2:]
     if (height, width) == size and extent is None:
         return x
-    rows, columns = _matrices((height, width), size, extent, x.dtype)
+    shown = extent or (height, width)
+    rows = interpolation_matrix(height, size[0], shown[0]).astype(x.dtype)
+    columns = interpolation_matrix(width, size[1], shown[1]).astype(x.dtype)
     return rows @ (x @ columns.T)

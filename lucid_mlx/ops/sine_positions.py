@@ -9,6 +9,15 @@ TEMPERATURE = 10000
 
 
 @lru_cache(maxsize=64)
+def _encode(count: int, channels: int) -> mx.array:
+    """Encode the places along one axis, (count, channels) float32."""
+    wavelengths = TEMPERATURE ** (2 * (np.arange(channels) // 2) / channels)
+    places = np.arange(1, count + 1) / (count + 1e-6) * 2 * np.pi
+    angles = places[:, None] / wavelengths
+    table = np.stack([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], axis=-1).reshape(count, channels)
+    return mx.array(table.astype(np.float32))
+
+
 def sine_positions(height: int, width: int, channels: int) -> mx.array:
     """Return the normalised sine embedding of each cell of a map, rows first.
 
@@ -24,14 +33,6 @@ def sine_positions(height: int, width: int, channels: int) -> mx.array:
         (height * width, channels) float32.
     """
     half = channels // 2
-    wavelengths = TEMPERATURE ** (2 * (np.arange(half) // 2) / half)
-
-    def encode(count: int) -> np.ndarray:
-        positions = np.arange(1, count + 1) / (count + 1e-6) * 2 * np.pi
-        angles = positions[:, None] / wavelengths
-        return np.stack([np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])], axis=-1).reshape(count, half)
-
-    rows = np.broadcast_to(encode(height)[:, None], (height, width, half))
-    columns = np.broadcast_to(encode(width)[None], (height, width, half))
-    table = np.concatenate([rows, columns], axis=-1).reshape(height * width, channels)
-    return mx.array(table.astype(np.float32))
+    rows = mx.broadcast_to(_encode(height, half)[:, None], (height, width, half))
+    columns = mx.broadcast_to(_encode(width, half)[None], (height, width, half))
+    return mx.concatenate([rows, columns], axis=-1).reshape(height * width, channels)

@@ -4,6 +4,7 @@ The arrays are in MLX's layout (convolutions O, H, W, I) under the model's own p
 metadata say so with `format: mlx`. A file without that mark is never read as one.
 """
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -128,8 +129,9 @@ def write_checkpoint(
     Raises:
         InputError: if there is something already, or the folder cannot be written.
     """
-    folder = Path(path).expanduser()
+    folder = Path(path).expanduser().resolve()
     ensure_free(folder)
+    missing = [parent for parent in folder.parents if not parent.exists()]
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +146,9 @@ def write_checkpoint(
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        for parent in missing:
+            with contextlib.suppress(OSError):  # which means that something is in it
+                parent.rmdir()
     return folder
 
 

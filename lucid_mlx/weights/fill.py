@@ -9,7 +9,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from lucid_mlx.errors import InputError
 
-LISTED = 8  # names of each kind in an error
+LISTED = 100  # names of each kind in an error; more would hide the others
 
 
 def named_parameters(model: nn.Module) -> dict[str, mx.array]:
@@ -30,9 +30,15 @@ def fill(model: nn.Module, arrays: Mapping[str, mx.array], strict: bool = True) 
     """
     wanted = {name: tuple(array.shape) for name, array in named_parameters(model).items()}
     problems = shape_problems(wanted, {name: tuple(array.shape) for name, array in arrays.items()}, strict)
+    problems += listing("not of a floating-point type", not_floating(arrays))
     if problems:
         raise InputError("the weights do not fit the model: " + "; ".join(problems))
     model.update(tree_unflatten([(name, array) for name, array in arrays.items() if name in wanted]))
+
+
+def not_floating(arrays: Mapping[str, mx.array]) -> list[str]:
+    """Name the arrays that hold integers or bools."""
+    return [name for name, array in arrays.items() if not mx.issubdtype(array.dtype, mx.floating)]
 
 
 def shape_problems(
@@ -42,7 +48,7 @@ def shape_problems(
     problems = []
     if strict:
         problems += listing("missing", [name for name in wanted if name not in given])
-        problems += listing("unexpected", [name for name in given if name not in wanted])
+        problems += listing("unexpected", sorted(name for name in given if name not in wanted))
     wrong = [
         f"{name} is {list(given[name])}, expected {list(shape)}"
         for name, shape in wanted.items()

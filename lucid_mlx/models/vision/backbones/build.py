@@ -38,6 +38,8 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
     Raises:
         InputError: for an unknown backbone or key, or values that do not fit.
     """
+    if not isinstance(raw, Mapping):
+        raise InputError(f"backbone_config must be a dictionary, got {raw!r:.60}")
     kind = raw.get("model_type")
     if kind not in _CONFIGS:
         raise InputError(f"backbone_config['model_type'] is one of {sorted(_CONFIGS)}; got {kind!r}")
@@ -50,8 +52,8 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
             raise InputError(f"backbone_config has an unknown key {key!r} for {kind!r}{hint}")
     try:
         return config_type(**{key: value for key, value in raw.items() if key in known})
-    except TypeError as error:
-        raise InputError(f"backbone_config has a value of a wrong type: {error}") from error
+    except InputError as error:
+        raise InputError(f"backbone_config: {error}") from None
 
 
 def build_backbone(raw: Mapping[str, Any]) -> Backbone:

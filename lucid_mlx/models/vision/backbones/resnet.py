@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
 
 
@@ -30,13 +31,15 @@ class ResNetConfig:
     freeze_batch_norm: bool = True
 
     def __post_init__(self) -> None:
+        if problems := field_problems(self):
+            raise InputError("; ".join(problems))
         if len(self.hidden_sizes) != 4 or len(self.depths) != 4:
             raise InputError(
                 f"a ResNet backbone needs four stages; got hidden_sizes {list(self.hidden_sizes)} and depths "
                 f"{list(self.depths)}"
             )
-        if min(self.depths) < 1:
-            raise InputError(f"each stage of a ResNet needs a block; got depths {list(self.depths)}")
+        if min(self.num_channels, self.embedding_size, *self.hidden_sizes, *self.depths) < 1:
+            raise InputError("all sizes of a ResNet backbone and its depths are at least 1")
         if self.layer_type not in (None, "basic", "bottleneck"):
             raise InputError(f"layer_type is 'basic' or 'bottleneck'; got {self.layer_type!r}")
         if self.stem not in ("plain", "deep"):

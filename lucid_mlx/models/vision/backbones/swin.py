@@ -10,6 +10,7 @@ import mlx.nn as nn
 import numpy as np
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import DropPath
 from lucid_mlx.ops import gelu
 
@@ -33,13 +34,18 @@ class SwinConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
+        if problems := field_problems(self):
+            raise InputError("; ".join(problems))
         if len(self.depths) != 4 or len(self.num_heads) != 4:
             raise InputError(
                 f"a Swin backbone needs four stages; got depths {list(self.depths)} and num_heads "
                 f"{list(self.num_heads)}"
             )
-        if min(self.depths) < 1 or self.window_size < 1 or self.patch_size < 1:
-            raise InputError("depths, window_size and patch_size of a Swin backbone are at least 1")
+        sizes = (self.num_channels, self.patch_size, self.embed_dim, self.window_size, *self.depths)
+        if min(sizes) < 1 or int(self.mlp_ratio * self.embed_dim) < 1:
+            raise InputError("all sizes of a Swin backbone, its depths and the hidden width of its MLP are at least 1")
+        if not 0.0 <= self.drop_path_rate < 1.0 or self.layer_norm_eps <= 0.0:
+            raise InputError("drop_path_rate must be at least 0 and below 1, and layer_norm_eps above 0")
         for dim, heads in zip(self.channels, self.num_heads, strict=True):
             if heads < 1 or dim % heads:
                 raise InputError(
@@ -63,18 +69,22 @@ def relative_position_index(window: int) -> mx.array:
 
 
 @lru_cache(maxsize=32)
-def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
-    """Return the mask that keeps the parts of a shifted map apart, (windows, 1, window^2, window^2) float32."""
+def shift_regions(height: int, width: int, window: int, shift: int) -> mx.array:
+    """Number the parts of a shifted map that belong together, (windows, window^2) int32."""
 
     def regions(size: int) -> np.ndarray:
         place = np.arange(size)
-        return (place >= size - window).astype(int) + (place >= size - shift)
+        return (place >= size - window).astype(np.int32) + (place >= size - shift)
 
     region = regions(height)[:, None] * 3 + regions(width)
     windows = region.reshape(height // window, window, width // window, window)
-    windows = windows.transpose(0, 2, 1, 3).reshape(-1, 1, window * window)
-    apart = windows != windows.swapaxes(1, 2)
-    return mx.array(np.where(apart, np.float32(MASKED), np.float32(0.0))[:, None])
+    return mx.array(windows.transpose(0, 2, 1, 3).reshape(-1, window * window))
+
+
+def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
+    """Return the mask that keeps the parts of a shifted map apart, (windows, 1, window^2, window^2) float32."""
+    regions = shift_regions(height, width, window, shift)
+    return mx.where(regions[:, None, :, None] != regions[:, None, None, :], MASKED, 0.0)
 
 
 class WindowAttention(nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.vision.backbones import parse_backbone_config
 from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface
 
@@ -36,7 +37,8 @@ class Mask2FormerConfig:
         enforce_input_projection: project the memories even if `feature_size` equals `hidden_dim`.
         activation_function: of the transformer decoder's feed-forward part: "relu", "gelu" or "silu".
         pre_norm: normalise before each part of a transformer decoder layer instead of after it.
-        dropout: rate in the attention and feed-forward parts while training.
+        dropout: rate in the attention and feed-forward parts while training. (transformers also skips whole decoder
+            layers at this rate; the original does not, and neither does this.)
         init_std: deviation of the normal initialisation.
         init_xavier_std: gain of the Xavier initialisation of the transformer decoder.
         dilation: must be False; the reference never dilates its backbones.
@@ -122,27 +124,14 @@ class Mask2FormerConfig:
 
     def _problems(self) -> list[str]:
         """List what is wrong with the values."""
-        positive = [
-            "num_labels",
-            "feature_size",
-            "mask_feature_size",
-            "hidden_dim",
-            "num_channels",
-            "num_queries",
-            "encoder_feedforward_dim",
-            "dim_feedforward",
-            "num_attention_heads",
-            "train_num_points",
-        ]
-        problems = [f"{name} must be a positive integer" for name in positive if not _integer(self, name, 1)]
-        if not _integer(self, "encoder_layers", 0):
-            problems.append("encoder_layers must be an integer of at least 0")
-        if not _integer(self, "decoder_layers", 1):
-            problems.append("decoder_layers must be an integer of at least 1 (it counts the predictions)")
+        problems = field_problems(self)
+        if problems:
+            return problems
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.type is float and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-                problems.append(f"{item.name} must be a number of at least 0, got {value!r}")
+            least = 0 if item.name == "encoder_layers" or item.type is float else 1
+            if item.type in (int, float) and value < least:
+                problems.append(f"{item.name} must be at least {least}, got {value!r}")
         if problems:
             return problems
 
@@ -223,12 +212,24 @@ class Mask2FormerConfig:
             config.id2label = numbered
         return config
 
+    def differences(self, other: "Mask2FormerConfig") -> list[str]:
+        """List what makes two networks whose parameters have the same shapes compute differently."""
+        found = [
+            f"{name} is {getattr(other, name)!r} there and {getattr(self, name)!r} here"
+            for name in ("pre_norm", "activation_function", "num_attention_heads")
+            if getattr(self, name) != getattr(other, name)
+        ]
+        if self.backbone_config is None or other.backbone_config is None:
+            return found
+        ours, theirs = parse_backbone_config(self.backbone_config), parse_backbone_config(other.backbone_config)
+        if type(ours) is not type(theirs):
+            return [*found, f"the backbone is a {type(theirs).__name__.removesuffix('Config')} there"]
+        for name in ("layer_norm_eps", "downsample_in_bottleneck"):
+            if getattr(ours, name, None) != getattr(theirs, name, None):
+                found.append(f"{name} of the backbone is {getattr(theirs, name)!r} there")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and `id2label` as JSON-ready values."""
         labels = {str(key): name for key, name in self.id2label.items()}
         return {"model_type": "mask2former", **asdict(self), "id2label": labels}
-
-
-def _integer(config: Mask2FormerConfig, name: str, least: int) -> bool:
-    value = getattr(config, name)
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

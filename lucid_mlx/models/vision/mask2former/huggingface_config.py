@@ -73,7 +73,7 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
     if isinstance(raw.get("id2label"), Mapping):
         values.setdefault("num_labels", len(raw["id2label"]))
     values.setdefault("num_labels", 2)  # transformers' default, and therefore left out
-    if "feature_strides" in values:
+    if isinstance(values.get("feature_strides"), tuple):  # as transformers has it in memory
         values["feature_strides"] = list(values["feature_strides"])
     values["backbone_config"] = _backbone(raw)
     return values
@@ -91,7 +91,7 @@ def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in _REQUIRED[kind].items():
         if backbone.get(key, value) != value:
             raise InputError(f"a {kind} backbone with {key}={backbone[key]!r} is not supported, only {value!r}")
-    if list(backbone.get("out_features") or _STAGES) != _STAGES:
+    if (backbone.get("out_features") or _STAGES) not in (_STAGES, tuple(_STAGES)):
         raise InputError(f"the backbone must return {_STAGES}, got out_features={backbone['out_features']}")
     values = {key: backbone.get(key, default) for key, default in _BACKBONE_DEFAULTS[kind].items()}
     patch = values.get("patch_size")

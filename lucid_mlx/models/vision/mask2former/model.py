@@ -55,6 +55,11 @@ class Mask2Former(nn.Module):
         return sum(x.size for name, x in named_parameters(self).items() if not name.endswith(statistics))
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """Widths of the backbone's four maps."""
+        return tuple(self.backbone.channels)
+
+    @property
     def dtype(self) -> mx.Dtype:
         """The floating-point type that the network computes in."""
         return self.transformer_decoder.query_features.dtype
@@ -110,6 +115,10 @@ class Mask2Former(nn.Module):
             auxiliary = config.use_auxiliary_loss
 
         maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
+        if tuple(x.shape[-1] for x in maps) != self.channels:
+            raise InputError(
+                f"the backbone promised maps of {self.channels} channels and returned {[x.shape for x in maps]}"
+            )
         mask_features, memories = self.pixel_decoder(maps)
         decoded = self.transformer_decoder(mask_features, memories)
         return {
@@ -180,11 +189,11 @@ class Mask2Former(nn.Module):
         if not mx.isfinite(pixel_values).all().item():
             raise InputError("pixel_values holds NaN or infinite values; check how the image was normalised")
         height, width = pixel_values.shape[2:]
-        target = (height, width) if output_size is None else (int(output_size[0]), int(output_size[1]))
-        if min(target) < 1:
-            raise InputError(f"output_size must be at least 1x1, got {target}")
-        if top_k_queries is not None and top_k_queries < 1:
-            raise InputError(f"top_k_queries must be at least 1, got {top_k_queries}")
+        target = (height, width) if output_size is None else output_size
+        if not (isinstance(target, list | tuple) and len(target) == 2 and all(map(_at_least_one, target))):
+            raise InputError(f"output_size must be a height and a width of at least 1, got {output_size!r}")
+        if top_k_queries is not None and not _at_least_one(top_k_queries):
+            raise InputError(f"top_k_queries must be a whole number of at least 1, got {top_k_queries!r}")
 
         if pixel_mask is None:
             stride = max(self.config.feature_strides)
@@ -199,7 +208,7 @@ class Mask2Former(nn.Module):
             logits.shape[2] * height / pixel_values.shape[2],
             logits.shape[3] * width / pixel_values.shape[3],
         )
-        logits = resize_planes(logits, target, extent)
+        logits = resize_planes(logits, (target[0], target[1]), extent)
         segmentation = mx.argmax(logits, axis=1).astype(mx.int32)
         if not return_logits and not return_scores:
             return segmentation
@@ -218,11 +227,20 @@ class Mask2Former(nn.Module):
             strict: demand that the file and the model have the same parameters. If False, those that only one of
                 the two has are left alone; shapes must agree all the same.
 
+        Returns:
+            This model, in the mode it was in. Its labels are the folder's if it has as many.
+
         Raises:
-            InputError: one error that lists all missing, unexpected and mis-shaped parameters. The model is then
-                unchanged.
+            InputError: one error that lists all missing, unexpected and mis-shaped parameters, or the settings that
+                no shape tells and that differ. The model is then unchanged.
         """
-        fill(self, read_checkpoint(weights).arrays, strict=strict)
+        checkpoint = read_checkpoint(weights)
+        source = Mask2FormerConfig.from_dict(checkpoint.config)
+        if differing := self.config.differences(source):
+            raise InputError(f"{weights} is of a network that computes differently: {'; '.join(differing)}")
+        fill(self, checkpoint.arrays, strict=strict)
+        if source.num_labels == self.config.num_labels:
+            self.config.id2label = source.id2label
         return self
 
     def _check(self, pixel_values: mx.array, pixel_mask: mx.array | None) -> None:
@@ -234,11 +252,9 @@ class Mask2Former(nn.Module):
                 f"pixel_values must have the shape (batch, {channels}, height, width), got {tuple(pixel_values.shape)}"
             )
         batch, _, height, width = pixel_values.shape
-        if pixel_mask is not None and tuple(pixel_mask.shape) != (batch, height, width):
-            raise InputError(
-                f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, "
-                f"got {tuple(pixel_mask.shape)}"
-            )
+        shape = tuple(getattr(pixel_mask, "shape", ()))
+        if pixel_mask is not None and shape != (batch, height, width):
+            raise InputError(f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {shape}")
 
 
 def semantic_scores(class_logits: mx.array, mask_logits: mx.array, top_k_queries: int | None = None) -> mx.array:
@@ -250,9 +266,11 @@ def semantic_scores(class_logits: mx.array, mask_logits: mx.array, top_k_queries
         top_k_queries: use just the queries of highest 1 - p(no object).
 
     Returns:
-        (B, num_labels, H, W).
+        (B, num_labels, H, W) float32.
     """
-    probabilities = mx.softmax(class_logits, axis=-1, precise=True)
+    # In half precision sums over a hundred queries would change the class of one pixel in a hundred.
+    class_logits, mask_logits = class_logits.astype(mx.float32), mask_logits.astype(mx.float32)
+    probabilities = mx.softmax(class_logits, axis=-1)
     if top_k_queries is not None and top_k_queries < probabilities.shape[1]:
         kept = mx.argsort(probabilities[..., -1], axis=1)[:, :top_k_queries]
         probabilities = mx.take_along_axis(probabilities, kept[:, :, None], axis=1)
@@ -272,6 +290,10 @@ def inference_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module._set_training_mode(mode)
+
+
+def _at_least_one(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _nchw(x: mx.array) -> mx.array:

@@ -48,7 +48,7 @@ class DecoderLayer(nn.Module):
         self.linear2 = nn.Linear(config.dim_feedforward, dims)
         self.feedforward_norm = nn.LayerNorm(dims)
         self.dropout = nn.Dropout(config.dropout)
-        self.activation = _ACTIVATIONS[config.activation_function]
+        self.activation = config.activation_function  # a name: compiled functions cannot be copied
 
     def __call__(
         self, x: mx.array, query_positions: mx.array, keys: mx.array, values: mx.array, attend: mx.array
@@ -73,7 +73,7 @@ class DecoderLayer(nn.Module):
             return self.self_attention(y + query_positions, y + query_positions, y)
 
         def feedforward(y: mx.array) -> mx.array:
-            return self.linear2(self.dropout(self.activation(self.linear1(y))))
+            return self.linear2(self.dropout(_ACTIVATIONS[self.activation](self.linear1(y))))
 
         x = self._residual(x, cross, self.cross_attention_norm)
         looking = (self.self_attention_norm(x) if self.pre_norm else x) + query_positions
