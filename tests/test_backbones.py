@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
+from lucid_mlx import InputError
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.vision.backbones import ResNetConfig, build_backbone
 from lucid_mlx.models.vision.backbones.swin import relative_position_index, shift_mask
@@ -91,7 +92,7 @@ def test_shift_mask_separates_what_the_shift_brought_together():
             assert mask[i, j] == (0.0 if together else -100.0)
 
 
-def test_drop_path_drops_whole_images_in_training_only():
+def test_drop_path_acts_in_training_only():
     swin = build_backbone({**SWIN, "drop_path_rate": 0.9})
     x = mx.random.normal((1, 32, 32, 3))
     swin.eval()
@@ -111,3 +112,15 @@ def test_any_module_with_the_interface_serves_as_a_backbone():
     config = Mask2FormerConfig(4, feature_size=32, hidden_dim=32, num_attention_heads=4, num_queries=5)
     model = Mask2Former(config, backbone=Pool()).eval()
     assert model(mx.zeros((1, 3, 40, 50)))["masks_queries_logits"].shape == (1, 5, 10, 13)
+
+
+def test_a_backbone_that_breaks_its_promise_is_told():
+    class Liar(nn.Module):
+        channels = (3, 3, 3, 3)
+
+        def __call__(self, x):
+            return [x[:, ::stride, ::stride] for stride in (4, 8, 16)]
+
+    config = Mask2FormerConfig(4, feature_size=32, hidden_dim=32, num_attention_heads=4, num_queries=5)
+    with pytest.raises(InputError, match="promised maps"):
+        Mask2Former(config, backbone=Liar())(mx.zeros((1, 3, 40, 50)))

@@ -103,3 +103,24 @@ def test_a_configuration_of_another_size_is_told(tmp_path):
     source = write_huggingface(tmp_path / "theirs", num_queries=9)
     with pytest.raises(InputError, match=r"query_features is \[6, 32\], expected \[9, 32\]"):
         convert(source, tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "message"),
+    [
+        (f"{DECODER}.cross_attn.in_proj_weight", (95, 32), "do not fit together: .*in_proj_weight"),
+        (f"{DECODER}.cross_attn.in_proj_bias", (), "do not fit together: .*in_proj_bias"),
+        (f"{BLOCK}.attention.self.key.weight", (32, 31), "do not fit together: .*qkv.weight"),
+        (f"{BLOCK}.attention.self.key.weight", (32, 32, 1), "do not fit together: .*qkv.weight"),
+    ],
+)
+def test_arrays_that_cannot_be_cut_or_joined_are_told(key, shape, message, tmp_path):
+    arrays = {**huggingface_arrays(), key: np.zeros(shape, np.float32)}
+    with pytest.raises(InputError, match=message):
+        convert(write_huggingface(tmp_path / "theirs", arrays), tmp_path / "ours")
+
+
+def test_arrays_that_are_no_floats_are_told(tmp_path):
+    arrays = {**huggingface_arrays(), "class_predictor.bias": np.zeros(4, np.int32)}
+    with pytest.raises(InputError, match="not of a floating-point type: transformer_decoder.class_head.bias"):
+        convert(write_huggingface(tmp_path / "theirs", arrays), tmp_path / "ours")

@@ -1,3 +1,5 @@
+import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -245,9 +247,25 @@ class TestPredict:
         assert mx.array_equal(first, second)
         assert model.training
         assert not model.backbone.training
-        with pytest.raises(InputError):
-            model.predict(mx.full((1, 3, 32, 32), mx.nan))
+
+    def test_restores_the_modes_after_an_error_too(self, monkeypatch):
+        model = small_model()
+        model.train()
+
+        def fail(self, maps):
+            raise RuntimeError("on purpose")
+
+        monkeypatch.setattr(type(model.pixel_decoder), "__call__", fail)
+        with pytest.raises(RuntimeError, match="on purpose"):
+            model.predict(lucid_mlx.random.randn(1, 3, 32, 32))
         assert model.training
+        assert model.backbone.training
+
+    def test_computes_scores_in_float32_in_half_precision(self):
+        model = small_model()
+        model.set_dtype(mx.bfloat16)
+        result = model.predict(lucid_mlx.random.randn(1, 3, 32, 32), return_logits=True)
+        assert result["logits"].dtype == mx.float32
 
     def test_keeps_the_queries_that_most_probably_show_an_object(self):
         model = small_model()
@@ -266,9 +284,18 @@ class TestPredict:
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
-        [({"output_size": (0, 5)}, "output_size"), ({"top_k_queries": 0}, "top_k_queries")],
+        [
+            ({"output_size": (0, 5)}, "output_size"),
+            ({"output_size": 5}, "output_size"),
+            ({"output_size": (5,)}, "output_size"),
+            ({"output_size": "ab"}, "output_size"),
+            ({"top_k_queries": 0}, "top_k_queries"),
+            ({"top_k_queries": 1.5}, "top_k_queries"),
+            ({"top_k_queries": True}, "top_k_queries"),
+            ({"pixel_mask": [1]}, "pixel_mask"),
+        ],
     )
-    def test_sizes_below_one_are_refused(self, arguments, message):
+    def test_arguments_that_are_none_are_refused(self, arguments, message):
         with pytest.raises(InputError, match=message):
             small_model().predict(mx.zeros((1, 3, 32, 32)), **arguments)
 
@@ -286,3 +313,14 @@ def test_initial_offsets_point_in_as_many_directions_as_there_are_heads():
     np.testing.assert_allclose(offsets[1, 2, 3], [4, 4], atol=1e-5)
     np.testing.assert_allclose(offsets[2, 1, 0], [0, 1], atol=1e-6)
     assert mx.abs(layer.attention.attention_weights.weight).max().item() == 0
+
+
+def test_a_model_can_be_copied():
+    model = small_model(activation_function="gelu")
+    x = mx.ones((1, 3, 32, 32))
+    assert mx.array_equal(copy.deepcopy(model)(x)["masks_queries_logits"], model(x)["masks_queries_logits"])
+
+
+def test_nan_pixels_give_nan_and_end_nothing():
+    x = mx.ones((1, 3, 64, 64)).at[0, 0, 5, 5].add(mx.nan)
+    assert mx.isnan(small_model()(x)["class_queries_logits"]).all().item()

@@ -1,17 +1,23 @@
 """Every tensor that the network shows, against transformers on the same weights and photo."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import BACKBONES, STAGES, build, perturb, photo_batch, small_config
 from ties import Ties
 from transformers import Mask2FormerConfig, ResNetConfig, SwinConfig
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
 import lucid_mlx
 from lucid_mlx.convert import convert
+from lucid_mlx.images import Recipe, semantic_map
 from lucid_mlx.models.vision.backbones import build_backbone
 
 TOLERANCE = 1e-4  # of the largest magnitude of a tensor
@@ -72,12 +78,11 @@ def converted(config: Mask2FormerConfig, folder: Path) -> tuple[torch.nn.Module,
 
 @pytest.fixture(scope="module", params=list(BACKBONES))
 def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    config = Mask2FormerConfig(backbone_config=BACKBONES[request.param](), num_labels=150)
-    reference = build(config, tmp_path_factory.mktemp(request.param) / "theirs")
     folder = tmp_path_factory.mktemp(request.param)
+    config = Mask2FormerConfig(backbone_config=BACKBONES[request.param](), num_labels=150)
+    reference = build(config, folder / "theirs")
     model = lucid_mlx.models.create_model(f"mask2former_{request.param}", num_labels=150)
-    theirs = next(tmp_path_factory.getbasetemp().glob(f"{request.param}*/theirs"))
-    return reference, model.from_pretrained(convert(theirs, folder / "ours")).eval()
+    return reference, model.from_pretrained(convert(folder / "theirs", folder / "ours")).eval()
 
 
 @pytest.mark.parametrize("size", [(256, 320), (211, 333), (64, 64)], ids=str)
@@ -130,7 +135,7 @@ def test_extreme_sizes_equal_the_reference(size: tuple[int, int], tmp_path: Path
     compare(*converted(small_config(), tmp_path), size, torch.float64)
 
 
-def test_semantic_map_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties) -> None:
+def test_predict_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties) -> None:
     reference, model = converted(small_config(), tmp_path)
     pixels = photo_batch(96, 128)
     ours = model.predict(mx.array(pixels), return_logits=True)
@@ -144,6 +149,28 @@ def test_semantic_map_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties
     clear = ((top[:, 0] - top[:, 1]) > 1e-5).numpy()
     assert clear.mean() > 0.99
     assert (np.array(ours["segmentation"]) == scores.argmax(1).numpy())[clear].all()
+
+
+@pytest.mark.parametrize("target", [(384, 384), (400, 600), (123, 77)], ids=str)
+def test_the_photo_s_map_equals_the_image_processor_s(target: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes = 3 * torch.randn(1, 20, 8, generator=generator)
+    masks = torch.nn.functional.interpolate(
+        5 * torch.randn(1, 20, 12, 12, generator=generator), (96, 96), mode="bicubic"
+    )
+    outputs = SimpleNamespace(class_queries_logits=classes, masks_queries_logits=masks)
+    wanted = Mask2FormerImageProcessorPil().post_process_semantic_segmentation(outputs, [target])[0].numpy()
+    ours = semantic_map(mx.array(classes[0].numpy()), mx.array(masks[0].numpy()), (384, 384), target)
+    assert (ours != wanted).mean() < 1e-4  # but for ties
+
+
+@settings(max_examples=200, deadline=None)
+@given(height=st.integers(1, 5000), width=st.integers(1, 5000), divisor=st.sampled_from([0, 32]))
+def test_sizes_equal_the_image_processor_s(height: int, width: int, divisor: int) -> None:
+    ours = Recipe.from_dict({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": divisor})
+    wanted = get_size_with_aspect_ratio((height, width), 800, 1333)
+    step = divisor or 1
+    assert ours.output_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
 
 
 def test_deep_stem_equals_three_convolutions_of_torch() -> None:
