@@ -91,11 +91,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     **{
         (module, name): value
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric")
-        for name, value in {"ndarray": Opaque, "dtype": np.dtype, "_reconstruct": _array}.items()
-    },
-    **{
-        (module, "scalar"): np._core.multiarray.scalar  # type: ignore[attr-defined]
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name, value in {"ndarray": Opaque, "dtype": np.dtype, "_reconstruct": _array, "scalar": Opaque}.items()
     },
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 writes Python 2's bytes
 }

@@ -75,7 +75,11 @@ def _state_dict(path: Path, tree: Any) -> dict[str, TensorEntry | np.ndarray]:
             tree = tree[name]
     if not isinstance(tree, Mapping):
         raise InputError(f"{path} holds a {type(tree).__name__}, expected a dictionary of tensors")
-    entries = {key: value for key, value in tree.items() if isinstance(value, TensorEntry | np.ndarray)}
+    entries = {
+        key: value
+        for key, value in tree.items()
+        if isinstance(value, TensorEntry) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
+    }
     if not entries or not all(isinstance(key, str) for key in entries):
         raise InputError(f"{path} holds no dictionary of named tensors")
     return entries

@@ -109,7 +109,13 @@ def test_a_zip_of_something_else_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("tree", "message"),
-    [([1, 2], "holds a list"), ({"model": {}}, "no dictionary of named tensors"), ({"a": 1}, "no dictionary of named")],
+    [
+        ([1, 2], "holds a list"),
+        ({"model": {}}, "no dictionary of named tensors"),
+        ({"a": 1}, "no dictionary of named"),
+        ({"a": np.array([{}, []], dtype=object)}, "no dictionary of named"),
+        ({1: np.ones(2)}, "no dictionary of named"),
+    ],
 )
 def test_a_pickle_without_tensors_is_told(tmp_path, tree, message):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
