@@ -8,6 +8,7 @@ import numpy as np
 
 from lucid_mlx.convert.huggingface import PIXEL_DECODER, RESNET, SWIN, SWIN_IN_MEMORY, TRANSFORMER_DECODER
 from lucid_mlx.convert.rules import Rule
+from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones.swin import relative_position_index
 
 _BACKBONE = "model.pixel_level_module.encoder."
@@ -49,16 +50,23 @@ def order_positions_by_row(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.ar
 
     A model that lucid 2 initialised itself reads its tables by (column, row); one that it converted, by (row,
     column). Each file carries the index it was trained with, so that tells.
+
+    Raises:
+        InputError: if an index and its table do not fit together.
     """
     repaired = dict(arrays)
-    for key in arrays:
-        if not key.endswith(".relative_pos_index"):
-            continue
+    for key, index in arrays.items():
         table_key = key.removesuffix("relative_pos_index") + "relative_position_bias_table"
-        stored = np.array(arrays[key]).astype(np.int64).reshape(-1)
-        standard = np.array(relative_position_index(round(stored.size**0.25)))
-        if table_key in arrays and not np.array_equal(stored, standard):
-            order = np.zeros(len(arrays[table_key]), np.int64)
+        if not key.endswith(".relative_pos_index") or table_key not in arrays:
+            continue
+        stored, table = np.array(index).astype(np.int64).reshape(-1), repaired[table_key]
+        window = round(stored.size**0.25)
+        rows = (2 * window - 1) ** 2
+        if stored.size != window**4 or table.shape[0] != rows or stored.min() < 0 or stored.max() >= rows:
+            raise InputError(f"{key} does not fit {table_key}, which has {table.shape[0]} rows")
+        standard = np.array(relative_position_index(window))
+        if not np.array_equal(stored, standard):
+            order = np.zeros(rows, np.int64)
             order[standard] = stored
-            repaired[table_key] = arrays[table_key][mx.array(order)]
+            repaired[table_key] = table[mx.array(order)]
     return repaired

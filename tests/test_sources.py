@@ -20,9 +20,11 @@ from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.families import detect
 from lucid_mlx.convert.infer import infer_config
+from lucid_mlx.convert.lucid import order_positions_by_row
 from lucid_mlx.convert.rules import rename, to_mlx_layout
 from lucid_mlx.convert.source import open_source
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.models.vision.backbones.swin import relative_position_index
 from lucid_mlx.weights.fill import named_parameters
 
 REAL = {
@@ -282,3 +284,25 @@ def test_damaged_files_end_in_arrays_or_one_sentence(name, data, tmp_path_factor
         assert all(isinstance(source.arrays[key], mx.array) for key in source.arrays)
     except InputError:
         pass
+
+
+@pytest.mark.parametrize("index", [np.zeros(15), np.full(16, 99.0), np.full(16, -1.0), np.zeros(81)])
+def test_a_stored_index_that_does_not_fit_its_table_is_told(index):
+    block = "model.pixel_level_module.encoder.encoder.layers.0.blocks.0.attn."
+    arrays = {
+        block + "relative_position_bias_table": mx.zeros((9, 2)),
+        block + "relative_pos_index": mx.array(index.astype(np.float32)),
+    }
+    with pytest.raises(InputError, match="does not fit"):
+        order_positions_by_row(arrays)
+
+
+def test_a_standard_index_leaves_its_table_alone_and_a_transposed_one_permutes_it():
+    block = "model.pixel_level_module.encoder.encoder.layers.0.blocks.0.attn."
+    table = mx.arange(9.0)[:, None]
+    standard = np.array(relative_position_index(2))
+    transposed = standard % 3 * 3 + standard // 3
+    for index, wanted in ((standard, list(range(9))), (transposed, [0, 3, 6, 1, 4, 7, 2, 5, 8])):
+        arrays = {block + "relative_position_bias_table": table, block + "relative_pos_index": mx.array(index)}
+        repaired = order_positions_by_row(arrays)[block + "relative_position_bias_table"]
+        assert repaired[:, 0].tolist() == wanted
