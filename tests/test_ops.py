@@ -12,7 +12,7 @@ sides = st.integers(1, 6)
 
 def test_every_op_passes_its_self_test():
     errors = self_test()
-    assert set(errors) == {"deformable attention", "gelu", "resize", "group norm", "sine positions"}
+    assert set(errors) == {"deformable attention", "gelu", "resize", "group norm", "sine positions", "softmax"}
     assert max(errors.values()) < TOLERANCE
 
 
@@ -115,3 +115,31 @@ def test_a_nan_location_gives_nan_and_reads_nothing_outside():
     locations = mx.full((1, 500, 2, 1, 4, 2), mx.nan)
     out = ops.multi_scale_deformable_attention(mx.ones((1, 9, 2, 4)), [(3, 3)], locations, mx.ones((1, 500, 2, 1, 4)))
     assert mx.isnan(out).all().item()
+
+
+@pytest.mark.parametrize("count", [1, 12, 49, 64, 144, 1000, 4096])
+@pytest.mark.parametrize("spread", [0.0, 3.0, 300.0])
+def test_softmax_is_exact_at_every_length_and_spread(count, spread):
+    x = (spread * np.random.default_rng(0).standard_normal((3, 5, count))).astype(np.float32)
+    powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
+    wanted = powers / powers.sum(axis=-1, keepdims=True)
+    got = np.array(ops.softmax(mx.array(x)))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(got.sum(axis=-1), 1.0, rtol=2e-6)
+
+
+def test_softmax_leaves_out_what_a_mask_took_and_passes_nan_on():
+    least = mx.finfo(mx.float32).min
+    np.testing.assert_allclose(np.array(ops.softmax(mx.array([0.0, least, 0.0, least]))), [0.5, 0, 0.5, 0], atol=1e-30)
+    assert mx.isnan(ops.softmax(mx.array([[0.0, mx.nan]]))).all().item()
+
+
+def test_softmax_s_gradient_is_exact():
+    rng = np.random.default_rng(0)
+    x, cotangent = rng.standard_normal((2, 4, 96), np.float32)
+    powers = np.exp(x.astype(np.float64))
+    p = powers / powers.sum(axis=-1, keepdims=True)
+    wanted = p * (cotangent - (p * cotangent).sum(axis=-1, keepdims=True))
+    gradient = mx.grad(lambda x: (ops.softmax(x) * mx.array(cotangent)).sum())(mx.array(x))
+    assert np.abs(np.array(gradient) - wanted).max() < 1e-5 * np.abs(wanted).max()

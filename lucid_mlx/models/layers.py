@@ -6,7 +6,7 @@ from itertools import pairwise
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx.ops import group_norm
+from lucid_mlx.ops import group_norm, softmax
 
 
 class GroupNorm(nn.Module):
@@ -94,7 +94,6 @@ class Attention(nn.Module):
         self.key_projection = nn.Linear(dims, dims)
         self.value_projection = nn.Linear(dims, dims)
         self.output_projection = nn.Linear(dims, dims)
-        self.dropout_rate = dropout
         self.dropout = nn.Dropout(dropout)
 
     def __call__(self, queries: mx.array, keys: mx.array, values: mx.array, attend: mx.array | None = None) -> mx.array:
@@ -109,17 +108,8 @@ class Attention(nn.Module):
         Returns:
             (B, Q, C).
         """
-        if self.training and self.dropout_rate > 0.0:
-            probabilities = self.dropout(self.probabilities(queries, keys, attend))
-            mixed = probabilities @ self._split(self.value_projection(values))
-        else:
-            mixed = mx.fast.scaled_dot_product_attention(
-                self._split(self.query_projection(queries)),
-                self._split(self.key_projection(keys)),
-                self._split(self.value_projection(values)),
-                scale=1.0 / math.sqrt(queries.shape[-1] // self.heads),
-                mask=None if attend is None else attend[:, None],
-            )
+        probabilities = self.dropout(self.probabilities(queries, keys, attend))
+        mixed = probabilities @ self._split(self.value_projection(values))
         return self.output_projection(mixed.transpose(0, 2, 1, 3).reshape(queries.shape))
 
     def probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None = None) -> mx.array:
@@ -128,7 +118,7 @@ class Attention(nn.Module):
         scores = q @ self._split(self.key_projection(keys)).swapaxes(-1, -2)
         if attend is not None:
             scores = mx.where(attend[:, None], scores, mx.finfo(scores.dtype).min)
-        return mx.softmax(scores, axis=-1, precise=True)
+        return softmax(scores)
 
     def _split(self, x: mx.array) -> mx.array:
         """(B, N, C) -> (B, heads, N, C / heads)."""

@@ -5,6 +5,7 @@ from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sine_positions import sine_positions
+from lucid_mlx.ops.softmax import softmax
 
 __all__ = [
     "gelu",
@@ -13,4 +14,5 @@ __all__ = [
     "resize_map",
     "resize_planes",
     "sine_positions",
+    "softmax",
 ]

@@ -11,6 +11,7 @@ from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sine_positions import sine_positions
+from lucid_mlx.ops.softmax import softmax
 
 TOLERANCE = 1e-5  # of the largest magnitude; a GPU may round its products to TF32 and be off by 1e-3
 TF32_TOLERANCE = 5e-3
@@ -28,6 +29,7 @@ def self_test() -> dict[str, float]:
         "resize": _resize,
         "group norm": _group_norm,
         "sine positions": _sine_positions,
+        "softmax": _softmax,
     }
     return {name: _error(*check(np.random.default_rng(0))) for name, check in checks.items()}
 
@@ -122,3 +124,9 @@ def _sine_positions(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
             angle = (position + 1) / (count + 1e-6) * 2 * math.pi / wavelength
             wanted[row, column, first + 2 * pair : first + 2 * pair + 2] = math.sin(angle), math.cos(angle)
     return sine_positions(height, width, channels), wanted.reshape(height * width, channels)
+
+
+def _softmax(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
+    x = 10 * rng.standard_normal((5, 3, 96), np.float32)
+    powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
+    return softmax(mx.array(x)), powers / powers.sum(axis=-1, keepdims=True)

@@ -12,7 +12,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import DropPath
-from lucid_mlx.ops import gelu
+from lucid_mlx.ops import gelu, softmax
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
@@ -115,7 +115,7 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask.astype(bias.dtype)
         scores = (qkv[0] * (1.0 / math.sqrt(size))) @ qkv[1].swapaxes(-1, -2) + bias
-        mixed = mx.softmax(scores, axis=-1, precise=True) @ qkv[2]
+        mixed = softmax(scores) @ qkv[2]
         return self.projection(mixed.swapaxes(2, 3).reshape(batch, windows, tokens, dim))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_mlx.models.layers import GroupNorm
 from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import multi_scale_deformable_attention, resize_map, sine_positions
+from lucid_mlx.ops import multi_scale_deformable_attention, resize_map, sine_positions, softmax
 
 Levels = list[tuple[int, int]]
 
@@ -49,7 +49,7 @@ class DeformableAttention(nn.Module):
         sizes = mx.array([[width, height] for height, width in levels], mx.float32)
         locations = reference_points(tuple(levels)) + offsets / sizes[:, None]
         logits = self.attention_weights(queries).reshape(batch, cells, self.heads, -1)
-        weights = mx.softmax(logits, axis=-1, precise=True).reshape(grid)
+        weights = softmax(logits).reshape(grid)
         value = self.value_projection(x).reshape(batch, cells, self.heads, dims // self.heads)
         return self.output_projection(multi_scale_deformable_attention(value, levels, locations, weights))
 
