@@ -8,16 +8,18 @@ import mlx.core as mx
 
 from lucid_mlx.convert import convert as convert_checkpoint
 from lucid_mlx.convert import prepare
+from lucid_mlx.convert.families import FAMILIES
 from lucid_mlx.convert.rules import plan
 
-FAMILIES = ("huggingface", "detectron2", "lucid2", "lucid3", "openmmlab")
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DEST", required=False)
-@click.option("--from", "family", type=click.Choice(FAMILIES), help="Who wrote it; told from the keys if left out.")
+@click.option(
+    "--from", "family", type=click.Choice(list(FAMILIES)), help="Who wrote it; told from the keys if left out."
+)
 @click.option("--dtype", type=click.Choice(DTYPES), help="Floating-point type to store; the source's if left out.")
 @click.option("--dry-run", is_flag=True, help="Show the configuration and what becomes of each key; write nothing.")
 def convert(source: Path, destination: Path | None, family: str | None, dtype: str | None, dry_run: bool) -> None:

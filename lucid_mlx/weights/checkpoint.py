@@ -79,9 +79,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if any(file.get_slice(key).get_dtype() == "F64" for key in file.keys()):  # noqa: SIM118  # no mapping
+            keys = list(file.keys())
+            if any(file.get_slice(key).get_dtype() == "F64" for key in keys):
                 # MLX does not read float64; some buffers of lucid's are.
-                return {key: mx.array(file.get_tensor(key)) for key in file.keys()}, metadata  # noqa: SIM118
+                return {key: mx.array(file.get_tensor(key)) for key in keys}, metadata
         arrays = mx.load(str(path), format="safetensors")
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is damaged or incomplete: {error}") from error
