@@ -1,0 +1,41 @@
+import pytest
+
+from lucid_mlx import InputError
+from lucid_mlx.datasets import DATASETS, dataset_classes
+
+
+@pytest.mark.parametrize(
+    ("dataset", "classes", "things"),
+    [
+        ("coco_panoptic", 133, 80),
+        ("coco_instance", 80, 80),
+        ("ade20k_semantic", 150, 100),
+        ("ade20k_panoptic", 150, 100),
+        ("ade20k_instance", 100, 100),
+        ("cityscapes_semantic", 19, 8),
+        ("cityscapes_panoptic", 19, 8),
+        ("cityscapes_instance", 8, 8),
+        ("mapillary_vistas_semantic", 65, 37),
+        ("mapillary_vistas_panoptic", 65, 37),
+    ],
+)
+def test_every_dataset_has_its_classes_and_things(dataset, classes, things):
+    listed = dataset_classes(dataset)
+    assert (len(listed), sum(entry.thing for entry in listed)) == (classes, things)
+    assert len({entry.name for entry in listed}) == classes
+    assert all(len(entry.colour) == 3 and 0 <= min(entry.colour) <= max(entry.colour) <= 255 for entry in listed)
+
+
+def test_all_datasets_are_tested_above():
+    assert len(DATASETS) == 10
+
+
+def test_the_classes_are_in_training_order():
+    assert [entry.name for entry in dataset_classes("cityscapes_semantic")][:3] == ["road", "sidewalk", "building"]
+    assert dataset_classes("coco_panoptic")[0].name == "person"
+    assert dataset_classes("ade20k_semantic")[0].name == "wall"
+
+
+def test_an_unknown_dataset_is_told():
+    with pytest.raises(InputError, match="'imagenet'; known are coco_panoptic"):
+        dataset_classes("imagenet")
