@@ -75,8 +75,40 @@ def _parameter(data: Any, *rest: Any) -> Any:
     return data
 
 
-def _array(*args: Any) -> np.ndarray:
-    return np.ndarray((0,))  # what numpy's own reconstruction starts from; the contents follow as its state
+class PickledArray:
+    """A numpy array as it lies in the pickle: its bytes are not copied before they are wanted.
+
+    Older protocols build an empty array and set its state; protocol 5 hands over a buffer.
+    """
+
+    def __init__(self, *args: Any):
+        self.data: bytes | bytearray = b""
+        self.dtype, self.shape, self.fortran = np.dtype(np.float32), (0,), False
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, self.fortran, data = state
+        self._set(data, dtype, shape)
+
+    @classmethod
+    def from_buffer(cls, data: Any, dtype: Any, shape: Any, order: Any) -> "PickledArray":
+        """Stand for numpy's function of that name."""
+        array = cls()
+        array.fortran = order == "F"
+        array._set(data, dtype, shape)
+        return array
+
+    def _set(self, data: Any, dtype: Any, shape: Any) -> None:
+        self.shape = tuple(map(int, shape))
+        if isinstance(dtype, np.dtype) and dtype.kind in "fiub" and isinstance(data, str | bytes | bytearray):
+            self.dtype, self.data = dtype, data.encode("latin1") if isinstance(data, str) else data
+        else:  # objects and texts are no tensors
+            self.dtype = np.dtype(object)
+
+    def numpy(self) -> np.ndarray:
+        """Return the array, a view of the bytes where that is possible."""
+        flat = np.frombuffer(self.data, self.dtype)
+        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        return array.astype(self.dtype.newbyteorder("="), copy=False)
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
@@ -90,9 +122,12 @@ ALLOWED: dict[tuple[str, str], Any] = {
     **{("torch", name): StorageType(dtype) for name, dtype in STORAGES.items()},
     **{
         (module, name): value
-        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric")
-        for name, value in {"ndarray": Opaque, "dtype": np.dtype, "_reconstruct": _array, "scalar": Opaque}.items()
+        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+        for name, value in {"ndarray": Opaque, "dtype": np.dtype, "_reconstruct": PickledArray, "scalar": Opaque}.items()
     },
+    ("numpy.core.numeric", "_frombuffer"): PickledArray.from_buffer,
+    ("numpy._core.numeric", "_frombuffer"): PickledArray.from_buffer,
+    ("mmengine.logging.history_buffer", "HistoryBuffer"): Opaque,  # the loss curves of OpenMMLab's trainer
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 writes Python 2's bytes
 }
 

@@ -1,23 +1,33 @@
 """Where a checkpoint lies on disk: a file, or a folder with one, whole or in parts."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import yaml
 
 from lucid_mlx.convert.torch_file import read_torch_file
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.checkpoint import CONFIG, PREPROCESSOR, WEIGHTS, read_json, read_safetensors
+from lucid_mlx.weights.checkpoint import (
+    CARD,
+    CONFIG,
+    INDEX,
+    PREPROCESSOR,
+    WEIGHTS,
+    parts_of_index,
+    read_json,
+    read_safetensors,
+)
 
 PICKLED = {".bin", ".pth", ".pt", ".pkl"}
 SUFFIXES = {".safetensors", *PICKLED}
 
 # What the files of a folder are called, the first that is there counts.
-_NAMES = (WEIGHTS, f"{WEIGHTS}.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_NAMES = (WEIGHTS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Source:
         folder: the folder, if it was given as one.
         config: the contents of `config.json`, None if there is none.
         preprocessor: the contents of `preprocessor_config.json`.
+        labels: names of the classes that the file itself holds.
+        licence: what the folder's model card says.
     """
 
     name: str
@@ -41,6 +53,8 @@ class Source:
     folder: Path | None = None
     config: dict[str, Any] | None = None
     preprocessor: dict[str, Any] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    licence: str | None = None
 
     def sha256(self) -> str:
         """Return the digest of the file, or of all parts one after the other."""
@@ -66,7 +80,7 @@ def open_source(path: str | PathLike[str]) -> Source:
         raise InputError(f"{path} does not exist; expected a checkpoint file or a folder with one")
     if path.is_file():
         arrays, metadata = _read(path)
-        return Source(path.name, arrays, [path], metadata)
+        return Source(path.name, arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
     weights = _weights_in(path)
     if weights.name.endswith(".index.json"):
         arrays, files, metadata = _read_parts(weights)
@@ -75,7 +89,21 @@ def open_source(path: str | PathLike[str]) -> Source:
     config = read_json(path / CONFIG) if (path / CONFIG).exists() else None
     preprocessor = read_json(path / PREPROCESSOR) if (path / PREPROCESSOR).exists() else {}
     name = (config or {}).get("_name_or_path") or path.resolve().name
-    return Source(str(name), arrays, files, metadata, path, config, preprocessor)
+    labels = getattr(arrays, "labels", ())
+    return Source(str(name), arrays, files, metadata, path, config, preprocessor, labels, _licence(path / CARD))
+
+
+def _licence(card: Path) -> str | None:
+    """Read what the head of a model card says of the licence."""
+    if not card.is_file():
+        return None
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        licence = (metadata_load(card) or {}).get("license")
+    except (OSError, ValueError, yaml.YAMLError):  # a card is for people; a broken one stops nothing
+        return None
+    return licence if isinstance(licence, str) else None
 
 
 def _weights_in(folder: Path) -> Path:
@@ -99,17 +127,12 @@ def _read(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, str]]:
 
 def _read_parts(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mapping[str, str]]:
     """Open the parts that an index names; they lie beside it, and nowhere else."""
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise InputError(f"{index} has no weight_map")
-    parts = {}
-    for name in sorted(set(map(str, places.values()))):
-        if Path(name).name != name:
-            raise InputError(f"{index} refers to {name!r}, which is not beside it")
-        parts[name] = _read(index.parent / name) if (index.parent / name).is_file() else None
-        if parts[name] is None:
+    places = parts_of_index(index)
+    opened = {}
+    for name in sorted(set(places.values())):
+        if not (index.parent / name).is_file():
             raise InputError(f"{index} refers to {name}, which is missing")
-    opened = {name: part for name, part in parts.items() if part is not None}
+        opened[name] = _read(index.parent / name)
     lost = [key for key, name in places.items() if key not in opened[name][0]]
     if lost:
         raise InputError(f"{index} promises {lost[0]} in {places[lost[0]]}, which does not have it")

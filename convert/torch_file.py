@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.convert.safe_pickle import SafeUnpickler, Storage, StorageType, TensorEntry
+from lucid_mlx.convert.safe_pickle import PickledArray, SafeUnpickler, Storage, StorageType, TensorEntry
 from lucid_mlx.errors import InputError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -21,16 +21,21 @@ Starts = Mapping[str, int]
 
 
 class LazyArrays(Mapping[str, mx.array]):
-    """Arrays by name; each is read from the file when it is asked for."""
+    """Arrays by name; each is read from the file when it is asked for, but for a plain pickle's, which are read.
 
-    def __init__(self, path: Path, entries: Mapping[str, TensorEntry | np.ndarray], starts: Starts):
+    Attributes:
+        labels: names of the classes, if the trainer stored them.
+    """
+
+    def __init__(self, path: Path, entries: Mapping[str, TensorEntry | mx.array], starts: Starts, labels: list[str]):
         """Take where each storage's numbers start in the file, in bytes."""
         self._path, self._entries, self._starts = path, entries, starts
+        self.labels = labels
 
     def __getitem__(self, key: str) -> mx.array:
         entry = self._entries[key]
-        if isinstance(entry, np.ndarray):
-            return mx.array(entry)
+        if isinstance(entry, mx.array):
+            return entry
         try:
             return _array(key, entry, self._path, self._starts)
         except InputError as error:
@@ -61,27 +66,44 @@ def read_torch_file(path: Path) -> LazyArrays:
             tree, starts = _open_zip(path)
         else:
             tree, starts = _open_stream(path)
+        labels = _labels(tree)
+        return LazyArrays(path, _state_dict(tree), starts, labels)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # a damaged pickle can raise nearly everything
         raise InputError(f"{path} is damaged, or no checkpoint: {type(error).__name__}: {error}") from None
-    return LazyArrays(path, _state_dict(path, tree), starts)
 
 
-def _state_dict(path: Path, tree: Any) -> dict[str, TensorEntry | np.ndarray]:
-    """Find the dictionary of tensors in what a trainer saved."""
+def _labels(tree: Any) -> list[str]:
+    """Find the names of the classes where OpenMMLab's trainers put them; none if they are not there."""
+    meta = tree.get("meta") if isinstance(tree, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return []
+    dataset = meta.get("dataset_meta")  # since MMDetection 3
+    for holder in (dataset, meta):
+        names = (holder.get("classes") or holder.get("CLASSES")) if isinstance(holder, Mapping) else None
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            return list(names)
+    return []
+
+
+def _state_dict(tree: Any) -> dict[str, TensorEntry | mx.array]:
+    """Find the dictionary of tensors in what a trainer saved; arrays are taken out of it one by one."""
     for name in ("state_dict", "model", "model_state"):
-        if isinstance(tree, Mapping) and isinstance(tree.get(name), Mapping):
+        if isinstance(tree, dict) and isinstance(tree.get(name), dict):
             tree = tree[name]
-    if not isinstance(tree, Mapping):
-        raise InputError(f"{path} holds a {type(tree).__name__}, expected a dictionary of tensors")
-    entries = {
-        key: value
-        for key, value in tree.items()
-        if isinstance(value, TensorEntry) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub")
-    }
+    if not isinstance(tree, dict):
+        raise InputError(f"it holds a {type(tree).__name__}, expected a dictionary of tensors")
+    entries: dict[str, TensorEntry | mx.array] = {}
+    for key in list(tree):
+        value = tree[key]
+        if isinstance(value, PickledArray) and value.dtype.kind in "fiub":
+            entries[key] = mx.array(value.numpy())
+            tree[key] = None  # or all would be in memory twice
+        elif isinstance(value, TensorEntry):
+            entries[key] = value
     if not entries or not all(isinstance(key, str) for key in entries):
-        raise InputError(f"{path} holds no dictionary of named tensors")
+        raise InputError("it holds no dictionary of named tensors")
     return entries
 
 

@@ -1,5 +1,39 @@
 """Where weights come from and how they are kept."""
 
 from lucid_mlx.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from lucid_mlx.weights.enums import (
+    Mask2Former_Swin_Base_Weights,
+    Mask2Former_Swin_Large_Weights,
+    Mask2Former_Swin_Small_Weights,
+    Mask2Former_Swin_Tiny_Weights,
+    ResNet_18_Weights,
+    ResNet_34_Weights,
+    ResNet_50_Weights,
+    ResNet_101_Weights,
+    ResNet_152_Weights,
+    Swin_Base_Weights,
+    Swin_Tiny_Weights,
+)
+from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, get_enum, list_available, resolve
 
-__all__ = ["Checkpoint", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Mask2Former_Swin_Base_Weights",
+    "Mask2Former_Swin_Large_Weights",
+    "Mask2Former_Swin_Small_Weights",
+    "Mask2Former_Swin_Tiny_Weights",
+    "ResNet_18_Weights",
+    "ResNet_34_Weights",
+    "ResNet_50_Weights",
+    "ResNet_101_Weights",
+    "ResNet_152_Weights",
+    "Swin_Base_Weights",
+    "Swin_Tiny_Weights",
+    "WeightEntry",
+    "WeightsEnum",
+    "get_enum",
+    "list_available",
+    "read_checkpoint",
+    "resolve",
+    "write_checkpoint",
+]

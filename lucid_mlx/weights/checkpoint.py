@@ -21,8 +21,12 @@ from lucid_mlx.errors import InputError
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
 PREPROCESSOR = "preprocessor_config.json"
+CARD = "README.md"
 FORMAT = "mlx"
+
+SHARD = 5 * 10**9  # bytes in one file at most, as Hugging Face cuts
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,34 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     return arrays, metadata
 
 
+def parts_of_index(index: Path) -> dict[str, str]:
+    """Read which of the files beside it holds each array.
+
+    Raises:
+        InputError: if it is no index, or names a file that is not beside it.
+    """
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise InputError(f"{index} has no weight_map")
+    for name in set(map(str, places.values())):
+        if Path(name).name != name:
+            raise InputError(f"{index} refers to {name!r}, which is not beside it")
+    return {key: str(name) for key, name in places.items()}
+
+
+def is_converted(path: Path) -> bool:
+    """Return whether a path is a folder in MLX's layout."""
+    folder = path.expanduser()
+    file = folder / WEIGHTS
+    if not file.is_file() and (folder / INDEX).is_file():
+        file = folder / next(iter(parts_of_index(folder / INDEX).values()))
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return (opened.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a converted folder.
 
@@ -98,10 +130,16 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """
     folder = checkpoint_folder(path)
     config = read_json(folder / CONFIG)
-    arrays, metadata = read_safetensors(folder / WEIGHTS)
+    files = [WEIGHTS]
+    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
+        files = sorted(set(parts_of_index(folder / INDEX).values()))
+    arrays: dict[str, mx.array] = {}
+    for name in files:
+        part, metadata = read_safetensors(folder / name)
+        arrays |= part
     if metadata.get("format") != FORMAT:
         raise InputError(
-            f"{folder / WEIGHTS} is not in MLX's layout (its format is {metadata.get('format')!r}); "
+            f"{folder / files[-1]} is not in MLX's layout (its format is {metadata.get('format')!r}); "
             f"convert the folder first: lucid-mlx convert {folder} DEST"
         )
     preprocessor = folder / PREPROCESSOR
@@ -114,6 +152,7 @@ def write_checkpoint(
     arrays: Mapping[str, mx.array],
     metadata: Mapping[str, str],
     preprocessor: Mapping[str, Any],
+    card: str = "",
 ) -> Path:
     """Write a folder at once: it is complete, or it is not there.
 
@@ -123,6 +162,7 @@ def write_checkpoint(
         arrays: by parameter name, in MLX's layout.
         metadata: for the header of the weights; `format` is added.
         preprocessor: for `preprocessor_config.json`.
+        card: for `README.md`; none is written if it is empty.
 
     Returns:
         The folder.
@@ -139,7 +179,9 @@ def write_checkpoint(
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         for name, value in ((CONFIG, config), (PREPROCESSOR, preprocessor)):
             (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        mx.save_safetensors(str(temporary / WEIGHTS), dict(arrays), {**metadata, "format": FORMAT})
+        if card:
+            (temporary / CARD).write_text(card, encoding="utf-8")
+        _write_arrays(temporary, arrays, {**metadata, "format": FORMAT})
         temporary.chmod(0o755)  # mkdtemp's folders are private
         temporary.replace(folder)
     except (OSError, RuntimeError) as error:
@@ -151,6 +193,29 @@ def write_checkpoint(
             with contextlib.suppress(OSError):  # which means that something is in it
                 parent.rmdir()
     return folder
+
+
+def _write_arrays(folder: Path, arrays: Mapping[str, mx.array], metadata: dict[str, str]) -> None:
+    """Write one file, or several of at most `SHARD` bytes and an index."""
+    parts: list[dict[str, mx.array]] = [{}]
+    room = SHARD
+    for name, array in arrays.items():
+        if array.nbytes > room and parts[-1]:
+            parts.append({})
+            room = SHARD
+        parts[-1][name] = array
+        room -= array.nbytes
+    if len(parts) == 1:
+        mx.save_safetensors(str(folder / WEIGHTS), parts[0], metadata)
+        return
+    places: dict[str, str] = {}
+    for number, part in enumerate(parts, 1):
+        file = f"model-{number:05}-of-{len(parts):05}.safetensors"
+        mx.save_safetensors(str(folder / file), part, metadata)
+        places |= dict.fromkeys(part, file)
+    size = sum(array.nbytes for array in arrays.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
 def ensure_free(folder: Path) -> None:

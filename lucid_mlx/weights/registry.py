@@ -1,0 +1,152 @@
+"""The registry of lucid's weights: what each file is, where it lies, and its digest."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from lucid_mlx.datasets import DATASETS, dataset_classes
+from lucid_mlx.errors import InputError
+
+REPOSITORY = "hf://ChanLumerico/lucid@main"
+
+# The Mask2Former files are the original project's models; its zoo is for non-commercial use.
+ZOO_LICENCE = "cc-by-nc-4.0"
+
+_SWIN = {
+    "tiny": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
+    "small": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24]},
+    "base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32]},
+    "large": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48]},
+}
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """A file of weights, with lucid's fields.
+
+    Attributes:
+        url: its address, `hf://owner/repository@revision/path`.
+        sha256: its digest; checked whenever the file is used.
+        tag: its name within its enumeration.
+        dataset: what it was trained on, such as "coco_panoptic"; None for a backbone.
+        meta: `config`, `parameters`, `licence`.
+    """
+
+    url: str
+    sha256: str
+    tag: str
+    dataset: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """Arguments of `Mask2FormerConfig`; None for a backbone."""
+        config: dict[str, Any] | None = self.meta.get("config")
+        return config
+
+
+class WeightsEnum(Enum):
+    """The weights of one network; each member's value is a `WeightEntry`."""
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """Arguments of `Mask2FormerConfig`; None for a backbone."""
+        value: WeightEntry = self.value
+        return value.config
+
+
+def entry(model: str, tag: str) -> WeightEntry:
+    """Build an entry from the table.
+
+    Args:
+        model: the network, such as "mask2former_swin_tiny".
+        tag: a tag of it, or "DEFAULT".
+    """
+    rows = _table()[model]
+    name = rows["DEFAULT"] if tag == "DEFAULT" else tag
+    row = rows[name]
+    meta: dict[str, Any] = {"model": model, "parameters": row["parameters"], "licence": None}
+    dataset = name.lower() if name.lower() in DATASETS else None
+    if dataset is not None:
+        meta |= {"licence": ZOO_LICENCE, "config": _config(model.rsplit("_", 1)[1], dataset)}
+    return WeightEntry(f"{REPOSITORY}/{row['path']}", row["sha256"], tag, dataset, meta)
+
+
+def _config(size: str, dataset: str) -> dict[str, Any]:
+    large = size in ("base", "large")
+    return {
+        "num_labels": len(dataset_classes(dataset)),
+        # The original's Swin-L models have 200 queries, but for the semantic ones.
+        "num_queries": 200 if size == "large" and not dataset.endswith("semantic") else 100,
+        "backbone_config": {
+            "model_type": "swin",
+            "image_size": 384 if large else 224,
+            "patch_size": 4,
+            "num_channels": 3,
+            **_SWIN[size],
+            "window_size": 12 if large else 7,
+            "drop_path_rate": 0.3,
+            "out_features": ["stage1", "stage2", "stage3", "stage4"],
+        },
+    }
+
+
+@lru_cache
+def _table() -> Mapping[str, Any]:
+    table: dict[str, Any] = json.loads((files("lucid_mlx.weights") / "registry.json").read_text(encoding="utf-8"))
+    return table
+
+
+def _enums() -> dict[str, type[WeightsEnum]]:
+    return {next(iter(enum)).value.meta["model"]: enum for enum in WeightsEnum.__subclasses__()}
+
+
+def get_enum(model_key: str) -> type[WeightsEnum]:
+    """Return the enumeration of a network, such as "mask2former_swin_tiny"; capitals do not matter.
+
+    Raises:
+        InputError: if no weights of it are registered.
+    """
+    enums = _enums()
+    if model_key.lower() not in enums:
+        raise InputError(f"there are no weights of {model_key!r}; there are some of {', '.join(enums)}")
+    return enums[model_key.lower()]
+
+
+def resolve(weights: Enum | WeightEntry | str, *, model_key: str | None = None) -> WeightEntry:
+    """Return the entry that is meant.
+
+    Args:
+        weights: a member, an entry, a tag of `model_key`, or a network and a tag in one: "swin_tiny:IMAGENET1K".
+        model_key: the network, if `weights` is a tag alone.
+
+    Raises:
+        InputError: if there is no such network or tag. (lucid takes the default in place of a tag it does not know.)
+    """
+    if isinstance(weights, WeightEntry):
+        return weights
+    if isinstance(weights, WeightsEnum):
+        member: WeightEntry = weights.value
+        return member
+    if not isinstance(weights, str):
+        raise InputError(f"weights must be a member of a weights enumeration or a tag, got {weights!r:.80}")
+    model, _, tag = weights.rpartition(":")
+    if not model:
+        if model_key is None:
+            raise InputError(f"{weights!r} is the tag of which network? Write it as network:tag, or pass model_key")
+        model = model_key
+    enum = get_enum(model)
+    if tag.upper() not in enum.__members__:
+        raise InputError(f"{model} has no weights {tag!r}; there are {', '.join(enum.__members__)}")
+    found: WeightEntry = enum[tag.upper()].value
+    return found
+
+
+def list_available(model_key: str) -> dict[str, WeightEntry]:
+    """Return the entries of a network by tag; none if it has no registered weights."""
+    enum = _enums().get(model_key.lower())
+    return {} if enum is None else {member.name: member.value for member in enum}

@@ -1,0 +1,339 @@
+"""Downloads and the cache, against a hub on 127.0.0.1: each way to fail ends in one sentence and a whole cache."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fake_hub import COMMIT
+from helpers import write_huggingface
+
+import lucid_mlx
+from lucid_mlx import InputError
+from lucid_mlx.convert import convert
+from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
+from lucid_mlx.weights.cache import cached_path, remove_cached
+from lucid_mlx.weights.download import blob_of, fetch, sha256
+from lucid_mlx.weights.registry import WeightEntry
+
+NAME = "somebody/mask2former-tiny"
+
+
+@pytest.fixture
+def published(hub, tmp_path):
+    """A Hugging Face model in the hub; the folder that it was made from."""
+    folder = write_huggingface(tmp_path / "theirs")
+    hub.add(NAME, folder)
+    hub.files[NAME]["README.md"] = b"---\nlicense: apache-2.0\n---\n# Tiny\n"
+    return folder
+
+
+def entry(hub, data: bytes, digest: str | None = None) -> WeightEntry:
+    import hashlib
+
+    hub.files["lucid/files"] = {"weights/a.safetensors": data}
+    return WeightEntry("hf://lucid/files@main/weights/a.safetensors", digest or hashlib.sha256(data).hexdigest(), "A")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("a/b", HubAddress("a/b")),
+        ("a/b@v1.2", HubAddress("a/b", "v1.2")),
+        ("hf://a/b", HubAddress("a/b")),
+        ("hf://a/b@v1/c/d.pth", HubAddress("a/b", "v1", "c/d.pth")),
+        ("https://huggingface.co/a/b", HubAddress("a/b")),
+        ("https://huggingface.co/a/b/resolve/main/c.pth?download=true", HubAddress("a/b", "main", "c.pth")),
+        ("https://huggingface.co/a/b/tree/v2", HubAddress("a/b", "v2")),
+        ("https://example.org/x/model.pkl", WebAddress("https://example.org/x/model.pkl")),
+    ],
+)
+def test_an_address_is_read(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["a/b/c", "/no/such/file", "./a/b", "model.pth", "", "a b/c", "hf://a", "@/x"])
+def test_what_is_no_address_is_told(text):
+    with pytest.raises(InputError, match=r"does not exist; expected a file|no address on the hub"):
+        parse_address(text)
+
+
+def test_what_is_on_disk_is_a_path_whatever_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "facebook").mkdir()
+    (tmp_path / "facebook" / "model").mkdir()
+    assert parse_address("facebook/model") == Path("facebook/model")
+
+
+def test_a_model_of_the_hub_is_loaded_by_name(hub, published, tmp_path):
+    model = lucid_mlx.load(NAME)
+    assert model.config.id2label == {0: "cup", 1: "table", 2: "spoon"}
+    assert lucid_mlx.load(convert(published, tmp_path / "ours")).config == model.config
+
+
+def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
+    folder = convert(f"{NAME}@main", tmp_path / "ours")
+    metadata = lucid_mlx.weights.read_checkpoint(folder).metadata
+    assert metadata["source"] == NAME
+    assert metadata["revision"] == COMMIT
+    assert metadata["licence"] == "apache-2.0"
+    assert metadata["sha256"] == sha256(published / "model.safetensors")
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n")
+    for fact in ("license: apache-2.0", f"base_model: {NAME}", "library_name: mlx", COMMIT, "0 cup, 1 table, 2 spoon"):
+        assert fact in card
+
+
+def test_only_the_files_of_the_model_are_downloaded(hub, published):
+    hub.files[NAME] |= {"pytorch_model.bin": b"x" * 100, "tf_model.h5": b"x" * 100}
+    fetch(NAME)
+    names = {path.rsplit("/", 1)[1] for path in hub.downloads()}
+    assert names == {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
+
+
+def test_a_model_in_torch_s_format_or_in_parts_is_found(hub, published):
+    data = hub.files[NAME].pop("model.safetensors")
+    hub.files[NAME] |= {
+        "model.safetensors.index.json": b'{"weight_map": {"a": "p1.safetensors", "b": "p2.safetensors"}}',
+        "p1.safetensors": data,
+        "p2.safetensors": b"b",
+    }
+    assert {file.name for file in fetch(NAME).path.iterdir()} >= {"p1.safetensors", "p2.safetensors", "config.json"}
+    hub.files["a/bin"] = {"pytorch_model.bin": b"pickle", "config.json": b"{}"}
+    assert (fetch("a/bin").path / "pytorch_model.bin").read_bytes() == b"pickle"
+
+
+def test_an_index_that_leads_out_of_the_repository_is_refused(hub):
+    hub.files["a/b"] = {"model.safetensors.index.json": b'{"weight_map": {"a": "../../../x.safetensors"}}'}
+    with pytest.raises(InputError, match="which is not beside it"):
+        fetch("a/b")
+
+
+def test_what_is_cached_is_not_downloaded_again(hub, published):
+    first = fetch(NAME)
+    hub.requests.clear()
+    assert fetch(NAME) == first
+    assert hub.downloads() == []
+
+
+def test_lucid_home_is_where_things_are_kept(hub, published, tmp_path):
+    assert fetch(NAME).path.is_relative_to(tmp_path / "lucid" / "weights")
+
+
+@pytest.mark.parametrize("broken", ["status", "closed", "lucid", "huggingface"])
+def test_what_is_cached_loads_without_a_hub(broken, hub, published, monkeypatch):
+    from huggingface_hub import constants
+
+    first = fetch(NAME)
+    if broken == "status":
+        hub.status = 503
+    elif broken == "closed":
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+        )
+    elif broken == "lucid":
+        monkeypatch.setenv("LUCID_WEIGHTS_OFFLINE", "1")
+    else:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    assert fetch(NAME) == first
+    if broken != "status":
+        assert hub.requests == []
+
+
+@pytest.mark.parametrize("switch", ["lucid", "huggingface"])
+def test_offline_what_is_not_cached_is_told(switch, hub, published, monkeypatch):
+    from huggingface_hub import constants
+
+    if switch == "lucid":
+        monkeypatch.setenv("LUCID_WEIGHTS_OFFLINE", "1")
+    else:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in (NAME, f"{hub.url}/web/x.pth"):
+        with pytest.raises(InputError, match="is not in the cache, and downloads are switched off"):
+            fetch(name)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "asks for a login|no public model on the hub"),
+        (403, r"HTTP 403\): access is denied"),
+        (404, "HTTP 404|no public model"),
+        (429, r"HTTP 429\): too many requests"),
+        (503, r"HTTP 503\): the server has a problem"),
+    ],
+)
+def test_a_hub_that_refuses_is_told(status, message, hub, published):
+    hub.status = status
+    with pytest.raises(InputError, match=message):
+        fetch(NAME)
+    hub.status = None
+    assert fetch(NAME).path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody/nothing", "nobody/nothing is no folder here and no public model on the hub"),
+        (f"{NAME}@v9", "has no revision 'v9'"),
+        (f"hf://{NAME}/other.pth", "has no file other.pth at main"),
+        ("a/--b", "is no name on the hub|no public model"),
+    ],
+)
+def test_a_name_that_the_hub_does_not_know_is_told(name, message, hub, published):
+    with pytest.raises(InputError, match=message):
+        fetch(name)
+
+
+def test_a_repository_without_weights_is_told(hub):
+    hub.files["a/b"] = {"config.json": b"{}"}
+    with pytest.raises(InputError, match=r"a/b has no weights; expected model.safetensors"):
+        fetch("a/b")
+
+
+def test_a_hub_that_is_not_there_is_told(published, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
+    )
+    with pytest.raises(InputError, match="is not in the cache, and the hub cannot be reached"):
+        fetch(NAME)
+
+
+def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, published):
+    hub.cut = 150_000  # of 520 kB: every retry brings a piece more
+    assert sha256(fetch(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
+    assert len([path for path in hub.downloads() if path.endswith("safetensors")]) > 3
+
+
+def test_a_download_that_is_cut_for_good_is_told_and_leaves_nothing_that_counts(hub, published):
+    hub.cut = 0
+    with pytest.raises(InputError, match="download|cut"):
+        fetch(NAME)
+    assert cached_path(NAME) is None
+    hub.cut = None
+    assert sha256(fetch(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_that_counts(hub, published, monkeypatch):
+    from huggingface_hub import file_download
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_download, "http_get", full)
+        with pytest.raises(InputError, match=r"the disk with .* is full; make room, or set LUCID_HOME"):
+            fetch(NAME)
+    assert cached_path(NAME) is None
+    assert fetch(NAME).path.is_dir()
+
+
+def test_a_registered_file_is_checked_against_its_digest(hub):
+    good = entry(hub, b"weights")
+    assert fetch(good).path.read_bytes() == b"weights"
+    assert fetch(good).name == "hf://lucid/files/weights/a.safetensors"
+    with pytest.raises(InputError, match=r"has the sha256 [0-9a-f]{64}, expected 0000.*: its publisher replaced it"):
+        fetch(entry(hub, b"weights", "0" * 64))
+    assert cached_path(good) is None
+    assert fetch(good).path.read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("damage", [b"WEIGHTS", b"wei", b""])
+def test_a_damaged_cache_mends_itself(damage, hub, published):
+    good = entry(hub, b"weights")
+    for name, file in ((good, None), (NAME, "model.safetensors")):
+        path = fetch(name).path
+        path = path / file if file else path
+        whole = path.read_bytes()
+        blob_of(path).write_bytes(damage)
+        assert path.read_bytes() == damage
+        fetch(name)
+        assert path.read_bytes() == whole
+
+
+def test_a_damaged_cache_is_told_where_there_is_no_hub(hub, monkeypatch):
+    good = entry(hub, b"weights")
+    blob_of(fetch(good).path).write_bytes(b"WEIGHTS")
+    monkeypatch.setenv("LUCID_WEIGHTS_OFFLINE", "1")
+    with pytest.raises(InputError, match="the cached copy of .* was damaged and is removed; go online"):
+        fetch(good)
+    monkeypatch.delenv("LUCID_WEIGHTS_OFFLINE")
+    assert fetch(good).path.read_bytes() == b"weights"
+
+
+def test_four_at_once_get_the_same_whole_file(hub, published):
+    with ThreadPoolExecutor(4) as pool:
+        paths = {fetched.path for fetched in pool.map(fetch, [NAME] * 4)}
+    assert len(paths) == 1
+    assert sha256(paths.pop() / "model.safetensors") == sha256(published / "model.safetensors")
+
+
+def test_two_processes_that_pull_at_once_both_get_it(hub, published, tmp_path):
+    command = [sys.executable, "-m", "lucid_mlx", "weights", "pull", NAME]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0], [process.communicate() for process in both]
+    for process in both:
+        process.communicate()
+    assert sha256(cached_path(NAME) / "model.safetensors") == sha256(published / "model.safetensors")
+
+
+def test_a_file_from_the_web_is_kept(hub, published, tmp_path):
+    hub.files["web"] = {"model.safetensors": hub.files[NAME]["model.safetensors"]}
+    url = f"{hub.url}/web/model.safetensors"
+    path = fetch(url).path
+    assert path.is_relative_to(tmp_path / "lucid")
+    hub.requests.clear()
+    assert fetch(url).path == path
+    assert hub.requests == []
+    assert lucid_mlx.load(url).config.num_labels == 3
+
+
+def test_a_file_from_the_web_whose_name_holds_its_digest_is_checked(hub):
+    import hashlib
+
+    data = b"weights"
+    name = f"r50-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    hub.files["web"] = {name: data, "r50-00000000.pth": data}
+    assert fetch(f"{hub.url}/web/{name}").path.read_bytes() == data
+    with pytest.raises(InputError, match="has the sha256 .*, expected 00000000…"):
+        fetch(f"{hub.url}/web/r50-00000000.pth")
+    assert cached_path(f"{hub.url}/web/r50-00000000.pth") is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda hub: setattr(hub, "status", 404), r"HTTP 404\): there is no such file"),
+        (lambda hub: setattr(hub, "status", 503), r"HTTP 503\): the server has a problem"),
+        (lambda hub: setattr(hub, "cut", 3), "cannot be reached, or the download was cut"),
+    ],
+)
+def test_a_web_download_that_fails_is_told_and_leaves_nothing(spoil, message, hub, tmp_path):
+    hub.files["web"] = {"model.pth": b"weights"}
+    spoil(hub)
+    with pytest.raises(InputError, match=message):
+        fetch(f"{hub.url}/web/model.pth")
+    assert not [file for file in (tmp_path / "lucid").rglob("*") if file.is_file()]
+    with pytest.raises(InputError, match="cannot be reached"):
+        fetch("http://127.0.0.1:9/model.pth")
+
+
+def test_removing_frees_the_disk(hub, published, tmp_path):
+    good = entry(hub, b"weights")
+    fetch(good)
+    fetch(NAME)
+    assert remove_cached(good) == len(b"weights")
+    assert remove_cached(NAME) > 100_000
+    assert cached_path(good) is None
+    assert cached_path(NAME) is None
+    blobs = [file for file in (tmp_path / "lucid").rglob("blobs/*")]
+    assert blobs == []
+    with pytest.raises(InputError, match="is not in the cache"):
+        remove_cached(NAME)
+    with pytest.raises(InputError, match="not in the cache but your own"):
+        remove_cached(published)
