@@ -114,15 +114,17 @@ def write_checkpoint(
     arrays: Mapping[str, mx.array],
     metadata: Mapping[str, str],
     preprocessor: Mapping[str, Any],
+    layout: str = FORMAT,
 ) -> Path:
     """Write a folder at once: it is complete, or it is not there.
 
     Args:
         path: the folder; it must not exist, or be empty.
         config: for `config.json`.
-        arrays: by parameter name, in MLX's layout.
+        arrays: by parameter name.
         metadata: for the header of the weights; `format` is added.
         preprocessor: for `preprocessor_config.json`.
+        layout: for `format`, whose names and layout the arrays have: MLX's, or "pt" for torch's.
 
     Returns:
         The folder.
@@ -139,7 +141,7 @@ def write_checkpoint(
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         for name, value in ((CONFIG, config), (PREPROCESSOR, preprocessor)):
             (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        mx.save_safetensors(str(temporary / WEIGHTS), dict(arrays), {**metadata, "format": FORMAT})
+        mx.save_safetensors(str(temporary / WEIGHTS), dict(arrays), {**metadata, "format": layout})
         temporary.chmod(0o755)  # mkdtemp's folders are private
         temporary.replace(folder)
     except (OSError, RuntimeError) as error:
