@@ -21,7 +21,11 @@ _OUR_ENCODER = "pixel_decoder.layers.{i}."
 _OUR_DECODER = "transformer_decoder.layers.{i}."
 
 _FUSED = "query, key and value of a window are one product here"
-_POINTWISE = "a 1x1 convolution, which is a linear layer here"
+
+
+def _pointwise(source: str, target: str) -> Rule:
+    return Rule(source, target, "a 1x1 convolution, which is a linear layer here", pointwise=True)
+
 
 SWIN = [
     Rule(_BACKBONE + "embeddings.patch_embeddings.projection.{wb}", "backbone.patch_embedding.projection.{wb}"),
@@ -81,7 +85,7 @@ RESNET = [
 
 PIXEL_DECODER = [
     Rule(_PIXEL + "level_embed", "pixel_decoder.level_embedding"),
-    Rule(_PIXEL + "input_projections.{i}.0.{wb}", "pixel_decoder.input_projections.{i}.linear.{wb}", _POINTWISE),
+    _pointwise(_PIXEL + "input_projections.{i}.0.{wb}", "pixel_decoder.input_projections.{i}.linear.{wb}"),
     Rule(_PIXEL + "input_projections.{i}.1.{wb}", "pixel_decoder.input_projections.{i}.norm.{wb}"),
     Rule(_ENCODER + "self_attn.sampling_offsets.{wb}", _OUR_ENCODER + "attention.sampling_offsets.{wb}"),
     Rule(_ENCODER + "self_attn.attention_weights.{wb}", _OUR_ENCODER + "attention.attention_weights.{wb}"),
@@ -90,18 +94,18 @@ PIXEL_DECODER = [
     Rule(_ENCODER + "self_attn_layer_norm.{wb}", _OUR_ENCODER + "attention_norm.{wb}"),
     Rule(_ENCODER + "fc{n}.{wb}", _OUR_ENCODER + "linear{n}.{wb}"),
     Rule(_ENCODER + "final_layer_norm.{wb}", _OUR_ENCODER + "feedforward_norm.{wb}"),
-    Rule(_PIXEL + "adapter_1.0.weight", "pixel_decoder.lateral.linear.weight", _POINTWISE),
+    _pointwise(_PIXEL + "adapter_1.0.weight", "pixel_decoder.lateral.linear.weight"),
     Rule(_PIXEL + "adapter_1.1.{wb}", "pixel_decoder.lateral.norm.{wb}"),
     Rule(_PIXEL + "layer_1.0.weight", "pixel_decoder.output.conv.weight"),
     Rule(_PIXEL + "layer_1.1.{wb}", "pixel_decoder.output.norm.{wb}"),
-    Rule(_PIXEL + "mask_projection.{wb}", "pixel_decoder.mask_projection.{wb}", _POINTWISE),
+    _pointwise(_PIXEL + "mask_projection.{wb}", "pixel_decoder.mask_projection.{wb}"),
 ]
 
 TRANSFORMER_DECODER = [
     Rule(_TRANSFORMER + "queries_embedder.weight", "transformer_decoder.query_positions"),
     Rule(_TRANSFORMER + "queries_features.weight", "transformer_decoder.query_features"),
     Rule(_TRANSFORMER + "level_embed.weight", "transformer_decoder.level_embedding"),
-    Rule(_TRANSFORMER + "input_projections.{i}.{wb}", "transformer_decoder.input_projections.{i}.{wb}", _POINTWISE),
+    _pointwise(_TRANSFORMER + "input_projections.{i}.{wb}", "transformer_decoder.input_projections.{i}.{wb}"),
     Rule(
         _DECODER + "cross_attn.in_proj_{wb}",
         tuple(_OUR_DECODER + f"cross_attention.{name}_projection." + "{wb}" for name in ("query", "key", "value")),

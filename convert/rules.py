@@ -7,7 +7,7 @@ it for a reason, and every parameter is filled exactly once; else one error list
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
@@ -19,6 +19,9 @@ Shape = tuple[int, ...]
 # What a field of a rule's source stands for; any other field is a number.
 _FIELDS = {"wb": "weight|bias", "bn": "weight|bias|running_mean|running_var", "any": ".+"}
 
+# A field of a target: its name, and what to add to its number.
+_TARGET_FIELD = re.compile(r"\{(\w+)([+-][0-9]+)?\}")
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -27,16 +30,19 @@ class Rule:
     Attributes:
         source: the whole source key, with fields in braces: {i} and other names for a number, {wb} for weight or
             bias, {bn} for those and the running statistics, {any} for anything.
-        target: the parameter's name, with the same fields; {i-1} counts down by one. None: the array is dropped.
-            Several names: the array is cut into as many equal blocks of rows.
+        target: the parameter's name, with the same fields; {i-1} counts down by one, {i+1} up. None: the array is
+            dropped. Several names: the array is cut into as many equal blocks of rows.
         reason: why.
         part: if not None, the array is this block of rows of its target, which other arrays complete.
+        pointwise: the source is a 1x1 convolution and the target a linear layer. Shapes tell it too, but not on the
+            way back.
     """
 
     source: str
     target: str | tuple[str, ...] | None
     reason: str = "the same layer under our name"
     part: int | None = None
+    pointwise: bool = False
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -55,10 +61,40 @@ class Rule:
         """Return the parameters that a matching key fills."""
 
         def fill(field: re.Match[str]) -> str:
-            name, less = field.groups()
-            return str(int(match[name]) - int(less)) if less else match[name]
+            name, step = field.groups()
+            return str(int(match[name]) + int(step)) if step else match[name]
 
-        return [re.sub(r"\{(\w+)(?:-(\d+))?\}", fill, target) for target in self.targets]
+        return [_TARGET_FIELD.sub(fill, target) for target in self.targets]
+
+    def back(self, target: str) -> tuple[str, str]:
+        """Return the source and the target of the rule that leads back from one of the targets."""
+        steps = dict(_TARGET_FIELD.findall(target))
+
+        def undo(field: re.Match[str]) -> str:
+            return "{" + field[1] + steps[field[1]].translate(str.maketrans("+-", "-+")) + "}"
+
+        return _TARGET_FIELD.sub(r"{\1}", target), _TARGET_FIELD.sub(undo, self.source)
+
+
+def invert(rules: Sequence[Rule]) -> list[Rule]:
+    """Return the table that leads back, from the parameters to the keys.
+
+    What was cut into blocks is joined, what was joined is cut, and what was dropped stays away.
+
+    Raises:
+        ValueError: if two rules fill the same parameter, so that nothing tells which of them leads back.
+    """
+    keys: dict[str, dict[int, str]] = defaultdict(dict)
+    inverse: dict[str, Rule] = {}
+    for rule in rules:
+        for block, target in enumerate(rule.targets):
+            name, key = rule.back(target)
+            if (rule.part or 0) in keys[name]:
+                raise ValueError(f"two rules fill {name}")
+            keys[name][rule.part or 0] = key
+            ordered = tuple(keys[name][part] for part in sorted(keys[name]))
+            inverse[name] = replace(rule, source=name, target=ordered, part=block if len(rule.targets) > 1 else None)
+    return list(inverse.values())
 
 
 def plan(rules: Sequence[Rule], keys: Iterable[str]) -> dict[str, tuple[Rule, list[str]] | None]:
@@ -146,4 +182,25 @@ def to_mlx_layout(
     told += listing("not of a floating-point type", not_floating(converted))
     if told:
         raise InputError("the checkpoint does not fit: " + "; ".join(told))
+    return converted
+
+
+def to_torch_layout(rules: Sequence[Rule], arrays: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """Change convolutions from MLX's layout to torch's, and linear layers that are 1x1 convolutions there.
+
+    Args:
+        rules: those that lead back, which know the linear layers.
+        arrays: by parameter name, in MLX's layout.
+
+    Returns:
+        The arrays by the same names; computed when they are used.
+    """
+    converted = {}
+    for name, fate in plan(rules, arrays).items():
+        array = arrays[name]
+        if array.ndim == 4:
+            array = array.transpose(0, 3, 1, 2)  # O, H, W, I -> O, I, H, W
+        elif array.ndim == 2 and fate is not None and fate[0].pointwise:
+            array = array[:, :, None, None]
+        converted[name] = array
     return converted

@@ -153,16 +153,18 @@ def write_checkpoint(
     metadata: Mapping[str, str],
     preprocessor: Mapping[str, Any],
     card: str = "",
+    layout: str = FORMAT,
 ) -> Path:
     """Write a folder at once: it is complete, or it is not there.
 
     Args:
         path: the folder; it must not exist, or be empty.
         config: for `config.json`.
-        arrays: by parameter name, in MLX's layout.
+        arrays: by parameter name.
         metadata: for the header of the weights; `format` is added.
         preprocessor: for `preprocessor_config.json`.
         card: for `README.md`; none is written if it is empty.
+        layout: for `format`, whose names and layout the arrays have: MLX's, or "pt" for torch's.
 
     Returns:
         The folder.
@@ -181,7 +183,7 @@ def write_checkpoint(
             (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         if card:
             (temporary / CARD).write_text(card, encoding="utf-8")
-        _write_arrays(temporary, arrays, {**metadata, "format": FORMAT})
+        _write_arrays(temporary, arrays, {**metadata, "format": layout})
         temporary.chmod(0o755)  # mkdtemp's folders are private
         temporary.replace(folder)
     except (OSError, RuntimeError) as error:

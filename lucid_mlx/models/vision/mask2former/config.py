@@ -7,7 +7,7 @@ from typing import Any
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.vision.backbones import parse_backbone_config
-from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface
+from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface, to_huggingface
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 GROUPS = 32  # of every group normalisation in the pixel decoder
@@ -211,6 +211,14 @@ class Mask2FormerConfig:
                 raise InputError(f"id2label must map class numbers to names, got {labels!r:.80}") from None
             config.id2label = numbered
         return config
+
+    def to_huggingface(self) -> dict[str, Any]:
+        """Return the contents of a Hugging Face `config.json`, which `from_huggingface` reads back the same.
+
+        Raises:
+            InputError: if transformers has no such network.
+        """
+        return to_huggingface(self)
 
     def differences(self, other: "Mask2FormerConfig") -> list[str]:
         """List what makes two networks whose parameters have the same shapes compute differently."""

@@ -1,4 +1,4 @@
-"""A Hugging Face `config.json` in lucid's terms.
+"""A Hugging Face `config.json` in lucid's terms, and the way back.
 
 That family stores its own defaults by leaving them out, renames two fields, counts classes through `id2label`
 and carries dozens of keys that say nothing about the network. What would change the network in a way that this
@@ -6,9 +6,14 @@ package does not follow is refused.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.models.vision.backbones import ResNetConfig, parse_backbone_config
+
+if TYPE_CHECKING:
+    from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 
 _RENAMED = {"hidden_size": "hidden_dim", "num_hidden_layers": "decoder_layers"}
 
@@ -76,6 +81,7 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
     if isinstance(values.get("feature_strides"), tuple):  # as transformers has it in memory
         values["feature_strides"] = list(values["feature_strides"])
     values["backbone_config"] = _backbone(raw)
+    values["num_channels"] = values["backbone_config"]["num_channels"]  # transformers has it nowhere else
     return values
 
 
@@ -100,3 +106,50 @@ def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
             raise InputError(f"patches must be square, got patch_size={list(patch)}")
         values["patch_size"] = patch[0]
     return {"model_type": kind, "num_channels": backbone.get("num_channels", 3), **values}
+
+
+def to_huggingface(config: "Mask2FormerConfig") -> dict[str, Any]:
+    """Translate a configuration into the contents of a Hugging Face `config.json`.
+
+    Raises:
+        InputError: if transformers does not build that network.
+    """
+    if config.backbone_config is None:
+        raise InputError("a backbone that was passed to the model has no Hugging Face configuration")
+    backbone = parse_backbone_config(config.backbone_config)
+    kind = config.backbone_config["model_type"]
+    shape = {key: value for key, value in _json_values(backbone).items() if key in _BACKBONE_DEFAULTS[kind]}
+    if isinstance(backbone, ResNetConfig):
+        if backbone.stem != "plain":
+            raise InputError(f"transformers' ResNet has no {backbone.stem} stem: it cannot build this network")
+        shape["layer_type"] = "bottleneck" if backbone.bottleneck else "basic"
+    values = _json_values(config)
+    for name in ("num_labels", "num_channels", "dilation"):  # told by other keys, or by none
+        del values[name]
+    return {
+        "model_type": "mask2former",
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        **values,
+        "backbone_config": {
+            "model_type": kind,
+            "num_channels": config.num_channels,
+            **shape,
+            **_REQUIRED[kind],
+            "out_features": list(_STAGES),
+        },
+        "id2label": {str(number): label for number, label in config.id2label.items()},
+        "label2id": {label: number for number, label in config.id2label.items()},
+    }
+
+
+def _json_values(config: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as JSON has them; where transformers wants a float it takes no whole number."""
+    values = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.type is float:
+            value = float(value)
+        elif isinstance(value, list | tuple):
+            value = list(value)
+        values[item.name] = value
+    return values
