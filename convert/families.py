@@ -43,7 +43,7 @@ FAMILIES = {
 }
 
 
-def detect(keys: Iterable[str]) -> Family:
+def detect(keys: Iterable[str], families: Mapping[str, Family] = FAMILIES) -> Family:
     """Return the family whose rules know the most of the keys; a few strangers are told later, by name.
 
     Raises:
@@ -51,11 +51,11 @@ def detect(keys: Iterable[str]) -> Family:
     """
     names = list(keys)
     unknown = {
-        family.name: sum(fate is None for fate in plan(family.rules, names).values()) for family in FAMILIES.values()
+        family.name: sum(fate is None for fate in plan(family.rules, names).values()) for family in families.values()
     }
     best = min(unknown, key=lambda name: unknown[name])
     if not names or unknown[best] > len(names) / 2:
         raise InputError(
-            f"the keys are of no known family ({', '.join(FAMILIES)}): {', '.join(names[:5]) or 'there are none'}"
+            f"the keys are of no known family ({', '.join(families)}): {', '.join(names[:5]) or 'there are none'}"
         )
-    return FAMILIES[best]
+    return families[best]

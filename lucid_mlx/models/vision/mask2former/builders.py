@@ -7,8 +7,10 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.registry import register_model
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.model import Mask2Former
+from lucid_mlx.weights.fill import fill
 
 Weights = str | PathLike[str] | None
+Pretrained = bool | str | PathLike[str]
 
 
 def _resnet(depths: list[int], hidden_sizes: list[int]) -> dict[str, Any]:
@@ -35,24 +37,32 @@ def _swin(embed_dim: int, depths: list[int], num_heads: list[int], image_size: i
 def _build(
     backbone: dict[str, Any],
     num_labels: int,
-    pretrained_backbone: bool,
+    pretrained_backbone: Pretrained,
     weights: Weights,
     overrides: dict[str, Any],
 ) -> Mask2Former:
-    if pretrained_backbone:
-        raise InputError("pretrained backbones cannot be downloaded yet: pass pretrained_backbone=False")
+    if pretrained_backbone is not False and not isinstance(pretrained_backbone, str | PathLike):
+        raise InputError(
+            "pretrained backbones cannot be downloaded yet: pass pretrained_backbone=False, or the path of a file"
+        )
     unknown = sorted(set(overrides) - set(Mask2FormerConfig.__dataclass_fields__))
     if unknown:
         raise InputError(f"Mask2FormerConfig has no field {', '.join(map(repr, unknown))}")
     if "num_channels" in overrides and "num_channels" in backbone:
         backbone = {**backbone, "num_channels": overrides["num_channels"]}
-    model = Mask2Former(Mask2FormerConfig(num_labels, **{"backbone_config": backbone, **overrides}))
+    settings = {"backbone_config": backbone, **overrides}
+    model = Mask2Former(Mask2FormerConfig(num_labels, **settings))
+    if isinstance(pretrained_backbone, str | PathLike):
+        # Imported here because the converter imports the models.
+        from lucid_mlx.convert.backbone import read_backbone
+
+        fill(model, read_backbone(pretrained_backbone, settings["backbone_config"]), strict=False)
     return model if weights is None else model.from_pretrained(weights)
 
 
 @register_model
 def mask2former_resnet_18(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-18 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([2, 2, 2, 2], [64, 128, 256, 512])
@@ -61,7 +71,7 @@ def mask2former_resnet_18(
 
 @register_model
 def mask2former_resnet_34(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-34 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 6, 3], [64, 128, 256, 512])
@@ -70,7 +80,7 @@ def mask2former_resnet_34(
 
 @register_model
 def mask2former_resnet_50(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-50 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 6, 3], [256, 512, 1024, 2048])
@@ -79,7 +89,7 @@ def mask2former_resnet_50(
 
 @register_model
 def mask2former_resnet_101(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-101 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 23, 3], [256, 512, 1024, 2048])
@@ -88,18 +98,19 @@ def mask2former_resnet_101(
 
 @register_model
 def mask2former_swin_tiny(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-T backbone.
 
     Args:
         num_labels: classes, without "no object".
-        pretrained_backbone: not supported yet.
-        weights: a folder written by `lucid-mlx convert` to fill the model from; random weights if None.
+        pretrained_backbone: the file or folder of an ImageNet classifier to fill the backbone from (see
+            `lucid_mlx.convert.backbone.read_backbone`); random weights if False. True is not supported yet.
+        weights: a folder written by `lucid-mlx convert` to fill the whole model from; random weights if None.
         config_kwargs: fields of `Mask2FormerConfig` that replace the preset's.
 
     Raises:
-        InputError: if a value or the weights do not fit.
+        InputError: if a value, the weights or the backbone's file do not fit.
     """
     backbone = _swin(96, [2, 2, 6, 2], [3, 6, 12, 24], 224, 7)
     return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
@@ -107,7 +118,7 @@ def mask2former_swin_tiny(
 
 @register_model
 def mask2former_swin_small(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-S backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(96, [2, 2, 18, 2], [3, 6, 12, 24], 224, 7)
@@ -116,7 +127,7 @@ def mask2former_swin_small(
 
 @register_model
 def mask2former_swin_base(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-B backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(128, [2, 2, 18, 2], [4, 8, 16, 32], 384, 12)
@@ -125,7 +136,7 @@ def mask2former_swin_base(
 
 @register_model
 def mask2former_swin_large(
-    num_labels: int, *, pretrained_backbone: bool = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-L backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(192, [2, 2, 18, 2], [6, 12, 24, 48], 384, 12)
