@@ -98,13 +98,14 @@ def _head(root: str) -> list[Rule]:
     return rules
 
 
+# Of MMDetection, of MMSegmentation, and of MMDetection's network for videos, which differs in nothing else.
+HEADS = ("panoptic_head.", "decode_head.", "track_head.")
+
 RULES = [
     *SWIN,
     *resnet("backbone."),
-    *_head("panoptic_head."),  # MMDetection
-    *_head("decode_head."),  # MMSegmentation
-    Rule("panoptic_head.loss_cls.{any}", None, "class weights of the loss"),
-    Rule("decode_head.loss_cls.{any}", None, "class weights of the loss"),
+    *(rule for head in HEADS for rule in _head(head)),
+    *(Rule(head + "loss_cls.{any}", None, "class weights of the loss") for head in HEADS),
 ]
 
 

@@ -1,0 +1,284 @@
+"""The original project's YAML in our terms: which network it builds, and how its images are prepared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+from lucid_mlx.convert.yaml_settings import YamlSettings
+from lucid_mlx.datasets import dataset_classes
+from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
+
+_MAPS = ["res2", "res3", "res4", "res5"]
+
+# What a file and its bases leave out: the defaults of detectron2 (config/defaults.py), of its DeepLab project (the
+# last three of RESNETS) and of Mask2Former (mask2former/config.py), the innermost base of every file.
+_DEFAULTS: dict[str, Any] = {
+    "MODEL": {
+        "META_ARCHITECTURE": "GeneralizedRCNN",
+        "PIXEL_MEAN": [103.53, 116.28, 123.675],
+        "PIXEL_STD": [1.0, 1.0, 1.0],
+        "BACKBONE": {"NAME": "build_resnet_backbone"},
+        "RESNETS": {
+            "DEPTH": 50,
+            "OUT_FEATURES": ["res4"],
+            "NUM_GROUPS": 1,
+            "NORM": "FrozenBN",
+            "STRIDE_IN_1X1": True,
+            "RES5_DILATION": 1,
+            "RES2_OUT_CHANNELS": 256,
+            "STEM_OUT_CHANNELS": 64,
+            "DEFORM_ON_PER_STAGE": [False, False, False, False],
+            "RES4_DILATION": 1,
+            "RES5_MULTI_GRID": [1, 2, 4],
+            "STEM_TYPE": "deeplab",
+        },
+        "SWIN": {
+            "PATCH_SIZE": 4,
+            "EMBED_DIM": 96,
+            "DEPTHS": [2, 2, 6, 2],
+            "NUM_HEADS": [3, 6, 12, 24],
+            "WINDOW_SIZE": 7,
+            "MLP_RATIO": 4.0,
+            "QKV_BIAS": True,
+            "QK_SCALE": None,
+            "DROP_RATE": 0.0,
+            "ATTN_DROP_RATE": 0.0,
+            "DROP_PATH_RATE": 0.3,
+            "APE": False,
+            "PATCH_NORM": True,
+            "OUT_FEATURES": _MAPS,
+        },
+        "SEM_SEG_HEAD": {
+            "NAME": "SemSegFPNHead",
+            "IN_FEATURES": ["p2", "p3", "p4", "p5"],
+            "NUM_CLASSES": 54,
+            "CONVS_DIM": 128,
+            "MASK_DIM": 256,
+            "COMMON_STRIDE": 4,
+            "NORM": "GN",
+            "PIXEL_DECODER_NAME": "BasePixelDecoder",
+            "TRANSFORMER_ENC_LAYERS": 0,
+            "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _MAPS[1:],
+        },
+        "MASK_FORMER": {
+            "TRANSFORMER_DECODER_NAME": "MultiScaleMaskedTransformerDecoder",
+            "TRANSFORMER_IN_FEATURE": "res5",
+            "DEEP_SUPERVISION": True,
+            "NO_OBJECT_WEIGHT": 0.1,
+            "CLASS_WEIGHT": 1.0,
+            "DICE_WEIGHT": 1.0,
+            "MASK_WEIGHT": 20.0,
+            "NHEADS": 8,
+            "DROPOUT": 0.1,
+            "DIM_FEEDFORWARD": 2048,
+            "DEC_LAYERS": 6,
+            "PRE_NORM": False,
+            "HIDDEN_DIM": 256,
+            "NUM_OBJECT_QUERIES": 100,
+            "ENFORCE_INPUT_PROJ": False,
+            "SIZE_DIVISIBILITY": 32,
+            "TRAIN_NUM_POINTS": 12544,
+            "OVERSAMPLE_RATIO": 3.0,
+            "IMPORTANCE_SAMPLE_RATIO": 0.75,
+        },
+    },
+    "INPUT": {"MIN_SIZE_TEST": 800, "MAX_SIZE_TEST": 1333, "FORMAT": "BGR"},
+    "DATASETS": {"TRAIN": []},
+}
+
+# Our fields. DEC_LAYERS counts as ours do: the queries as learnt are the first of them, and it builds one layer less.
+# The width of the encoder's feed-forward part is written into the project's code; the shapes tell it.
+_FIELDS = {
+    "feature_size": "MODEL.SEM_SEG_HEAD.CONVS_DIM",
+    "mask_feature_size": "MODEL.SEM_SEG_HEAD.MASK_DIM",
+    "hidden_dim": "MODEL.MASK_FORMER.HIDDEN_DIM",
+    "num_queries": "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES",
+    "encoder_layers": "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS",
+    "decoder_layers": "MODEL.MASK_FORMER.DEC_LAYERS",
+    "dim_feedforward": "MODEL.MASK_FORMER.DIM_FEEDFORWARD",
+    "num_attention_heads": "MODEL.MASK_FORMER.NHEADS",
+    "common_stride": "MODEL.SEM_SEG_HEAD.COMMON_STRIDE",
+    "enforce_input_projection": "MODEL.MASK_FORMER.ENFORCE_INPUT_PROJ",
+    "pre_norm": "MODEL.MASK_FORMER.PRE_NORM",
+    "dropout": "MODEL.MASK_FORMER.DROPOUT",
+    "class_weight": "MODEL.MASK_FORMER.CLASS_WEIGHT",
+    "mask_weight": "MODEL.MASK_FORMER.MASK_WEIGHT",
+    "dice_weight": "MODEL.MASK_FORMER.DICE_WEIGHT",
+    "no_object_weight": "MODEL.MASK_FORMER.NO_OBJECT_WEIGHT",
+    "train_num_points": "MODEL.MASK_FORMER.TRAIN_NUM_POINTS",
+    "oversample_ratio": "MODEL.MASK_FORMER.OVERSAMPLE_RATIO",
+    "importance_sample_ratio": "MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO",
+    "use_auxiliary_loss": "MODEL.MASK_FORMER.DEEP_SUPERVISION",
+}
+
+# The network of a video has the parameters of an image's. On a single frame it computes the same: its positions in
+# time add one vector to every key, which shifts all logits of a query alike and so drops out of the softmax.
+_DECODERS = {
+    "MaskFormer": "MultiScaleMaskedTransformerDecoder",
+    "VideoMaskFormer": "VideoMultiScaleMaskedTransformerDecoder",
+}
+
+# The only values of other settings that describe the networks of this package.
+_REQUIRED: dict[str, Any] = {
+    "MODEL.SEM_SEG_HEAD.NAME": "MaskFormerHead",
+    "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "MSDeformAttnPixelDecoder",
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": _MAPS,
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _MAPS[1:],
+    "MODEL.SEM_SEG_HEAD.NORM": "GN",
+    "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE": "multi_scale_pixel_decoder",
+    "INPUT.FORMAT": "RGB",  # a recipe for images cannot say that the channels are turned round
+}
+_REQUIRED_OF_SWIN: dict[str, Any] = {
+    "MODEL.SWIN.OUT_FEATURES": _MAPS,
+    "MODEL.SWIN.QK_SCALE": None,
+    "MODEL.SWIN.DROP_RATE": 0.0,
+    "MODEL.SWIN.ATTN_DROP_RATE": 0.0,
+    "MODEL.SWIN.APE": False,
+    "MODEL.SWIN.PATCH_NORM": True,
+}
+_REQUIRED_OF_RESNET: dict[str, Any] = {
+    "MODEL.RESNETS.OUT_FEATURES": _MAPS,
+    "MODEL.RESNETS.NUM_GROUPS": 1,
+    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": [False, False, False, False],
+    "MODEL.RESNETS.RES5_DILATION": 1,
+}
+_REQUIRED_OF_DEEPLAB: dict[str, Any] = {
+    "MODEL.RESNETS.RES4_DILATION": 1,
+    "MODEL.RESNETS.RES5_MULTI_GRID": [1, 1, 1],
+}
+
+_SWIN = ("PATCH_SIZE", "EMBED_DIM", "DEPTHS", "NUM_HEADS", "WINDOW_SIZE", "MLP_RATIO", "QKV_BIAS", "DROP_PATH_RATE")
+
+_DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
+
+# Names under which detectron2 and the project register what published models were trained on.
+_DATASETS = {
+    "coco_2014_train": "coco_instance",
+    "coco_2017_train": "coco_instance",
+    "coco_2017_train_panoptic": "coco_panoptic",
+    "coco_2017_train_panoptic_with_sem_seg": "coco_panoptic",
+    "ade20k_sem_seg_train": "ade20k_semantic",
+    "ade20k_panoptic_train": "ade20k_panoptic",
+    "ade20k_instance_train": "ade20k_instance",
+    "cityscapes_fine_sem_seg_train": "cityscapes_semantic",
+    "cityscapes_fine_panoptic_train": "cityscapes_panoptic",
+    "cityscapes_fine_instance_seg_train": "cityscapes_instance",
+    "mapillary_vistas_sem_seg_train": "mapillary_vistas_semantic",
+    "mapillary_vistas_panoptic_train": "mapillary_vistas_panoptic",
+}
+
+
+@dataclass(frozen=True)
+class Detectron2Config:
+    """What a YAML of the original project says, its defaults included.
+
+    Attributes:
+        fields: of `Mask2FormerConfig`; `num_labels` only if the file says it.
+        backbone_config: `model_type` and the shape of the backbone.
+        preprocessor: the recipe for images, as a Hugging Face `preprocessor_config.json` has it.
+        dataset: what it was trained on, one of `lucid_mlx.datasets.DATASETS`; None if that is another, or unknown.
+        video: whether it was trained on videos.
+    """
+
+    fields: dict[str, Any]
+    backbone_config: dict[str, Any]
+    preprocessor: dict[str, Any]
+    dataset: str | None
+    video: bool
+
+    def build(self, inferred: Mask2FormerConfig) -> Mask2FormerConfig:
+        """Return the configuration that shapes told, replaced by what the file says.
+
+        Raises:
+            InputError: if what the file says is no network.
+        """
+        return replace(inferred, **self.fields, num_channels=3, backbone_config=dict(self.backbone_config))
+
+
+def read_detectron2_yaml(path: str | PathLike[str]) -> Detectron2Config:
+    """Read a YAML of facebookresearch/Mask2Former, or one that its trainer wrote. Nothing in it is run.
+
+    Args:
+        path: the file; those that it names as `_BASE_` must be in their places.
+
+    Raises:
+        InputError: if a file is missing, no YAML, based on itself, or describes another network.
+    """
+    settings = YamlSettings(path, _DEFAULTS)
+    architecture = settings.one_of("MODEL.META_ARCHITECTURE", *_DECODERS)
+    settings.one_of("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", _DECODERS[architecture])
+    _require(settings, _REQUIRED)
+    backbone = _backbone(settings)
+    fields = {field: settings.get(name) for field, name in _FIELDS.items()}
+    if settings.says("MODEL.SEM_SEG_HEAD.NUM_CLASSES"):
+        fields["num_labels"] = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+    return Detectron2Config(
+        fields, backbone, _preprocessor(settings, backbone), _dataset(settings), architecture == "VideoMaskFormer"
+    )
+
+
+def _require(settings: YamlSettings, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        settings.one_of(name, value)
+
+
+def _backbone(settings: YamlSettings) -> dict[str, Any]:
+    builder = settings.one_of(
+        "MODEL.BACKBONE.NAME", "D2SwinTransformer", "build_resnet_backbone", "build_resnet_deeplab_backbone"
+    )
+    shape = _swin(settings) if builder == "D2SwinTransformer" else _resnet(settings, "deeplab" in builder)
+    return {"num_channels": 3, **shape}
+
+
+def _swin(settings: YamlSettings) -> dict[str, Any]:
+    _require(settings, _REQUIRED_OF_SWIN)
+    return {"model_type": "swin", **{name.lower(): settings.get(f"MODEL.SWIN.{name}") for name in _SWIN}}
+
+
+def _resnet(settings: YamlSettings, deeplab: bool) -> dict[str, Any]:
+    _require(settings, _REQUIRED_OF_RESNET)
+    stem = "basic"  # detectron2's own builder does not read the type of the stem, whatever a file says
+    if deeplab:
+        _require(settings, _REQUIRED_OF_DEEPLAB)
+        stem = settings.one_of("MODEL.RESNETS.STEM_TYPE", "basic", "deeplab")
+    depth = settings.one_of("MODEL.RESNETS.DEPTH", *_DEPTHS)
+    width = settings.get("MODEL.RESNETS.RES2_OUT_CHANNELS")
+    norm = settings.one_of("MODEL.RESNETS.NORM", "FrozenBN", "BN", "SyncBN")
+    return {
+        "model_type": "resnet",
+        "embedding_size": settings.get("MODEL.RESNETS.STEM_OUT_CHANNELS"),
+        "hidden_sizes": [width, 2 * width, 4 * width, 8 * width],
+        "depths": list(_DEPTHS[depth]),
+        "layer_type": "basic" if depth < 50 else "bottleneck",
+        "stem": "deep" if stem == "deeplab" else "plain",
+        "downsample_in_bottleneck": settings.get("MODEL.RESNETS.STRIDE_IN_1X1"),
+        "freeze_batch_norm": norm == "FrozenBN",
+    }
+
+
+def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[str, Any]:
+    shortest = settings.get("INPUT.MIN_SIZE_TEST", "at least 0", lambda size: size >= 0)
+    longest = settings.get("INPUT.MAX_SIZE_TEST", "at least 1", lambda size: size >= 1)
+    divisor = settings.get("MODEL.MASK_FORMER.SIZE_DIVISIBILITY")
+    if divisor < 0:  # then the backbone's own
+        divisor = 32 if backbone["model_type"] == "swin" else 0
+    mean = settings.get("MODEL.PIXEL_MEAN", "three numbers", lambda colour: len(colour) == 3)
+    std = settings.get("MODEL.PIXEL_STD", "three above 0", lambda colour: len(colour) == 3 and min(colour) > 0)
+    return {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        **({"size": {"shortest_edge": shortest, "longest_edge": longest}} if shortest else {"do_resize": False}),
+        "size_divisor": divisor,
+        "resample": 2,  # bilinear
+        "rescale_factor": 1 / 255,
+        "image_mean": [value / 255 for value in mean],
+        "image_std": [value / 255 for value in std],
+    }
+
+
+def _dataset(settings: YamlSettings) -> str | None:
+    """Tell what it was trained on; a number of classes that is not the dataset's says that it was another."""
+    datasets = {_DATASETS.get(str(name)) for name in settings.get("DATASETS.TRAIN")}
+    dataset = datasets.pop() if len(datasets) == 1 else None
+    classes = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")
+    return dataset if dataset is not None and len(dataset_classes(dataset)) == classes else None

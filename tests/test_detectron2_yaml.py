@@ -1,0 +1,439 @@
+import re
+from contextlib import suppress
+
+import pytest
+import yaml
+from helpers import small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lucid_mlx import InputError
+from lucid_mlx.convert.detectron2_yaml import _DATASETS, _FIELDS, _REQUIRED, read_detectron2_yaml
+from lucid_mlx.datasets import DATASETS
+from lucid_mlx.images import Recipe
+from lucid_mlx.models import Mask2Former
+
+# The three levels of the project's largest COCO model, less what only a trainer reads.
+BASE = """
+MODEL:
+  BACKBONE:
+    FREEZE_AT: 0
+    NAME: "build_resnet_backbone"
+  WEIGHTS: "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
+  PIXEL_MEAN: [123.675, 116.280, 103.530]
+  PIXEL_STD: [58.395, 57.120, 57.375]
+  RESNETS:
+    DEPTH: 50
+    STEM_TYPE: "basic"  # not used
+    STEM_OUT_CHANNELS: 64
+    STRIDE_IN_1X1: False
+    OUT_FEATURES: ["res2", "res3", "res4", "res5"]
+    # NORM: "SyncBN"
+    RES5_MULTI_GRID: [1, 1, 1]  # not used
+DATASETS:
+  TRAIN: ("coco_2017_train_panoptic",)
+  TEST: ("coco_2017_val_panoptic_with_sem_seg",)  # to evaluate instance and semantic performance as well
+SOLVER:
+  STEPS: (327778, 355092)
+  CLIP_GRADIENTS:
+    ENABLED: True
+INPUT:
+  IMAGE_SIZE: 1024
+  FORMAT: "RGB"
+VERSION: 2
+"""
+R50 = """
+_BASE_: Base-COCO-PanopticSegmentation.yaml
+MODEL:
+  META_ARCHITECTURE: "MaskFormer"
+  SEM_SEG_HEAD:
+    NAME: "MaskFormerHead"
+    IN_FEATURES: ["res2", "res3", "res4", "res5"]
+    IGNORE_VALUE: 255
+    NUM_CLASSES: 133
+    LOSS_WEIGHT: 1.0
+    CONVS_DIM: 256
+    MASK_DIM: 256
+    NORM: "GN"
+    # pixel decoder
+    PIXEL_DECODER_NAME: "MSDeformAttnPixelDecoder"
+    IN_FEATURES: ["res2", "res3", "res4", "res5"]
+    DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES: ["res3", "res4", "res5"]
+    COMMON_STRIDE: 4
+    TRANSFORMER_ENC_LAYERS: 6
+  MASK_FORMER:
+    TRANSFORMER_DECODER_NAME: "MultiScaleMaskedTransformerDecoder"
+    TRANSFORMER_IN_FEATURE: "multi_scale_pixel_decoder"
+    DEEP_SUPERVISION: True
+    NO_OBJECT_WEIGHT: 0.1
+    CLASS_WEIGHT: 2.0
+    MASK_WEIGHT: 5.0
+    DICE_WEIGHT: 5.0
+    HIDDEN_DIM: 256
+    NUM_OBJECT_QUERIES: 100
+    NHEADS: 8
+    DROPOUT: 0.0
+    DIM_FEEDFORWARD: 2048
+    ENC_LAYERS: 0
+    PRE_NORM: False
+    ENFORCE_INPUT_PROJ: False
+    SIZE_DIVISIBILITY: 32
+    DEC_LAYERS: 10  # 9 decoder layers, add one for the loss on learnable query
+    TRAIN_NUM_POINTS: 12544
+    TEST:
+      OVERLAP_THRESHOLD: 0.8
+"""
+SWIN = """
+_BASE_: ../maskformer2_R50_bs16_50ep.yaml
+MODEL:
+  BACKBONE:
+    NAME: "D2SwinTransformer"
+  SWIN:
+    EMBED_DIM: 192
+    DEPTHS: [2, 2, 18, 2]
+    NUM_HEADS: [6, 12, 24, 48]
+    WINDOW_SIZE: 12
+    APE: False
+    DROP_PATH_RATE: 0.3
+    PATCH_NORM: True
+    PRETRAIN_IMG_SIZE: 384
+  MASK_FORMER:
+    NUM_OBJECT_QUERIES: 200
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The project's folder of COCO panoptic configurations."""
+    (tmp_path / "swin").mkdir()
+    (tmp_path / "Base-COCO-PanopticSegmentation.yaml").write_text(BASE)
+    (tmp_path / "maskformer2_R50_bs16_50ep.yaml").write_text(R50)
+    (tmp_path / "swin" / "large.yaml").write_text(SWIN)
+    return tmp_path
+
+
+@pytest.fixture
+def variant(project):
+    """Read the R50 file, or the Swin-L file, with other settings on top."""
+
+    def read(text="", base="maskformer2_R50_bs16_50ep.yaml", **values):
+        tree = {"_BASE_": str(project / base), **(yaml.safe_load(text) or {})}
+        for name, value in values.items():
+            *sections, key = name.split("__")
+            section = tree
+            for part in sections:
+                section = section.setdefault(part, {})
+            section[key] = value
+        (project / "mine.yaml").write_text(yaml.safe_dump(tree))
+        return read_detectron2_yaml(project / "mine.yaml")
+
+    return read
+
+
+def test_a_chain_of_three_files_is_read_whole(project):
+    config = read_detectron2_yaml(project / "swin" / "large.yaml")
+    assert config.fields == {
+        "num_labels": 133,
+        "feature_size": 256,
+        "mask_feature_size": 256,
+        "hidden_dim": 256,
+        "num_queries": 200,
+        "encoder_layers": 6,
+        "decoder_layers": 10,
+        "dim_feedforward": 2048,
+        "num_attention_heads": 8,
+        "common_stride": 4,
+        "enforce_input_projection": False,
+        "pre_norm": False,
+        "dropout": 0.0,
+        "class_weight": 2.0,
+        "mask_weight": 5.0,
+        "dice_weight": 5.0,
+        "no_object_weight": 0.1,
+        "train_num_points": 12544,
+        "oversample_ratio": 3.0,
+        "importance_sample_ratio": 0.75,
+        "use_auxiliary_loss": True,
+    }
+    assert config.backbone_config == {
+        "model_type": "swin",
+        "num_channels": 3,
+        "patch_size": 4,
+        "embed_dim": 192,
+        "depths": [2, 2, 18, 2],
+        "num_heads": [6, 12, 24, 48],
+        "window_size": 12,
+        "mlp_ratio": 4.0,
+        "qkv_bias": True,
+        "drop_path_rate": 0.3,
+    }
+    assert (config.dataset, config.video) == ("coco_panoptic", False)
+
+
+def test_every_setting_has_its_own_field(variant):
+    text = """
+    MODEL:
+      BACKBONE: {NAME: D2SwinTransformer}
+      SWIN: {PATCH_SIZE: 2, EMBED_DIM: 48, DEPTHS: [1, 2, 3, 4], NUM_HEADS: [2, 4, 6, 8], WINDOW_SIZE: 5,
+             MLP_RATIO: 3, QKV_BIAS: False, DROP_PATH_RATE: 0.25}
+      SEM_SEG_HEAD: {CONVS_DIM: 96, MASK_DIM: 24, COMMON_STRIDE: 8, TRANSFORMER_ENC_LAYERS: 3}
+      MASK_FORMER: {HIDDEN_DIM: 72, NUM_OBJECT_QUERIES: 17, DEC_LAYERS: 4, DIM_FEEDFORWARD: 84, NHEADS: 6,
+                    ENFORCE_INPUT_PROJ: True, PRE_NORM: True, DROPOUT: 0.2, CLASS_WEIGHT: 1.5, MASK_WEIGHT: 2.5,
+                    DICE_WEIGHT: 3.5, NO_OBJECT_WEIGHT: 0.3, TRAIN_NUM_POINTS: 99, OVERSAMPLE_RATIO: 4,
+                    IMPORTANCE_SAMPLE_RATIO: 0.6, DEEP_SUPERVISION: False}
+    """
+    config = variant(text)
+    assert config.fields == {
+        **{"num_labels": 133, "feature_size": 96, "mask_feature_size": 24, "hidden_dim": 72, "num_queries": 17},
+        **{"encoder_layers": 3, "decoder_layers": 4, "dim_feedforward": 84, "num_attention_heads": 6},
+        **{"common_stride": 8, "enforce_input_projection": True, "pre_norm": True, "dropout": 0.2},
+        **{"class_weight": 1.5, "mask_weight": 2.5, "dice_weight": 3.5, "no_object_weight": 0.3},
+        **{"train_num_points": 99, "oversample_ratio": 4, "importance_sample_ratio": 0.6},
+        "use_auxiliary_loss": False,
+    }
+    assert config.backbone_config == {
+        **{"model_type": "swin", "num_channels": 3, "patch_size": 2, "embed_dim": 48, "depths": [1, 2, 3, 4]},
+        **{"num_heads": [2, 4, 6, 8], "window_size": 5, "mlp_ratio": 3, "qkv_bias": False, "drop_path_rate": 0.25},
+    }
+    config.build(small_config())
+
+
+def test_a_resnet_is_described(project):
+    config = read_detectron2_yaml(project / "maskformer2_R50_bs16_50ep.yaml")
+    assert config.backbone_config == {
+        "model_type": "resnet",
+        "num_channels": 3,
+        "embedding_size": 64,
+        "hidden_sizes": [256, 512, 1024, 2048],
+        "depths": [3, 4, 6, 3],
+        "layer_type": "bottleneck",
+        "stem": "plain",
+        "downsample_in_bottleneck": False,
+        "freeze_batch_norm": True,
+    }
+
+
+def test_a_resnet_s_variants(variant):
+    assert variant(MODEL__RESNETS__DEPTH=101).backbone_config["depths"] == [3, 4, 23, 3]
+    assert variant(MODEL__RESNETS__STRIDE_IN_1X1=True).backbone_config["downsample_in_bottleneck"]
+    assert not variant(MODEL__RESNETS__NORM="SyncBN").backbone_config["freeze_batch_norm"]
+    small = variant(MODEL__RESNETS__DEPTH=34, MODEL__RESNETS__RES2_OUT_CHANNELS=64).backbone_config
+    assert (small["layer_type"], small["hidden_sizes"]) == ("basic", [64, 128, 256, 512])
+
+
+def test_only_the_deeplab_builder_reads_the_stem_the_grid_and_the_dilation_of_res4(variant):
+    deeplab = {"MODEL__BACKBONE__NAME": "build_resnet_deeplab_backbone", "MODEL__RESNETS__STEM_OUT_CHANNELS": 128}
+    deep = variant(**deeplab, MODEL__RESNETS__STEM_TYPE="deeplab").backbone_config
+    assert (deep["stem"], deep["embedding_size"]) == ("deep", 128)
+    assert variant(**deeplab).backbone_config["stem"] == "plain"
+    assert variant(MODEL__RESNETS__STEM_TYPE="deeplab").backbone_config["stem"] == "plain"
+    for name, value in (("RES5_MULTI_GRID", [1, 2, 4]), ("RES4_DILATION", 2)):
+        setting = {f"MODEL__RESNETS__{name}": value}
+        variant(**setting)
+        with pytest.raises(InputError, match=f"{name} is"):
+            variant(**deeplab, **setting)
+
+
+def test_the_project_s_defaults_hold_where_nothing_is_said(tmp_path):
+    tree = {
+        "MODEL": {
+            "META_ARCHITECTURE": "MaskFormer",
+            "RESNETS": {"OUT_FEATURES": ["res2", "res3", "res4", "res5"]},
+            "SEM_SEG_HEAD": {name.split(".")[2]: value for name, value in _REQUIRED.items() if "HEAD" in name},
+            "MASK_FORMER": {"TRANSFORMER_IN_FEATURE": "multi_scale_pixel_decoder"},
+        },
+        "INPUT": {"FORMAT": "RGB"},
+    }
+    (tmp_path / "bare.yaml").write_text(yaml.safe_dump(tree))
+    config = read_detectron2_yaml(tmp_path / "bare.yaml")
+    assert "num_labels" not in config.fields
+    assert (config.fields["decoder_layers"], config.fields["encoder_layers"]) == (6, 0)
+    assert (config.fields["class_weight"], config.fields["mask_weight"], config.fields["dice_weight"]) == (1, 20, 1)
+    assert (config.fields["dropout"], config.fields["feature_size"]) == (0.1, 128)
+    assert config.backbone_config["downsample_in_bottleneck"]  # as of detectron2's own networks
+    assert config.dataset is None
+
+
+def test_the_recipe_is_the_one_of_testing(variant):
+    recipe = Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=512, INPUT__MAX_SIZE_TEST=2048).preprocessor)
+    assert (recipe.size, recipe.shortest_edge, recipe.longest_edge, recipe.divisor) == (None, 512, 2048, 32)
+    assert recipe.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert recipe.std == pytest.approx((0.229, 0.224, 0.225))
+    assert recipe.scale == 1 / 255
+    assert recipe.output_size(400, 600) == (512, 768)
+
+
+def test_an_image_may_keep_its_size_and_need_not_be_padded(variant):
+    assert Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=0).preprocessor).output_size(401, 603) == (401, 603)
+    own = {"MODEL__MASK_FORMER__SIZE_DIVISIBILITY": -1}
+    assert variant(**own).preprocessor["size_divisor"] == 0  # a ResNet takes any size
+    assert variant(base="swin/large.yaml", **own).preprocessor["size_divisor"] == 32
+
+
+VIDEO = {
+    "MODEL__META_ARCHITECTURE": "VideoMaskFormer",
+    "MODEL__MASK_FORMER__TRANSFORMER_DECODER_NAME": "VideoMultiScaleMaskedTransformerDecoder",
+    "MODEL__SEM_SEG_HEAD__NUM_CLASSES": 40,
+    "DATASETS__TRAIN": ["ytvis_2019_train"],
+}
+
+
+def test_a_network_for_videos_is_one_for_images(variant):
+    config = variant(**VIDEO, INPUT__MIN_SIZE_TEST=360)
+    assert (config.video, config.dataset, config.fields["num_labels"]) == (True, None, 40)
+    with pytest.raises(InputError, match="TRANSFORMER_DECODER_NAME is 'MultiScaleMaskedTransformerDecoder'"):
+        variant(MODEL__META_ARCHITECTURE="VideoMaskFormer")
+
+
+CLASSES = {"coco_instance": 80, "coco_panoptic": 133, "ade20k_instance": 100, "cityscapes_instance": 8}
+
+
+@pytest.mark.parametrize("name", _DATASETS)
+def test_what_it_was_trained_on_is_told_if_the_number_of_classes_agrees(name, variant):
+    dataset = _DATASETS[name]
+    classes = CLASSES.get(dataset) or {"ade20k": 150, "cityscapes": 19, "mapillary": 65}[dataset.split("_")[0]]
+    split = name.replace("_sem_seg", "_semantic").replace("_instance_seg", "_instance")
+    assert dataset.split("_")[0] == name.split("_")[0]
+    assert dataset.split("_")[-1] in split or name in ("coco_2014_train", "coco_2017_train")
+    assert variant(DATASETS__TRAIN=f"('{name}',)", MODEL__SEM_SEG_HEAD__NUM_CLASSES=classes).dataset == dataset
+    assert variant(DATASETS__TRAIN=[name], MODEL__SEM_SEG_HEAD__NUM_CLASSES=classes + 1).dataset is None
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["mine_train"], ["coco_2017_train_panoptic", "mine_train"], ["ade20k_full_sem_seg_train"], [3]]
+)
+def test_what_is_no_published_dataset_is_not_told(names, variant):
+    assert variant(DATASETS__TRAIN=names).dataset is None
+
+
+def test_all_datasets_can_be_told():
+    assert set(_DATASETS.values()) == set(DATASETS)
+
+
+def test_what_the_file_says_replaces_what_shapes_told(project, variant):
+    inferred = small_config(num_labels=7, encoder_feedforward_dim=48)
+    config = read_detectron2_yaml(project / "swin" / "large.yaml").build(inferred)
+    assert (config.num_labels, config.num_queries, config.mask_weight) == (133, 200, 5.0)
+    assert config.encoder_feedforward_dim == 48  # which no file says
+    assert config.backbone_config["window_size"] == 12
+    assert inferred.num_queries == 6
+    with pytest.raises(InputError, match="num_attention_heads=7 does not divide"):
+        variant(MODEL__MASK_FORMER__NHEADS=7).build(inferred)
+
+
+def test_the_configuration_builds_the_network(project):
+    small = {"MASK_FORMER": {"HIDDEN_DIM": 32, "DIM_FEEDFORWARD": 16, "DEC_LAYERS": 3}, "SWIN": {}}
+    small["SWIN"] = {"EMBED_DIM": 8, "DEPTHS": [1, 1, 1, 1], "NUM_HEADS": [1, 1, 1, 1], "WINDOW_SIZE": 3}
+    small["SEM_SEG_HEAD"] = {"CONVS_DIM": 32, "MASK_DIM": 16, "TRANSFORMER_ENC_LAYERS": 1}
+    (project / "small.yaml").write_text(yaml.safe_dump({"_BASE_": "swin/large.yaml", "MODEL": small}))
+    model = Mask2Former(read_detectron2_yaml(project / "small.yaml").build(small_config()))
+    assert len(model.transformer_decoder.layers) == 2
+
+
+def test_the_project_s_calls_of_python_are_not_run_and_not_missed(project):
+    sizes = '!!python/object/apply:eval ["[int(x * 0.1 * 1024) for x in range(5, 21)]"]'
+    text = f"_BASE_: swin/large.yaml\nINPUT:\n  MIN_SIZE_TRAIN: {sizes}\n  MIN_SIZE_TEST: 1024\n"
+    (project / "mine.yaml").write_text(text)
+    config = read_detectron2_yaml(project / "mine.yaml")
+    assert config.preprocessor["size"] == {"shortest_edge": 1024, "longest_edge": 1333}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN"),
+        ("MODEL.SEM_SEG_HEAD.NAME", "PerPixelBaselineHead"),
+        ("MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME", "TransformerEncoderPixelDecoder"),
+        ("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res3", "res4", "res5"]),
+        ("MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES", ["res2", "res3", "res4", "res5"]),
+        ("MODEL.SEM_SEG_HEAD.NORM", "SyncBN"),
+        ("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", "StandardTransformerDecoder"),
+        ("MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE", "res5"),
+        ("MODEL.BACKBONE.NAME", "D2ConvNeXt"),
+        ("MODEL.RESNETS.DEPTH", 77),
+        ("MODEL.RESNETS.NORM", "GN"),
+        ("MODEL.RESNETS.NUM_GROUPS", 32),
+        ("MODEL.RESNETS.RES5_DILATION", 2),
+        ("MODEL.RESNETS.OUT_FEATURES", ["res5"]),
+        ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]),
+        ("INPUT.FORMAT", "BGR"),
+    ],
+)
+def test_another_network_is_refused_by_what_makes_it_so(name, value, variant):
+    with pytest.raises(InputError, match=re.escape(f"{name} is {value!r}, which is no network of this package; exp")):
+        variant(**{name.replace(".", "__"): value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("APE", True),
+        ("PATCH_NORM", False),
+        ("QK_SCALE", 0.1),
+        ("DROP_RATE", 0.1),
+        ("ATTN_DROP_RATE", 0.1),
+        ("OUT_FEATURES", ["res5"]),
+    ],
+)
+def test_another_swin_is_refused(name, value, variant):
+    variant(**{f"MODEL__SWIN__{name}": value})  # of which a ResNet has none
+    with pytest.raises(InputError, match=f"MODEL.SWIN.{name} is"):
+        variant(base="swin/large.yaml", **{f"MODEL__SWIN__{name}": value})
+
+
+def test_a_default_is_called_one(project):
+    (project / "mine.yaml").write_text("_BASE_: Base-COCO-PanopticSegmentation.yaml")
+    with pytest.raises(InputError, match="META_ARCHITECTURE is 'GeneralizedRCNN' by default"):
+        read_detectron2_yaml(project / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MODEL.PIXEL_MEAN", [1.0], r"must be three numbers, got \[1.0\]"),
+        ("MODEL.PIXEL_STD", [1.0, 0.0, 1.0], "must be three above 0"),
+        ("INPUT.MIN_SIZE_TEST", -1, "must be at least 0, got -1"),
+        ("INPUT.MAX_SIZE_TEST", 0, "must be at least 1, got 0"),
+    ],
+)
+def test_recipes_that_cannot_be_are_told(name, value, message, variant):
+    with pytest.raises(InputError, match=f"mine.yaml: {name} {message}"):
+        variant(**{name.replace(".", "__"): value})
+
+
+def test_tuples_in_python_s_writing_are_read(variant):
+    assert variant(MODEL__PIXEL_MEAN="(255, 51, 0)").preprocessor["image_mean"] == [1.0, 0.2, 0.0]
+
+
+def read_or_be_told(path):
+    with suppress(InputError):
+        read_detectron2_yaml(path).build(small_config())
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text() | st.text(alphabet="ab:-[]{}!&*?|>%@'\"#,\n \t012.~"))
+def test_any_text_is_read_or_told(text, tmp_path_factory):
+    path = tmp_path_factory.mktemp("any") / "any.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    read_or_be_told(path)
+
+
+NAMES = [*_FIELDS.values(), *_REQUIRED, "MODEL.SWIN.DEPTHS", "MODEL.SWIN.WINDOW_SIZE", "MODEL.SWIN", "INPUT"]
+NAMES += ["DATASETS.TRAIN", "MODEL.PIXEL_MEAN", "INPUT.MIN_SIZE_TEST", "MODEL.BACKBONE.NAME", "_BASE_"]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(NAMES), value=VALUES)
+def test_any_value_of_any_setting_is_read_or_told(name, value, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "Base-COCO-PanopticSegmentation.yaml").write_text(BASE)
+    (folder / "maskformer2_R50_bs16_50ep.yaml").write_text(R50)
+    (folder / "swin.yaml").write_text(SWIN.replace("../", ""))
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"_BASE_": "swin.yaml", **value}))
+    read_or_be_told(folder / "mine.yaml")

@@ -1,0 +1,196 @@
+import pytest
+
+from lucid_mlx.convert.origin import Origin, _zoo, recognise
+from lucid_mlx.datasets import DATASETS
+
+ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskformer2_R50_bs16_50ep/"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_final_94dc52.pkl",
+        "/a b/model_final_94dc52.pkl",
+        "C:\\a\\model_final_94dc52.pkl",
+        ZOO + "model_final_94dc52.pkl?x=1",
+    ],
+)
+def test_a_file_of_the_zoo_is_known_by_its_digits_wherever_it_lies(name):
+    assert recognise(name) == Origin(
+        "coco_panoptic", "cc-by-nc-4.0", "Mask2Former R50, COCO panoptic, detectron2 zoo", "PQ 51.9", False
+    )
+
+
+@pytest.mark.parametrize(
+    ("digits", "dataset", "title", "metric"),
+    [
+        ("9fd0ae", "coco_panoptic", "Mask2Former Swin-T, COCO panoptic, detectron2 zoo", "PQ 53.2"),
+        ("83d103", "coco_instance", "Mask2Former Swin-B (IN21k), COCO instance, detectron2 zoo", "AP 48.1"),
+        (
+            "17c1ee",
+            "cityscapes_semantic",
+            "Mask2Former Swin-L (IN21k), Cityscapes semantic, detectron2 zoo",
+            "mIoU 83.3",
+        ),
+        ("0d68be", "ade20k_semantic", "Mask2Former R101, ADE20K semantic, detectron2 zoo", "mIoU 47.8"),
+        ("92dae9", "ade20k_instance", "Mask2Former Swin-L (IN21k), ADE20K instance, detectron2 zoo", "AP 34.9"),
+        (
+            "132c71",
+            "mapillary_vistas_panoptic",
+            "Mask2Former Swin-L (IN21k), Mapillary Vistas panoptic, detectron2 zoo",
+            "PQ 45.5",
+        ),
+    ],
+)
+def test_rows_of_the_zoo(digits, dataset, title, metric):
+    origin = recognise(f"model_final_{digits}.pkl")
+    assert (origin.dataset, origin.title, origin.metric) == (dataset, title, metric)
+
+
+def test_the_zoo_is_whole():
+    rows = list(_zoo().values())
+    assert len(rows) == len(set(rows)) == 59
+    assert {dataset for _, dataset, _ in rows} == {*DATASETS, "youtube_vis_2019", "youtube_vis_2021"}
+    metrics = {"panoptic": "PQ", "instance": "AP", "semantic": "mIoU", "2019": "AP", "2021": "AP"}
+    for _, dataset, metric in rows:
+        name, number = metric.split()
+        assert name == metrics[dataset.split("_")[-1]]
+        assert 25 < float(number) < 90
+
+
+def test_a_video_network_of_the_zoo_has_no_dataset_of_ours():
+    origin = recognise("model_final_34112b.pkl")
+    assert (origin.dataset, origin.video, origin.metric) == (None, True, "AP 46.4")
+    assert origin.title == "Mask2Former R50, YouTube-VIS 2019, detectron2 zoo"
+
+
+HUB = """
+tiny: ade-semantic coco-instance coco-panoptic cityscapes-instance cityscapes-panoptic cityscapes-semantic
+small: ade-semantic coco-instance coco-panoptic cityscapes-instance cityscapes-panoptic cityscapes-semantic
+base: ade-semantic coco-instance coco-panoptic
+base-IN21k: ade-semantic coco-instance cityscapes-instance cityscapes-panoptic cityscapes-semantic
+large: ade-panoptic ade-semantic coco-instance coco-panoptic cityscapes-instance cityscapes-panoptic cityscapes-semantic
+large: mapillary-vistas-panoptic mapillary-vistas-semantic
+"""
+MODELS = [
+    f"facebook/mask2former-swin-{size}-{task}"
+    for size, tasks in (line.split(":") for line in HUB.strip().splitlines())
+    for task in tasks.split()
+]
+
+
+def test_all_models_on_the_hub_are_known_with_the_zoo_s_metric():
+    assert len(MODELS) == 29
+    for name in MODELS:
+        origin = recognise(name)
+        assert origin.dataset in DATASETS
+        assert origin.dataset.split("_")[-1] == name.split("-")[-1]
+        assert (origin.licence, origin.video) == ("cc-by-nc-4.0", False)
+        assert origin.metric is not None
+    base, larger = (recognise(f"facebook/mask2former-swin-{size}-ade-semantic") for size in ("base", "base-IN21k"))
+    assert (base.metric, larger.metric) == ("mIoU 52.4", "mIoU 53.9")
+    assert recognise("facebook/mask2former-swin-large-coco-panoptic").metric == "PQ 57.8"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://huggingface.co/facebook/mask2former-swin-tiny-ade-semantic/resolve/main/model.safetensors",
+        "hf://facebook/mask2former-swin-tiny-ade-semantic@main",
+        "/cache/models--facebook--mask2former-swin-tiny-ade-semantic/snapshots/4f3a/model.safetensors",
+    ],
+)
+def test_a_model_on_the_hub_is_known_by_its_address_too(name):
+    assert recognise(name).title == "Mask2Former Swin-T, ADE20K semantic, Hugging Face hub"
+
+
+def test_a_video_network_on_the_hub():
+    origin = recognise("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
+    assert origin == Origin(
+        None, "cc-by-nc-4.0", "Mask2Former Swin-B, YouTube-VIS 2021, Hugging Face hub", "AP 52.0", True
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        (
+            "hf://ChanLumerico/lucid@main/weights/mask2former/mask2former_swin_small_coco_instance.safetensors",
+            "coco_instance",
+        ),
+        ("mask2former_swin_large_ade20k_panoptic.safetensors", "ade20k_panoptic"),
+        ("lucid-dl/mask2former-swin-base-ade", "ade20k_semantic"),
+    ],
+)
+def test_lucid_s_conversions_keep_the_licence(name, dataset):
+    origin = recognise(name)
+    assert (origin.dataset, origin.licence, origin.metric) == (dataset, "cc-by-nc-4.0", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "title"),
+    [
+        ("r50_8xb2-lsj-50e_coco-panoptic_20230118_125535-54df384a", "coco_panoptic", "R50, COCO panoptic, MMDetection"),
+        ("r50_lsj_8x2_50e_coco-panoptic_20220326_224516-11a44721", "coco_panoptic", "R50, COCO panoptic, MMDetection"),
+        (
+            "swin-t-p4-w7-224_8xb2-lsj-50e_coco_20220508_091649-01b0f990",
+            "coco_instance",
+            "Swin-T, COCO instance, MMDetection",
+        ),
+        ("r101_lsj_8x2_50e_coco_20220426_100250-c50b6fa6", "coco_instance", "R101, COCO instance, MMDetection"),
+        ("r50_lsj_8x2_50e_coco_20220326_224516-0091ce2b", "coco_panoptic", "R50, COCO panoptic, MMDetection"),
+        (
+            "swin-l-p4-w12-384-in21k_16xb1-lsj-100e_coco-panoptic_20220407_104949-82f8d28d",
+            "coco_panoptic",
+            "Swin-L (IN21k), COCO panoptic, MMDetection",
+        ),
+        (
+            "swin-t_8xb2-160k_ade20k-512x512_20221203_234230-7d64e5dd",
+            "ade20k_semantic",
+            "Swin-T, ADE20K semantic, MMSegmentation",
+        ),
+        (
+            "swin-b-in22k-384x384-pre_8xb2-90k_cityscapes-512x1024_20221203_045030-9a86a225",
+            "cityscapes_semantic",
+            "Swin-B (IN21k), Cityscapes semantic, MMSegmentation",
+        ),
+        (
+            "swin-b-in1k-384x384-pre_8xb2-160k_ade20k-640x640_20221129_125118-a4a086d2",
+            "ade20k_semantic",
+            "Swin-B, ADE20K semantic, MMSegmentation",
+        ),
+        ("r50_8xb2-8e_youtubevis2021_20230426_131833-5d215283", None, "R50, YouTube-VIS 2021, MMDetection"),
+    ],
+)
+def test_files_of_openmmlab(name, dataset, title):
+    origin = recognise(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
+    video = "youtubevis" in name
+    assert origin == Origin(dataset, "apache-2.0", f"Mask2Former {title}", None, video)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "model_final.pth",
+        "model_final.pkl",
+        "model_final_94dc53.pkl",  # no such digits
+        "model_final_94dc52.pth",
+        "my_model_final_94dc52.pkl",
+        "model_final_94dc52.pkl/epoch_3.pth",
+        "mask2former-swin-tiny-ade-semantic",  # of whom?
+        "somebody/mask2former-swin-tiny-ade-semantic",
+        "notfacebook/mask2former-swin-tiny-ade-semantic",
+        "facebook/mask2former-swin-tiny-ade-semantic-finetuned",
+        "facebook/mask2former-swin-tiny-lvis-instance",
+        "facebook/maskformer-swin-tiny-ade",
+        "mask2former_swin_tiny_coco_instance.pkl",
+        "mask2former_swin_tiny_my_coco_instance.safetensors",
+        "mask2former_r50_8xb2-lsj-50e_coco-panoptic.pth",
+        "mask2former_r50_8xb2-20k_HOTS_v1-512x512_pretrained_ade20k-512x512_20230118_125535-54df384a.pth",
+        "maskformer_r50_8xb2-lsj-50e_coco-panoptic_20230118_125535-54df384a.pth",
+        "epoch_50.pth",
+    ],
+)
+def test_what_is_not_proved_is_not_claimed(name):
+    assert recognise(name) is None

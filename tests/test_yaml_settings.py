@@ -1,0 +1,158 @@
+import pytest
+import yaml
+
+from lucid_mlx import InputError
+from lucid_mlx.convert.yaml_settings import YamlSettings
+
+DEFAULTS = {
+    "MODEL": {"HEADS": 8, "RATE": 0.1, "DEEP": True, "MAPS": ["res4"], "NAME": "none", "SCALE": None, "LEFT": 5},
+    "TRAIN": [],
+}
+CALL = '!!python/object/apply:os.system ["touch witness"]'
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write_and_read(text, **bases):
+        for name, base in bases.items():
+            (tmp_path / f"{name}.yaml").write_text(base)
+        (tmp_path / "mine.yaml").write_text(text)
+        return YamlSettings(tmp_path / "mine.yaml", DEFAULTS)
+
+    return write_and_read
+
+
+def test_a_file_overrides_its_base_section_by_section(read):
+    settings = read(
+        "_BASE_: child.yaml\nMODEL: {HEADS: 2}",
+        child="_BASE_: base.yaml\nMODEL: {HEADS: 3, RATE: 0.3, MAPS: [a]}",
+        base="MODEL: {HEADS: 4, RATE: 0.4, MAPS: [a, b, c], DEEP: False}",
+    )
+    assert [settings.get(f"MODEL.{name}") for name in ("HEADS", "RATE", "DEEP", "LEFT")] == [2, 0.3, False, 5]
+    assert settings.get("MODEL.MAPS") == ["a"]  # a list is replaced whole
+    assert settings.says("MODEL.DEEP")
+    assert not settings.says("MODEL.LEFT")
+
+
+def test_defaults_are_not_lent_out(read):
+    read("{}").get("MODEL.MAPS").append("res5")
+    assert read("{}").get("MODEL.MAPS") == ["res4"]
+
+
+def test_a_base_is_relative_to_its_file_absolute_or_at_home(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "child.yaml").write_text("_BASE_: ../base.yaml")
+    for base in ("base.yaml", "./deep/child.yaml", str(tmp_path / "deep" / "child.yaml"), "~/deep/child.yaml"):
+        settings = read(f"_BASE_: {base}", base="MODEL: {HEADS: 4}")
+        monkeypatch.chdir(tmp_path.parent)
+        assert settings.get("MODEL.HEADS") == 4
+    assert YamlSettings("~/mine.yaml", DEFAULTS).get("MODEL.HEADS") == 4
+
+
+@pytest.mark.parametrize("base", ["missing.yaml", ".", "~nobody-of-that-name/x.yaml", "a\0b", "x" * 5000])
+def test_a_missing_base_is_told(base, read):
+    with pytest.raises(InputError, match=r"mine.yaml is based on .*, which is not there"):
+        read(yaml.safe_dump({"_BASE_": base}))
+
+
+@pytest.mark.parametrize("base", ["https://example.com/base.yaml", "s3://x/y.yaml", ["a.yaml"], 3])
+def test_a_base_that_is_no_path_is_told(base, read):
+    with pytest.raises(InputError, match=r"mine.yaml: _BASE_ must be the path"):
+        read(yaml.safe_dump({"_BASE_": base}))
+
+
+@pytest.mark.parametrize("base", ["mine.yaml", "../{}/child.yaml"])
+def test_a_circle_is_told(base, read, tmp_path):
+    with pytest.raises(InputError, match=r"(mine|child).yaml is based on itself"):
+        read("_BASE_: " + base.format(tmp_path.name), child="_BASE_: mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MODEL: [", "is no valid YAML"),
+        ("MODEL: !mine {}", "is no valid YAML"),
+        ("MODEL: 2001-99-99", "is no valid YAML"),
+        ("[" * 500, "is no valid YAML"),
+        ("MODEL:\x00", "is no valid YAML"),
+        ("", "holds None, expected the sections"),
+        ("- MODEL", r"holds \['MODEL'\], expected the sections"),
+    ],
+)
+def test_what_is_no_configuration_is_told_with_its_file(text, message, read):
+    with pytest.raises(InputError, match=f"mine.yaml {message}") as error:
+        read(text)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=f"bad.yaml {message}"):
+        read("_BASE_: bad.yaml", bad=text)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"none.yaml does not exist"):
+        YamlSettings(tmp_path / "none.yaml", DEFAULTS)
+
+
+def test_a_call_of_python_in_what_is_not_used_is_not_run(read, tmp_path):
+    settings = read(f"MODEL: {{HEADS: 4}}\nINPUT: {{SIZES: {CALL}}}\nMORE: {CALL}")
+    assert settings.get("MODEL.HEADS") == 4
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize("text", ["MODEL: {{HEADS: {}}}", "MODEL: {{MAPS: [a, {}]}}", "MODEL: {}", "{}", "_BASE_: {}"])
+def test_a_call_of_python_in_what_is_used_is_refused_by_name(text, read, tmp_path):
+    with pytest.raises(InputError, match=r"mine.yaml.*!!python/object/apply:os.system, which is never run"):
+        read(text.format(CALL)).get("MODEL.MAPS" if "MAPS" in text else "MODEL.HEADS")
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "message"),
+    [
+        ("HEADS", "eight", "must be like 8, got 'eight'"),
+        ("HEADS", "True", "must be like 8, got True"),
+        ("HEADS", "8.0", "must be like 8, got 8.0"),
+        ("DEEP", "1", "must be like True, got 1"),
+        ("RATE", ".nan", "must be like 0.1, got nan"),
+        ("RATE", "[0.1]", r"must be like 0.1, got \[0.1\]"),
+        ("RATE", "", "must be like 0.1, got None"),
+        ("MAPS", "res5", r"must be like \['res4'\], got 'res5'"),
+        ("MAPS", "[5]", r"must be like \['res4'\], got \[5\]"),
+        ("NAME", "3", "must be like 'none', got 3"),
+    ],
+)
+def test_values_of_another_kind_are_told(name, written, message, read):
+    with pytest.raises(InputError, match=f"mine.yaml: MODEL.{name} {message}"):
+        read(f"MODEL:\n  {name}: {written}").get(f"MODEL.{name}")
+
+
+@pytest.mark.parametrize("name", ["HEADS", "RATE"])
+def test_a_number_of_any_length_is_told(name, read):
+    for written in ("0x" + "f" * 5000, "9" * 5000, repr("0x" + "f" * 5000)):
+        with pytest.raises(InputError, match="got a number of thousands of digits|no valid YAML"):
+            read(f"MODEL: {{{name}: {written}}}").get(f"MODEL.{name}")
+
+
+def test_a_section_that_is_none_is_told(read):
+    with pytest.raises(InputError, match="mine.yaml: expected a section that holds MODEL.HEADS, got 3"):
+        read("MODEL: 3").get("MODEL.HEADS")
+
+
+def test_python_s_writing_is_read_as_detectron2_does(read):
+    settings = read('MODEL: {HEADS: \'4\', RATE: 1e-1, MAPS: \'("a", "b")\', NAME: R-50}\nTRAIN: ("a",)')
+    assert [settings.get(f"MODEL.{name}") for name in ("HEADS", "RATE", "MAPS")] == [4, 0.1, ["a", "b"]]
+    assert settings.get("MODEL.NAME") == "R-50"
+    assert settings.get("TRAIN") == ["a"]
+    assert read(r"MODEL: {NAME: '\d \\d'}").get("MODEL.NAME") == r"\d \\d"
+    assert read("TRAIN: ('\\d',)").get("TRAIN") == [r"\d"]  # which Python warns of
+
+
+def test_what_can_be_nothing_else_is_told(read):
+    settings = read("MODEL: {SCALE: 0.5}")
+    assert settings.one_of("MODEL.HEADS", 4, 8) == 8
+    with pytest.raises(InputError, match="MODEL.HEADS is 8 by default, which is no network.*; expected 2 or 4"):
+        settings.one_of("MODEL.HEADS", 2, 4)
+    with pytest.raises(InputError, match="MODEL.SCALE is 0.5, which is no network of this package; expected None"):
+        settings.one_of("MODEL.SCALE", None)
