@@ -83,7 +83,9 @@ class PickledArray:
 
     def __init__(self, *args: Any):
         self.data: bytes | bytearray = b""
-        self.dtype, self.shape, self.fortran = np.dtype(np.float32), (0,), False
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.shape: tuple[int, ...] = (0,)
+        self.fortran = False
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, self.fortran, data = state
@@ -123,7 +125,12 @@ ALLOWED: dict[tuple[str, str], Any] = {
     **{
         (module, name): value
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        for name, value in {"ndarray": Opaque, "dtype": np.dtype, "_reconstruct": PickledArray, "scalar": Opaque}.items()
+        for name, value in {
+            "ndarray": Opaque,
+            "dtype": np.dtype,
+            "_reconstruct": PickledArray,
+            "scalar": Opaque,
+        }.items()
     },
     ("numpy.core.numeric", "_frombuffer"): PickledArray.from_buffer,
     ("numpy._core.numeric", "_frombuffer"): PickledArray.from_buffer,

@@ -88,9 +88,10 @@ def open_source(path: str | PathLike[str]) -> Source:
         (arrays, metadata), files = _read(weights), [weights]
     config = read_json(path / CONFIG) if (path / CONFIG).exists() else None
     preprocessor = read_json(path / PREPROCESSOR) if (path / PREPROCESSOR).exists() else {}
-    name = (config or {}).get("_name_or_path") or path.resolve().name
     labels = getattr(arrays, "labels", ())
-    return Source(str(name), arrays, files, metadata, path, config, preprocessor, labels, _licence(path / CARD))
+    return Source(
+        path.resolve().name, arrays, files, metadata, path, config, preprocessor, labels, _licence(path / CARD)
+    )
 
 
 def _licence(card: Path) -> str | None:

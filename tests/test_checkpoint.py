@@ -100,9 +100,11 @@ def test_truncated_weights_are_told(folder, kept):
         lucid_mlx.load(folder)
 
 
-def test_a_file_in_another_layout_is_not_read(folder):
+def test_a_file_in_another_layout_is_never_read_as_one_in_ours(folder):
     rewrite(folder, lambda _, metadata: metadata.update(format="pt"))
     with pytest.raises(InputError, match="lucid-mlx convert"):
+        read_checkpoint(folder)
+    with pytest.raises(InputError, match="the keys are of no known family"):
         lucid_mlx.load(folder)
 
 
@@ -110,7 +112,7 @@ def test_a_file_in_another_layout_is_not_read(folder):
     ("spoil", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "must hold model.safetensors or a single checkpoint"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read as JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "must hold a JSON object, found list"),
         (lambda folder: (folder / "config.json").write_text('{"queries": 1}'), "unknown keys: queries"),
@@ -126,8 +128,10 @@ def test_incomplete_folders_are_told(folder, spoil, message):
 def test_a_source_that_is_no_folder_is_told(folder, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         lucid_mlx.load(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="is of no known kind"):
         lucid_mlx.load(folder / "config.json")
+    with pytest.raises(InputError, match="is a file"):
+        read_checkpoint(folder / "config.json")
 
 
 def test_a_configuration_that_does_not_match_the_weights_is_told(folder):
@@ -136,6 +140,22 @@ def test_a_configuration_that_does_not_match_the_weights_is_told(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"query_features is \[6, 32\], expected \[7, 32\]"):
         lucid_mlx.load(folder)
+
+
+def test_what_is_larger_than_one_file_may_be_is_written_in_parts(folder, tmp_path, monkeypatch):
+    checkpoint = read_checkpoint(folder)
+    monkeypatch.setattr("lucid_mlx.weights.checkpoint.SHARD", 50_000)
+    parts = write_checkpoint(tmp_path / "parts", checkpoint.config, checkpoint.arrays, checkpoint.metadata, {})
+    names = sorted(file.name for file in parts.glob("*.safetensors"))
+    assert len(names) > 2
+    assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
+    assert not (parts / "model.safetensors").exists()
+    assert max(file.stat().st_size for file in parts.glob("*.safetensors")) < 70_000
+    assert np.array_equal(logits(lucid_mlx.load(parts)), logits(small_model()))
+    assert read_checkpoint(parts).metadata == checkpoint.metadata
+    (parts / names[1]).unlink()
+    with pytest.raises(InputError, match=f"has no {names[1]}"):
+        lucid_mlx.load(parts)
 
 
 def test_nothing_that_is_there_is_overwritten(folder):

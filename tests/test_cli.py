@@ -70,7 +70,7 @@ def test_an_output_is_overwritten_only_by_force(folder):
         (["no.jpg"], "no.jpg does not exist"),
         (["text.jpg"], "text.jpg is not an image"),
         ([PHOTO, "--weights", "nowhere"], "nowhere does not exist"),
-        ([PHOTO, "--weights", "text.jpg"], "text.jpg is a file"),
+        ([PHOTO, "--weights", "text.jpg"], "text.jpg is of no known kind"),
         (["x" * 300 + ".jpg"], "File name too long"),
         ([PHOTO, "-o", "out.psd"], "does not name a picture format"),
         ([PHOTO, "-o", "out.docx"], "does not name a picture format"),
@@ -109,7 +109,6 @@ def test_converting_tells_what_it_wrote_and_refuses_bad_sources(folder, weights)
     assert "a single checkpoint file; found none" in run("convert", folder, folder / "new", code=2).stderr
     (folder / "theirs" / "config.json").unlink()
     assert "has no config.json" in run("convert", folder / "theirs", folder / "new", code=2).stderr
-    assert "Missing argument 'DEST'" in run("convert", folder / "theirs", code=2).stderr
     assert "MLX's layout already" in run("convert", weights, folder / "new", code=2).stderr
     assert not (folder / "new").exists()
 
@@ -137,10 +136,10 @@ def test_doctor_fails_when_an_op_is_wrong(monkeypatch):
     assert "FAILED" in out
 
 
-@pytest.mark.parametrize("verb", ["convert", "doctor", "segment"])
-def test_help_of_each_verb_shows_two_examples(verb):
+@pytest.mark.parametrize("verb", ["convert", "doctor", "segment", "weights"])
+def test_help_of_each_verb_shows_examples(verb):
     out = run(verb, "--help").stdout
-    assert len([line for line in out.splitlines() if line.startswith("    lucid-mlx ")]) == 2
+    assert len([line for line in out.splitlines() if line.startswith("    lucid-mlx ")]) >= 2
 
 
 def test_python_m_runs_the_command_line_without_colours_in_a_pipe(folder):

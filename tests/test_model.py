@@ -43,8 +43,6 @@ def test_builders_take_fields_of_the_configuration():
     assert model.transformer_decoder.class_head.weight.shape == (8, 64)
     with pytest.raises(InputError, match="no field 'num_querys'"):
         lucid_mlx.models.mask2former_swin_tiny(7, num_querys=11)
-    with pytest.raises(InputError, match="pretrained_backbone=False"):
-        lucid_mlx.models.mask2former_swin_tiny(7, pretrained_backbone=True)
 
 
 def test_images_of_another_number_of_channels_can_be_built_for():

@@ -1,12 +1,18 @@
 """The registry of weights and the seed examples, against a hub on 127.0.0.1."""
 
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
 import pytest
-from helpers import small_model
+from hub_files import publish, publish_resnet_18, small
 
 import lucid_mlx
 import lucid_mlx.weights as W
 from lucid_mlx import InputError, models
+from lucid_mlx.convert import convert
 from lucid_mlx.weights.catalogue import catalogue
+from lucid_mlx.weights.fill import named_parameters
 
 NETWORKS = [f"mask2former_swin_{size}" for size in ("tiny", "small", "base", "large")]
 
@@ -87,55 +93,102 @@ def test_the_catalogue_has_the_registry_and_the_29_official_models():
     assert by_name["mask2former_swin_base:COCO_INSTANCE"].metric == ""
 
 
+TINY = W.Mask2Former_Swin_Tiny_Weights.ADE20K_SEMANTIC
+SMALL = W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC
+
+
 @pytest.fixture
 def registered(hub, tmp_path, monkeypatch):
-    """A file of lucid's in the fake hub, of a small network, and the entry of it in the registry."""
-    from hub_files import publish_lucid
+    """Query features of a file in the hub, where the registry says that it lies; the network is a small one."""
+    return publish(hub, monkeypatch, SMALL, small(), tmp_path)
 
-    return publish_lucid(hub, monkeypatch, tmp_path)
+
+@pytest.fixture
+def preset(hub, tmp_path, monkeypatch):
+    """The same for a network with the backbone of the Swin-T preset, and other numbers of queries and layers."""
+    config = small(num_queries=7, backbone_config=TINY.config["backbone_config"])
+    return publish(hub, monkeypatch, TINY, config, tmp_path)
+
+
+def queries(model):
+    return np.array(model.transformer_decoder.query_features)
 
 
 def test_build_from_the_entry_s_configuration(registered):
+    import lucid_mlx.models as models
+    import lucid_mlx.weights as W
+
     weight = W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC
     config = models.Mask2FormerConfig(**weight.config)
     model = models.Mask2Former(config).from_pretrained(weight)
-    assert isinstance(model, models.Mask2Former)
-    registered.assert_filled(model)
+
+    assert np.array_equal(queries(model), registered)
     assert model.config.id2label[0] == "wall"
 
 
-def test_build_with_the_builder_shortcut(registered):
-    model = models.mask2former_swin_small(num_labels=150, weights=W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC)
-    registered.assert_filled(model)
-    registered.assert_filled(models.mask2former_swin_small(150, weights="ADE20K_SEMANTIC"))
-    registered.assert_filled(models.create_model("mask2former_swin_small", 150, weights="ADE20K_SEMANTIC"))
+def test_build_with_the_builder_shortcut(preset):
+    import lucid_mlx.models as models
+    import lucid_mlx.weights as W
+
+    model = models.mask2former_swin_tiny(
+        num_labels=150,
+        weights=W.Mask2Former_Swin_Tiny_Weights.ADE20K_SEMANTIC,
+    )
+
+    assert np.array_equal(queries(model), preset)
+    assert (model.config.num_queries, model.config.hidden_dim) == (7, 32)  # the entry's, not the preset's
 
 
-def test_a_builder_adopts_the_entry_s_queries(registered):
-    assert registered.queries == 7
-    assert models.mask2former_swin_small(150, weights="ADE20K_SEMANTIC").config.num_queries == 7
+def test_a_builder_takes_a_tag_alone(preset):
+    model = models.create_model("mask2former_swin_tiny", 150, weights="ADE20K_SEMANTIC")
+    assert np.array_equal(queries(model), preset)
 
 
-def test_a_builder_asked_for_other_classes_than_the_weights_have_says_so(registered):
-    with pytest.raises(InputError, match="has 150 classes, not the 19 of num_labels"):
-        models.mask2former_swin_small(num_labels=19, weights="ADE20K_SEMANTIC")
+def test_a_builder_asked_for_other_classes_than_the_weights_have_says_so(preset):
+    with pytest.raises(InputError, match="the weights have 150 classes, and num_labels is 19"):
+        models.mask2former_swin_tiny(num_labels=19, weights=TINY)
 
 
-def test_a_builder_refuses_the_weights_of_another_network(registered):
-    with pytest.raises(InputError, match="mask2former_swin_tiny has no weights|do not fit"):
-        models.mask2former_swin_tiny(150, weights=W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC)
+def test_a_builder_refuses_the_weights_of_another_backbone(registered):
+    with pytest.raises(InputError, match="the weights do not fit the model: .*backbone"):
+        models.mask2former_swin_tiny(150, weights=SMALL)
 
 
-def test_load_takes_a_member_and_a_tag(registered):
-    registered.assert_filled(lucid_mlx.load(W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC))
-    registered.assert_filled(lucid_mlx.load("mask2former_swin_small:ADE20K_SEMANTIC"))
+def test_load_takes_a_member_an_entry_and_a_tag(registered):
+    for weights in (SMALL, SMALL.value, "mask2former_swin_small:ADE20K_SEMANTIC"):
+        assert np.array_equal(queries(lucid_mlx.load(weights)), registered)
 
 
-def test_a_builder_takes_a_converted_folder(tmp_path):
-    model = small_model()
-    with pytest.raises(InputError, match="do not fit"):
-        models.mask2former_swin_tiny(5, weights=_saved(model, tmp_path / "small"))
+def test_a_conversion_of_a_registered_file_says_what_it_is(registered, tmp_path):
+    metadata = W.read_checkpoint(convert(SMALL, tmp_path / "ours")).metadata
+    assert metadata["source"] == SMALL.value.url.replace("@main", "")
+    assert metadata["sha256"] == SMALL.value.sha256
+    assert metadata["licence"] == "cc-by-nc-4.0"
+    assert metadata["dataset"] == "ade20k_semantic"
+    assert metadata["family"] == "lucid2"
 
 
-def _saved(model, folder):
-    return W.write_checkpoint(folder, model.config.to_dict(), dict(lucid_mlx.weights.fill.named_parameters(model)), {}, {})
+def test_a_file_that_its_publisher_replaced_is_not_loaded(registered, monkeypatch):
+    monkeypatch.setattr(SMALL, "_value_", replace(SMALL.value, sha256="0" * 64))
+    with pytest.raises(InputError, match="expected 0000.*its publisher replaced it"):
+        models.Mask2Former(models.Mask2FormerConfig(**SMALL.config)).from_pretrained(SMALL)
+
+
+def test_a_pretrained_backbone_is_the_registry_s(hub, tmp_path, monkeypatch):
+    member = W.ResNet_18_Weights.DEFAULT
+    backbone = publish_resnet_18(hub, monkeypatch, member, tmp_path)
+    model = models.mask2former_resnet_18(3, pretrained_backbone=True)
+    filled = named_parameters(model)
+    for name, array in backbone.items():
+        assert mx.array_equal(filled[name], array.astype(mx.float32)), name
+    monkeypatch.setattr(member, "_value_", replace(member.value, sha256="0" * 64))
+    with pytest.raises(InputError, match="its publisher replaced it"):
+        models.mask2former_resnet_18(3, pretrained_backbone=True)
+
+
+@pytest.mark.parametrize("network", models.list_models("mask2former_*"))
+def test_every_builder_has_a_pretrained_backbone(network):
+    from lucid_mlx.models.vision.mask2former.builders import IMAGENET
+    from lucid_mlx.weights.address import HubAddress, parse_address
+
+    assert isinstance(parse_address(IMAGENET[network]), HubAddress)

@@ -1,5 +1,6 @@
 """`lucid-mlx`: the verbs together, and errors as people want them."""
 
+import warnings
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import lucid_mlx
 from lucid_mlx.cli.convert import convert
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.segment import segment
+from lucid_mlx.cli.weights import weights
 
 
 class BadInput(click.ClickException):
@@ -21,10 +23,15 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
+        warnings.showwarning = _one_line
         try:
             return super().invoke(ctx)
         except (lucid_mlx.InputError, OSError) as error:  # such as a name that is too long for the disk
             raise BadInput(str(error)) from error
+
+
+def _one_line(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    click.secho(f"warning: {message}", fg="yellow", err=True)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,3 +43,4 @@ def main() -> None:
 main.add_command(convert)
 main.add_command(doctor)
 main.add_command(segment)
+main.add_command(weights)

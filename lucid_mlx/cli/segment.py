@@ -8,24 +8,24 @@ import click
 import mlx.core as mx
 from PIL import Image
 
+from lucid_mlx.convert.pipeline import obtain
 from lucid_mlx.errors import InputError
 from lucid_mlx.images import Recipe, draw_semantic, preprocess, read_image, semantic_map
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.load import build
-from lucid_mlx.weights import read_checkpoint
 
 UNTRAINED = "Untrained network, random weights: the classes mean nothing"
 
 
 @click.command()
 @click.argument("photo", type=click.Path(path_type=Path))
-@click.option("--weights", type=click.Path(path_type=Path), help="A folder written by `lucid-mlx convert`.")
+@click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("segmented.png"), show_default=True,
     help="The picture to write.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-def segment(photo: Path, weights: Path | None, output: Path, force: bool) -> None:
+def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None:
     """Give each pixel of PHOTO a class and draw the classes over it.
 
     Without --weights a small untrained network stands in, to show that everything works.
@@ -33,17 +33,17 @@ def segment(photo: Path, weights: Path | None, output: Path, force: bool) -> Non
     \b
     Examples:
       lucid-mlx segment examples/coffee.jpg
-      lucid-mlx segment photo.jpg --weights swin-tiny-mlx -o picture.png
+      lucid-mlx segment photo.jpg --weights facebook/mask2former-swin-tiny-ade-semantic -o picture.png
     """
     clock = Clock()
     check_output(output, force)
     image = read_image(photo)
     clock.lap("photo")
     if weights is None:
-        click.secho(f"{UNTRAINED}. Pass --weights FOLDER for a trained one.", fg="yellow", err=True)
+        click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
         model, recipe = untrained_network(), Recipe()
     else:
-        checkpoint = read_checkpoint(weights)
+        checkpoint = obtain(weights)
         model, recipe = build(checkpoint), Recipe.from_dict(checkpoint.preprocessor)
         mx.eval(model.parameters())
     clock.lap("weights")

@@ -30,7 +30,8 @@ def fill(model: nn.Module, arrays: Mapping[str, mx.array], strict: bool = True) 
     """
     wanted = {name: tuple(array.shape) for name, array in named_parameters(model).items()}
     problems = shape_problems(wanted, {name: tuple(array.shape) for name, array in arrays.items()}, strict)
-    problems += listing("not of a floating-point type", not_floating(arrays))
+    expected = {name for name, array in named_parameters(model).items() if mx.issubdtype(array.dtype, mx.floating)}
+    problems += listing("not of a floating-point type", [name for name in not_floating(arrays) if name in expected])
     if problems:
         raise InputError("the weights do not fit the model: " + "; ".join(problems))
     model.update(tree_unflatten([(name, array) for name, array in arrays.items() if name in wanted]))

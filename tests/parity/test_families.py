@@ -1,7 +1,9 @@
 """Every family of checkpoints: from the reference's weights under that family's names to the reference's logits."""
 
 import pickle
+import re
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from transformers import ResNetConfig
 
 import lucid_mlx
 from lucid_mlx.convert import convert
+from lucid_mlx.convert.families import FAMILIES, detect
+from lucid_mlx.convert.source import open_source
 
 
 def _resnet() -> ResNetConfig:
@@ -72,6 +76,28 @@ def test_a_checkpoint_of_each_family_gives_the_reference_s_logits(name: str, ref
     model, state, memory = reference
     rename, file = CASES[name]
     assert_same_logits(model, saved(rename(state, memory), tmp_path / file), tmp_path / "ours")
+
+
+@pytest.mark.parametrize("reference", ["swin"], indirect=True)
+@pytest.mark.parametrize("name", CASES)
+def test_two_names_swapped_in_a_table_would_be_seen(
+    name: str, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, state, memory = reference
+    rename, file = CASES[name]
+    path = saved(rename(state, memory), tmp_path / file)
+    family = detect(open_source(path).arrays)
+    swap = {"attention_norm": "feedforward_norm", "feedforward_norm": "attention_norm"}
+    rules = []
+    for rule in family.rules:
+        if isinstance(rule.target, str) and rule.target.startswith("pixel_decoder.layers.{i}."):
+            target = re.sub(r"\w+(?=\.\{wb\}$)", lambda name: swap.get(name[0], name[0]), rule.target)
+            rule = replace(rule, target=target)
+        rules.append(rule)
+    assert rules != family.rules
+    monkeypatch.setitem(FAMILIES, family.name, replace(family, rules=rules))
+    with pytest.raises(AssertionError, match="is off by"):
+        assert_same_logits(model, path, tmp_path / "ours")
 
 
 SWIN_CASES = {

@@ -1,16 +1,30 @@
 """The eight presets, by lucid's names."""
 
-from os import PathLike
+from dataclasses import replace
 from typing import Any
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.registry import register_model
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.model import Mask2Former
+from lucid_mlx.weights import enums
+from lucid_mlx.weights.address import Weights
+from lucid_mlx.weights.download import fetch
 from lucid_mlx.weights.fill import fill
+from lucid_mlx.weights.registry import list_available, resolve
 
-Weights = str | PathLike[str] | None
-Pretrained = bool | str | PathLike[str]
+# What `pretrained_backbone=True` fills the backbone from: lucid's file, or where lucid has none of this geometry, the
+# original release.
+IMAGENET: dict[str, Weights] = {
+    "mask2former_resnet_18": enums.ResNet_18_Weights.DEFAULT,
+    "mask2former_resnet_34": enums.ResNet_34_Weights.DEFAULT,
+    "mask2former_resnet_50": enums.ResNet_50_Weights.DEFAULT,
+    "mask2former_resnet_101": enums.ResNet_101_Weights.DEFAULT,
+    "mask2former_swin_tiny": enums.Swin_Tiny_Weights.DEFAULT,
+    "mask2former_swin_small": "microsoft/swin-small-patch4-window7-224",
+    "mask2former_swin_base": "microsoft/swin-base-patch4-window12-384",
+    "mask2former_swin_large": "microsoft/swin-large-patch4-window12-384-in22k",
+}
 
 
 def _resnet(depths: list[int], hidden_sizes: list[int]) -> dict[str, Any]:
@@ -35,109 +49,156 @@ def _swin(embed_dim: int, depths: list[int], num_heads: list[int], image_size: i
 
 
 def _build(
+    name: str,
     backbone: dict[str, Any],
     num_labels: int,
-    pretrained_backbone: Pretrained,
-    weights: Weights,
+    pretrained_backbone: bool | Weights,
+    weights: Weights | None,
     overrides: dict[str, Any],
 ) -> Mask2Former:
-    if pretrained_backbone is not False and not isinstance(pretrained_backbone, str | PathLike):
-        raise InputError(
-            "pretrained backbones cannot be downloaded yet: pass pretrained_backbone=False, or the path of a file"
-        )
     unknown = sorted(set(overrides) - set(Mask2FormerConfig.__dataclass_fields__))
     if unknown:
         raise InputError(f"Mask2FormerConfig has no field {', '.join(map(repr, unknown))}")
     if "num_channels" in overrides and "num_channels" in backbone:
         backbone = {**backbone, "num_channels": overrides["num_channels"]}
-    settings = {"backbone_config": backbone, **overrides}
-    model = Mask2Former(Mask2FormerConfig(num_labels, **settings))
-    if isinstance(pretrained_backbone, str | PathLike):
-        # Imported here because the converter imports the models.
+    fields: dict[str, Any] = {"backbone_config": backbone, **overrides}
+    if weights is not None:
+        return _filled(name, num_labels, weights, fields)
+    model = Mask2Former(Mask2FormerConfig(num_labels, **fields))
+    if pretrained_backbone is not False:
+        # The converter builds networks itself, to know their parameters.
         from lucid_mlx.convert.backbone import read_backbone
 
-        fill(model, read_backbone(pretrained_backbone, settings["backbone_config"]), strict=False)
-    return model if weights is None else model.from_pretrained(weights)
+        source = IMAGENET[name] if pretrained_backbone is True else pretrained_backbone
+        fill(model, read_backbone(fetch(source).path, fields["backbone_config"]), strict=False)
+    return model
+
+
+def _filled(name: str, num_labels: int, weights: Weights, fields: dict[str, Any]) -> Mask2Former:
+    """Build the network of a checkpoint and fill it; `fields` count more than what the checkpoint says."""
+    from lucid_mlx.convert.pipeline import obtain  # which builds networks itself, to know their parameters
+
+    if isinstance(weights, str) and weights.upper() in list_available(name):
+        weights = resolve(weights, model_key=name)
+    checkpoint = obtain(weights)
+    source = Mask2FormerConfig.from_dict(checkpoint.config)
+    if source.num_labels != num_labels:
+        raise InputError(f"the weights have {source.num_labels} classes, and num_labels is {num_labels}")
+    return Mask2Former(replace(source, **fields)).fill_from(checkpoint)
 
 
 @register_model
 def mask2former_resnet_18(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-18 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([2, 2, 2, 2], [64, 128, 256, 512])
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_resnet_18", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_resnet_34(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-34 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 6, 3], [64, 128, 256, 512])
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_resnet_34", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_resnet_50(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-50 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 6, 3], [256, 512, 1024, 2048])
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_resnet_50", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_resnet_101(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-101 backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _resnet([3, 4, 23, 3], [256, 512, 1024, 2048])
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_resnet_101", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_swin_tiny(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-T backbone.
 
     Args:
         num_labels: classes, without "no object".
-        pretrained_backbone: the file or folder of an ImageNet classifier to fill the backbone from (see
-            `lucid_mlx.convert.backbone.read_backbone`); random weights if False. True is not supported yet.
-        weights: a folder written by `lucid-mlx convert` to fill the whole model from; random weights if None.
-        config_kwargs: fields of `Mask2FormerConfig` that replace the preset's.
+        pretrained_backbone: fill the backbone from an ImageNet classifier: True for the one in `IMAGENET`; or a file
+            of torchvision's, timm's, Hugging Face's, lucid's or the original Swin's, by path, name or address.
+        weights: fill the whole model: a tag of lucid's registry, a member of an enumeration, or anything that
+            `lucid_mlx.load` takes. Their configuration counts, but for the backbone's, which is the preset's.
+            Random weights if None.
+        config_kwargs: fields of `Mask2FormerConfig` that count more than both.
 
     Raises:
-        InputError: if a value, the weights or the backbone's file do not fit.
+        InputError: if a value or the weights do not fit, or the weights cannot be had.
     """
     backbone = _swin(96, [2, 2, 6, 2], [3, 6, 12, 24], 224, 7)
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_swin_tiny", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_swin_small(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-S backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(96, [2, 2, 18, 2], [3, 6, 12, 24], 224, 7)
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_swin_small", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_swin_base(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-B backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(128, [2, 2, 18, 2], [4, 8, 16, 32], 384, 12)
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_swin_base", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
 @register_model
 def mask2former_swin_large(
-    num_labels: int, *, pretrained_backbone: Pretrained = False, weights: Weights = None, **config_kwargs: Any
+    num_labels: int,
+    *,
+    pretrained_backbone: bool | Weights = False,
+    weights: Weights | None = None,
+    **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-L backbone; arguments as `mask2former_swin_tiny`."""
     backbone = _swin(192, [2, 2, 18, 2], [6, 12, 24, 48], 384, 12)
-    return _build(backbone, num_labels, pretrained_backbone, weights, config_kwargs)
+    return _build("mask2former_swin_large", backbone, num_labels, pretrained_backbone, weights, config_kwargs)

@@ -172,7 +172,7 @@ class Mask2FormerConfig:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
-        """Read what `to_dict` wrote; keys with a leading underscore and `model_type` are passed over.
+        """Read what `to_dict` wrote; what is not the network's is passed over.
 
         Raises:
             InputError: for keys that are missing or unknown, or values that do not fit.
@@ -181,7 +181,7 @@ class Mask2FormerConfig:
         values = {
             key: value
             for key, value in raw.items()
-            if key not in ("model_type", "id2label") and not key.startswith("_")
+            if key not in ("model_type", "id2label", "quantization") and not key.startswith("_")
         }
         unknown = sorted(set(values) - known)
         if unknown:

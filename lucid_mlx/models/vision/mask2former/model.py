@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
 from typing import Any
 
 import mlx.core as mx
@@ -15,8 +14,10 @@ from lucid_mlx.models.vision.mask2former.initialise import initialise
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
 from lucid_mlx.ops import resize_planes
-from lucid_mlx.weights.checkpoint import read_checkpoint
+from lucid_mlx.weights.address import Weights
+from lucid_mlx.weights.checkpoint import Checkpoint
 from lucid_mlx.weights.fill import fill, named_parameters
+from lucid_mlx.weights.quantize import floating_arrays
 
 Output = dict[str, Any]
 
@@ -219,26 +220,32 @@ class Mask2Former(nn.Module):
             result["scores"] = mx.softmax(logits, axis=1).max(axis=1)
         return result
 
-    def from_pretrained(self, weights: str | PathLike[str], strict: bool = True) -> "Mask2Former":
-        """Fill this model from a folder that `lucid-mlx convert` wrote, and return it.
+    def from_pretrained(self, weights: Weights, strict: bool = True) -> "Mask2Former":
+        """Fill this model with weights of any kind, and return it.
 
         Args:
-            weights: the folder.
+            weights: a folder that `lucid-mlx convert` wrote, or what it takes: a checkpoint of another system, a name
+                on the Hugging Face hub, an address, a member of a weights enumeration.
             strict: demand that the file and the model have the same parameters. If False, those that only one of
                 the two has are left alone; shapes must agree all the same.
 
         Returns:
-            This model, in the mode it was in. Its labels are the folder's if it has as many.
+            This model, in the mode it was in. Its labels are the source's if it has as many.
 
         Raises:
-            InputError: one error that lists all missing, unexpected and mis-shaped parameters, or the settings that
-                no shape tells and that differ. The model is then unchanged.
+            InputError: if the weights cannot be had; or one error that lists all missing, unexpected and mis-shaped
+                parameters, or the settings that no shape tells and that differ. The model is then unchanged.
         """
-        checkpoint = read_checkpoint(weights)
+        from lucid_mlx.convert.pipeline import obtain  # which builds networks itself, to know their parameters
+
+        return self.fill_from(obtain(weights), strict)
+
+    def fill_from(self, checkpoint: Checkpoint, strict: bool = True) -> "Mask2Former":
+        """Fill this model from an opened checkpoint; otherwise as `from_pretrained`."""
         source = Mask2FormerConfig.from_dict(checkpoint.config)
         if differing := self.config.differences(source):
-            raise InputError(f"{weights} is of a network that computes differently: {'; '.join(differing)}")
-        fill(self, checkpoint.arrays, strict=strict)
+            raise InputError(f"the weights are of a network that computes differently: {'; '.join(differing)}")
+        fill(self, floating_arrays(checkpoint), strict=strict)
         if source.num_labels == self.config.num_labels:
             self.config.id2label = source.id2label
         return self

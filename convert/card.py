@@ -1,0 +1,73 @@
+"""The model card that goes beside converted weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
+
+# What people call the licences that this package knows of.
+LICENCES = {
+    "cc-by-nc-4.0": "CC BY-NC 4.0: for non-commercial use, with attribution",
+    "apache-2.0": "Apache 2.0",
+    "mit": "MIT",
+}
+UNKNOWN_LICENCE = "unknown: ask who published the source"
+
+
+def licence_text(metadata: Mapping[str, str]) -> str:
+    """Return the licence of a conversion as people read it."""
+    licence = metadata.get("licence")
+    return LICENCES.get(licence, licence) if licence else UNKNOWN_LICENCE
+
+
+def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantization: Mapping[str, Any] | None) -> str:
+    """Return the text of `README.md`: what the hub reads in its head, what people read below.
+
+    Args:
+        config: of the network.
+        metadata: source, revision, family, licence, dataset, sha256.
+        quantization: the record of quantised layers, if there are any.
+    """
+    from huggingface_hub import ModelCardData
+
+    source, revision = metadata["source"], metadata.get("revision")
+    on_hub = revision is not None and "://" not in source
+    head = ModelCardData(
+        library_name="mlx",
+        pipeline_tag="image-segmentation",
+        license=metadata.get("licence"),
+        base_model=source if on_hub else None,
+        tags=["mlx", "mask2former", *([metadata["dataset"]] if "dataset" in metadata else [])],
+    )
+    at = f" at revision {revision}" if revision else ""
+    weights = "floating point"
+    if quantization is not None:
+        weights = f"{len(quantization['layers'])} linear layers in {quantization['bits']} bits, the rest floating point"
+    labels = ", ".join(f"{number} {name}" for number, name in config.id2label.items())
+    return f"""---
+{head.to_yaml()}
+---
+
+# Mask2Former for MLX
+
+Converted from {source}{at} ({metadata["family"]}) by `{metadata["converter"]}`.
+
+- Licence of the source, and of these weights: {licence_text(metadata)}.
+- Trained on: {metadata.get("dataset", "not known")}.
+- Weights: {weights}. sha256 of the source: `{metadata["sha256"]}`.
+- Queries: {config.num_queries}. Classes: {config.num_labels}.
+
+```python
+import lucid_mlx
+
+model = lucid_mlx.load("path/to/this/folder")
+```
+
+```sh
+lucid-mlx segment photo.jpg --weights path/to/this/folder
+```
+
+## Classes
+
+{labels}
+"""

@@ -1,0 +1,77 @@
+"""`lucid-mlx weights`."""
+
+import click
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.weights.cache import cached_path, remove_cached
+from lucid_mlx.weights.catalogue import SIZES, TASKS, catalogue
+from lucid_mlx.weights.download import fetch
+
+DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas")
+
+
+@click.group()
+def weights() -> None:
+    """List, download and remove pretrained weights.
+
+    NAME is a name of the list, any Mask2Former on the Hugging Face hub (owner/name, owner/name@revision), an hf://
+    or https:// address.
+
+    \b
+    Examples:
+      lucid-mlx weights list --task panoptic --size tiny
+      lucid-mlx weights pull facebook/mask2former-swin-tiny-coco-panoptic
+      lucid-mlx weights remove mask2former_swin_small:ADE20K_SEMANTIC
+    """
+
+
+@weights.command("list")
+@click.option("--task", type=click.Choice(TASKS), help="Only models for this task.")
+@click.option("--dataset", type=click.Choice(DATASETS), help="Only models trained on this dataset.")
+@click.option("--size", type=click.Choice(SIZES), help="Only models with a Swin backbone of this size.")
+@click.option("--cached", is_flag=True, help="Only those on this disk.")
+def list_weights(task: str | None, dataset: str | None, size: str | None, cached: bool) -> None:
+    """List the public models that have a name: published accuracy, licence, and whether they are on this disk."""
+    rows = [("name", "dataset", "MB", "queries", "published accuracy", "licence", "cached")]
+    for model in catalogue():
+        wanted = (
+            (task is None or model.task == task)
+            and (dataset is None or model.dataset.startswith(dataset))
+            and (size is None or model.size == size)
+        )
+        here = wanted and cached_path(model.name) is not None
+        if wanted and (here or not cached):
+            megabytes = f"{model.parameters * 4 / 1e6:.0f}"
+            rows.append(
+                (model.name, model.dataset, megabytes, str(model.queries), model.metric or "-", model.licence,
+                 "yes" if here else "no")
+            )  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@weights.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def pull(names: tuple[str, ...]) -> None:
+    """Download weights into the cache; what is there already is checked, not fetched again."""
+    for name in names:
+        click.echo(f"{name} -> {fetch(name).path}")
+
+
+@weights.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+def remove(names: tuple[str, ...]) -> None:
+    """Remove weights from the cache."""
+    for name in names:
+        click.echo(f"{name}: removed, {remove_cached(name) / 1e6:.0f} MB freed")
+
+
+@weights.command()
+@click.argument("name")
+def path(name: str) -> None:
+    """Print where weights lie in the cache."""
+    found = cached_path(name)
+    if found is None:
+        raise InputError(f"{name} is not in the cache; get it with: lucid-mlx weights pull {name}")
+    click.echo(found)

@@ -1,0 +1,47 @@
+"""`--verify`: what it says of a conversion that is right, and of one that is not."""
+
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from click.testing import CliRunner
+from reference import build, small_config
+
+from lucid_mlx import InputError
+from lucid_mlx.cli.main import main
+from lucid_mlx.convert import convert
+from lucid_mlx.convert.source import open_source
+from lucid_mlx.convert.verify import verify
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "theirs"
+    build(small_config(), folder)
+    return folder
+
+
+def test_a_right_conversion_agrees_with_transformers(source: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "ours"), "--verify"])
+    assert result.exit_code == 0, result.output
+    assert "verified against transformers: logits within" in result.output
+    found = verify(open_source(source), tmp_path / "ours")
+    assert found.error < 1e-4
+    assert found.changed < 1e-3
+
+
+def test_a_wrong_number_and_a_coarse_one_are_seen(source: Path, tmp_path: Path) -> None:
+    wrong = convert(source, tmp_path / "wrong")
+    arrays, metadata = mx.load(str(wrong / "model.safetensors"), return_metadata=True)
+    name = "pixel_decoder.layers.0.linear1.bias"
+    arrays[name] = arrays[name][::-1]
+    mx.eval(arrays)
+    mx.save_safetensors(str(wrong / "model.safetensors"), arrays, metadata)
+    assert verify(open_source(source), wrong).error > 1e-3
+    coarse = convert(source, tmp_path / "coarse", dtype=mx.bfloat16)
+    assert 1e-3 < verify(open_source(source), coarse).error < 1
+
+
+def test_a_source_that_cannot_be_run_is_told(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model.safetensors cannot be run here"):
+        verify(open_source(source / "model.safetensors"), convert(source, tmp_path / "ours"))
