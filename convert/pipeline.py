@@ -157,6 +157,8 @@ def prepare(
         raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
     chosen = detect(opened.arrays) if family is None else FAMILIES[family]
     origin = recognise(fetched.name)
+    if config is not None and chosen.name != "detectron2":
+        raise InputError(f"{fetched.name} is of the family {chosen.name}; a YAML goes with detectron2's")
     yaml = None if config is None else read_detectron2_yaml(config)
 
     renamed, problems = rename(chosen.rules, chosen.repair(opened.arrays))
