@@ -351,6 +351,11 @@ class TestPictures:
         inner = picture[110:190, 110:390].astype(float)
         assert np.abs(inner - (image[110:190, 110:390] + palette({1: ""})[1].astype(float)) / 2).max() <= 1
 
+    @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int64, np.uint64])
+    def test_maps_of_any_kind_of_whole_numbers_are_drawn(self, kind):
+        picture = draw_semantic(GRAY, HALVES.astype(kind) * 127, {0: "left", 127: "right"})
+        assert picture.tobytes() == draw_semantic(GRAY, HALVES, NAMES).tobytes()
+
     def test_a_small_photo_is_enlarged_pixel_by_pixel(self):
         image = noise(10, 20)
         picture = draw_semantic(image, np.full((10, 20), -1), {})
@@ -519,7 +524,8 @@ class TestInstances:
         (GRAY[:0], HALVES[:0], {}, "with pixels in it"),
         (GRAY, HALVES.T, {}, r"classes must be \(300, 500\) whole numbers"),
         (GRAY, HALVES * 1.0, {}, "whole numbers"),
-        (GRAY, HALVES << 24, {}, "classes must hold numbers up to 16777215"),
+        (GRAY, HALVES << 24, {}, "classes must hold numbers up to 16777215, got 0 to 16777216"),
+        (GRAY, HALVES - (1 << 40), {}, "classes must hold numbers up to 16777215, got -1"),
         (GRAY, HALVES * 3, {}, "labels has no name for the class 3"),
         (GRAY, HALVES, {"opacity": 1.5}, "opacity must be from 0 to 1, got 1.5"),
         (GRAY, HALVES, {"opacity": math.nan}, "opacity must be"),

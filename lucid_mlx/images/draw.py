@@ -280,6 +280,6 @@ def _checked_map(name: str, ids: np.ndarray, image: np.ndarray) -> np.ndarray:
     ids = np.asarray(ids)
     if ids.dtype.kind not in "iu" or ids.shape != image.shape[:2]:
         raise InputError(f"{name} must be {image.shape[:2]} whole numbers, as its image, got {ids.shape} {ids.dtype}")
-    if ids.max() > LARGEST_ID:
-        raise InputError(f"{name} must hold numbers up to {LARGEST_ID}, got {ids.max()}")
-    return ids
+    if ids.max() > LARGEST_ID or ids.min() < -LARGEST_ID:
+        raise InputError(f"{name} must hold numbers up to {LARGEST_ID}, got {ids.min()} to {ids.max()}")
+    return ids.astype(np.int32, copy=False)
