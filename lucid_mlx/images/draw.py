@@ -1,146 +1,285 @@
-"""Pictures of results: the photo with its classes tinted, outlined, named, and listed in a legend."""
+"""Pictures of results: the photo with its segments tinted, outlined and named, and a legend of their classes."""
 
-import colorsys
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
+from PIL import Image, ImageDraw
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.images.colours import Colour, class_colours, shade
+from lucid_mlx.images.fonts import readable
+from lucid_mlx.images.labels import Box, Words, draw_labels, place_labels
+from lucid_mlx.images.layout import Entry, joined, with_legend, with_note
+from lucid_mlx.images.overlay import borders, overlay, present_ids, to_regions
 
 SMALLEST = 480  # longer side of a picture; smaller photos are enlarged so that text fits
-LABEL_GRID = 512  # longer side of the map on which places for labels are looked for
-LISTED = 12  # classes in the legend
+LARGEST_ID = (1 << 24) - 1  # three bytes: a colour packed into a number, as COCO's panoptic files have them
+WIDE = 2.0  # width over height of a photo that stands above its picture
+
+
+@dataclass(frozen=True)
+class _Style:
+    opacity: float
+    dataset: str | None
+    legend: bool
+    note: str | None
+
+
+class Segment(Protocol):
+    """What `draw_panoptic` reads of a segment."""
+
+    @property
+    def id(self) -> int:
+        """Its number in the map."""
+
+    @property
+    def label_id(self) -> int:
+        """Its class."""
+
+    @property
+    def score(self) -> float:
+        """How sure the network is, 0 to 1."""
 
 
 def draw_semantic(
-    image: np.ndarray, classes: np.ndarray, names: Mapping[int, str], note: str | None = None
+    image: np.ndarray,
+    classes: np.ndarray,
+    labels: Mapping[int, str],
+    *,
+    opacity: float = 0.5,
+    dataset: str | None = None,
+    legend: bool = True,
+    note: str | None = None,
 ) -> Image.Image:
-    """Draw a semantic map over its photo, with a legend below.
+    """Draw a semantic map over its photo.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        classes: (H, W) int, the class of each pixel.
-        names: the classes' names.
-        note: one line to print above, if any.
+        classes: (H, W) int, the class of each pixel; negative where there is none.
+        labels: the classes' names.
+        opacity: of the tint, 0 to 1.
+        dataset: whose colours to use; see `palette`.
+        legend: whether to list the classes in the picture, largest first, with their shares of it.
+        note: a line to print above, if any.
 
     Returns:
         An RGB picture; a photo with a longer side under 480 pixels is enlarged.
+
+    Raises:
+        InputError: if an argument has another shape or type, or a class no name.
     """
-    factor = max(1, -(-SMALLEST // max(classes.shape)))
-    image, classes = (np.repeat(np.repeat(x, factor, axis=0), factor, axis=1) for x in (image, classes))
-    present, counts = np.unique(classes, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    present, shares = present[order], counts[order] / classes.size
-
-    palette = np.zeros((int(present.max()) + 1, 3), np.uint8)
-    for number in present:
-        palette[number] = class_colour(int(number))
-    tinted = image // 2 + palette[classes] // 2
-    tinted[_outlines(classes)] = 255
-    picture = Image.fromarray(tinted)
-
-    # Of the square with the photo's area, so that a long narrow one has no huge letters.
-    font = _font(max(13, round(min(math.sqrt(classes.size), 2400) / 34)))
-    _name_segments(picture, classes, {int(n): names.get(int(n), str(n)) for n in present}, font)
-    legend = [
-        (class_colour(int(number)), f"{names.get(int(number), number)}  {_percent(share)}")
-        for number, share in zip(present[:LISTED], shares[:LISTED], strict=True)
-    ]
-    if len(present) > LISTED:
-        legend.append(((255, 255, 255), f"and {len(present) - LISTED} more"))
-    parts = [picture, _legend(legend, picture.width, font)]
-    return _stack([_banner(note, picture.width, font), *parts] if note else parts)
+    image = _checked_image(image)
+    classes = _checked_map("classes", classes, image)
+    present = present_ids(classes)
+    regions = to_regions(classes, present)
+    return _picture(image, regions, present, None, labels, _Style(opacity, dataset, legend, note))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # the bitmap font of a Pillow without FreeType has no sizes
-    return font
+def draw_panoptic(
+    image: np.ndarray,
+    segment_map: np.ndarray,
+    segments: Sequence[Segment],
+    labels: Mapping[int, str],
+    *,
+    opacity: float = 0.5,
+    dataset: str | None = None,
+    legend: bool = True,
+    note: str | None = None,
+) -> Image.Image:
+    """Draw a panoptic map over its photo, the segments of a class in shades of its colour.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        segment_map: (H, W) int, the id of each pixel's segment; 0 or negative where there is none.
+        segments: the segments, with `id`, `label_id` and `score`. One may have the id 0.
+        labels: the classes' names.
+        opacity, dataset, legend, note: as for `draw_semantic`.
+
+    Returns:
+        An RGB picture; a photo with a longer side under 480 pixels is enlarged.
+
+    Raises:
+        InputError: if an argument has another shape or type, a class no name, or an id no or two segments.
+    """
+    image = _checked_image(image)
+    segment_map = _checked_map("segment_map", segment_map, image)
+    ids = [int(segment.id) for segment in segments]
+    twice = [number for number, count in Counter(ids).items() if count > 1]
+    if twice or min(ids, default=0) < 0 or max(ids, default=0) > LARGEST_ID:
+        raise InputError(f"segments must have ids of their own from 0 to {LARGEST_ID}, got {(twice or ids)!s:.80}")
+    strangers = set(present_ids(segment_map)) - {0, *ids}
+    if strangers:
+        raise InputError(f"segment_map has the id {min(strangers)}, but none of the segments has it")
+    kinds, scores = [int(segment.label_id) for segment in segments], [segment.score for segment in segments]
+    return _picture(image, to_regions(segment_map, ids), kinds, scores, labels, _Style(opacity, dataset, legend, note))
 
 
-def class_colour(number: int) -> tuple[int, int, int]:
-    """Return a class's colour as 8-bit RGB: hues a golden angle apart, lightness in three steps."""
-    hue = (number * 0.61803398875 + 0.58) % 1.0
-    red, green, blue = colorsys.hls_to_rgb(hue, (0.5, 0.36, 0.66)[number % 3], 0.8)
-    return (round(red * 255), round(green * 255), round(blue * 255))
+def draw_instances(
+    image: np.ndarray,
+    masks: np.ndarray,
+    label_ids: Sequence[int],
+    scores: Sequence[float],
+    labels: Mapping[int, str],
+    *,
+    boxes: bool = False,
+    opacity: float = 0.5,
+    dataset: str | None = None,
+    legend: bool = True,
+    note: str | None = None,
+) -> Image.Image:
+    """Draw instances over their photo, smaller ones on top of larger ones, each with its whole outline.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        masks: (N, H, W) bool; they may overlap.
+        label_ids: the N classes.
+        scores: N numbers from 0 to 1.
+        labels: the classes' names.
+        boxes: whether to draw the smallest box around each mask.
+        opacity, dataset, legend, note: as for `draw_semantic`; a share is what is seen of a class.
+
+    Returns:
+        An RGB picture; a photo with a longer side under 480 pixels is enlarged.
+
+    Raises:
+        InputError: if an argument has another shape or type, or a class no name.
+    """
+    image = _checked_image(image)
+    masks = np.asarray(masks)
+    if masks.dtype != bool or masks.ndim != 3 or (len(masks) and masks.shape[1:] != image.shape[:2]):
+        raise InputError(f"masks must be (N, {image.shape[0]}, {image.shape[1]}) bool, got {masks.shape} {masks.dtype}")
+    if not len(masks) == len(label_ids) == len(scores):
+        raise InputError(
+            f"masks, label_ids and scores must be as many, got {len(masks)}, {len(label_ids)} and {len(scores)}"
+        )
+    image, masks = _enlarged(image), _enlarged(masks, axes=(1, 2))
+    regions = np.full(image.shape[:2], -1, np.int32)
+    edges = np.zeros(regions.shape, bool)
+    width = _line_width(regions)
+    around: list[tuple[int, Box]] = []
+    for number in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
+        rows, columns = (np.flatnonzero(masks[number].any(axis=axis)) for axis in (1, 0))
+        if len(rows) == 0:
+            continue
+        around.append((int(number), (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))))
+        part = tuple(slice(max(0, where[0] - width), where[-1] + 1 + width) for where in (rows, columns))
+        mask = masks[number][part]
+        regions[part][mask] = number
+        edges[part] |= borders(mask, width)
+    kinds, style = [int(kind) for kind in label_ids], _Style(opacity, dataset, legend, note)
+    return _picture(image, regions, kinds, scores, labels, style, edges, around if boxes else ())
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
+def side_by_side(photo: np.ndarray, picture: Image.Image) -> Image.Image:
+    """Put a photo beside its picture, or above it if it is much wider than high.
+
+    Args:
+        photo: (H, W, 3) uint8, RGB.
+        picture: what one of the `draw_` functions made of it.
+
+    Raises:
+        InputError: if the photo is none.
+    """
+    photo = _enlarged(_checked_image(photo))
+    across = photo.shape[1] < WIDE * photo.shape[0]
+    return joined([Image.fromarray(photo), picture], across, gap=_font_size(photo) // 2)
 
 
-def _outlines(classes: np.ndarray) -> np.ndarray:
-    """Mark the pixels along the borders between classes, in lines that grow with the picture."""
-    edges = np.zeros(classes.shape, bool)
-    for reach in range(1, 1 + max(1, round(math.sqrt(classes.size) / 1000))):
-        edges[:, :-reach] |= classes[:, :-reach] != classes[:, reach:]
-        edges[:-reach] |= classes[:-reach] != classes[reach:]
-    return edges
+def _picture(
+    image: np.ndarray,
+    regions: np.ndarray,
+    kinds: Sequence[int],
+    scores: Sequence[float] | None,
+    labels: Mapping[int, str],
+    style: _Style,
+    edges: np.ndarray | None = None,
+    boxes: Sequence[tuple[int, Box]] = (),
+) -> Image.Image:
+    """Draw segments, given the class and the score of each, and for each pixel the segment or -1."""
+    if not 0.0 <= style.opacity <= 1.0:
+        raise InputError(f"opacity must be from 0 to 1, got {style.opacity}")
+    nameless = sorted(set(kinds) - labels.keys())
+    if nameless:
+        raise InputError(f"labels has no name for the class {nameless[0]}; it needs one for each class in the picture")
+    image, regions = _enlarged(image), _enlarged(regions)
+    base = class_colours(labels, set(kinds), style.dataset)
+    colours = _shades(kinds, base)
 
-
-def _name_segments(
-    picture: Image.Image, classes: np.ndarray, names: Mapping[int, str], font: ImageFont.FreeTypeFont
-) -> None:
-    """Write each class's name where the class has most room, if it has room and no other name is there."""
-    step = -(-max(classes.shape) // LABEL_GRID)
-    coarse = classes[::step, ::step]
+    width = _line_width(regions)
+    edges = borders(regions, width) if edges is None else edges
+    edges |= borders(regions >= 0, 2 * width)  # there only the inner half is drawn
+    picture = overlay(image, regions, colours, edges, width, style.opacity)
     draw = ImageDraw.Draw(picture)
-    taken: list[tuple[float, float, float, float]] = []
-    for number, name in names.items():
-        left, top, right, bottom = draw.textbbox((0, 0), name, font=font, anchor="mm")
-        half_width, half_height = (right - left) / 2, (bottom - top) / 2
-        regions, count = ndimage.label(coarse == number)
-        if count == 0:
-            continue
-        largest = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
-        depth = ndimage.distance_transform_edt(np.pad(largest, 1))[1:-1, 1:-1] * step
-        row, column = (int(place) for place in np.unravel_index(np.argmax(depth), depth.shape))
-        fits = 2 * half_width < picture.width and 2 * half_height < picture.height
-        room = depth[row, column] >= 1.5 * half_height and largest.sum() * step**2 >= 6 * half_width * half_height
-        if not (fits and room):
-            continue
-        x = min(max(column * step, half_width + 3), picture.width - half_width - 3)
-        y = min(max(row * step, half_height + 3), picture.height - half_height - 3)
-        box = (x - half_width, y - half_height, x + half_width, y + half_height)
-        if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
-            continue
-        taken.append(box)
-        stroke = max(1, round(half_height / 4))
-        draw.text((x, y), name, fill="white", font=font, anchor="mm", stroke_width=stroke, stroke_fill="black")
+    for number, (left, top, right, bottom) in boxes:
+        draw.rectangle((left - width, top - width, right + width, bottom + width), outline="black", width=4 * width)
+        draw.rectangle((left, top, right, bottom), outline=colours[number], width=2 * width)
+
+    size = _font_size(image)
+    names = _readable_names(labels, set(kinds))
+    texts = [[names[kind]] for kind in kinds]
+    if scores is not None:  # with its score or, if there is no room for that, without
+        texts = [
+            [(f"{name} {score:.2f}", font), (name, font)] for [(name, font)], score in zip(texts, scores, strict=True)
+        ]
+    draw_labels(picture, place_labels(regions, texts, size), colours)
+    if style.legend:
+        areas = np.bincount(regions.ravel() + 1, minlength=len(kinds) + 1)[1:]
+        shares: Counter[int] = Counter()
+        for kind, area in zip(kinds, areas.tolist(), strict=True):
+            shares[kind] += area / regions.size
+        entries = [Entry(base[kind], *names[kind], share) for kind, share in shares.most_common() if share > 0.0]
+        picture = with_legend(picture, entries, size)
+    return with_note(picture, style.note, size) if style.note else picture
 
 
-def _legend(entries: list[tuple[tuple[int, int, int], str]], width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    line = round(font.size * 1.5)
-    width = max(width, SMALLEST)
-    places, x, y = [], line // 2, line // 3
-    for colour, text in entries:
-        needed = line + round(font.getlength(text)) + line
-        if x + needed > width and x > line // 2:
-            x, y = line // 2, y + line
-        places.append((x, y, colour, text))
-        x += needed
-    legend = Image.new("RGB", (width, y + line + line // 3), "white")
-    draw = ImageDraw.Draw(legend)
-    for left, top, colour, text in places:
-        side = round(font.size)
-        draw.rectangle((left, top + (line - side) // 2, left + side, top + (line + side) // 2), fill=colour)
-        draw.text((left + line, top + line // 2), text, fill="black", font=font, anchor="lm")
-    return legend
+def _shades(kinds: Sequence[int], base: Mapping[int, Colour]) -> list[Colour]:
+    """Give the first segment of each class the class's colour, and others shades of it."""
+    seen: Counter[int] = Counter()
+    colours = []
+    for kind in kinds:
+        colours.append(shade(base[kind], seen[kind]))
+        seen[kind] += 1
+    return colours
 
 
-def _banner(note: str, width: int, font: ImageFont.FreeTypeFont) -> Image.Image:
-    width = max(width, round(font.getlength(note) + font.size))
-    banner = Image.new("RGB", (width, round(font.size * 1.8)), (140, 20, 20))
-    ImageDraw.Draw(banner).text((font.size / 2, banner.height / 2), note, fill="white", font=font, anchor="lm")
-    return banner
+def _readable_names(labels: Mapping[int, str], kinds: Iterable[int]) -> dict[int, Words]:
+    """Return what to call the classes and in which font; of synonyms, "floor, flooring", the first tells enough."""
+    first = {kind: labels[kind].split(",")[0] for kind in kinds}
+    names = first if len(set(first.values())) == len(first) else labels
+    return {kind: readable(names[kind], f"class {kind}") for kind in first}
 
 
-def _stack(parts: list[Image.Image]) -> Image.Image:
-    """Put pictures below each other, left-aligned on white."""
-    canvas = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
-    y = 0
-    for part in parts:
-        canvas.paste(part, (0, y))
-        y += part.height
-    return canvas
+def _font_size(image: np.ndarray) -> int:
+    """Choose by the side of the square with the photo's area, so that a long narrow one has no huge letters."""
+    return max(13, round(math.sqrt(image.shape[0] * image.shape[1]) / 34))
+
+
+def _line_width(regions: np.ndarray) -> int:
+    """Choose half the width of an outline, in pixels, by the size of the picture."""
+    return max(1, round(math.sqrt(regions.size) / 900))
+
+
+def _enlarged(pixels: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+    """Repeat the pixels of a small photo, or of something of its size, until its longer side is at least `SMALLEST`."""
+    factor = -(-SMALLEST // max(pixels.shape[axes[0]], pixels.shape[axes[1]], 1))
+    return pixels if factor == 1 else np.repeat(np.repeat(pixels, factor, axis=axes[0]), factor, axis=axes[1])
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(f"the image must be (H, W, 3) uint8 with pixels in it, got {image.shape} {image.dtype}")
+    return image
+
+
+def _checked_map(name: str, ids: np.ndarray, image: np.ndarray) -> np.ndarray:
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu" or ids.shape != image.shape[:2]:
+        raise InputError(f"{name} must be {image.shape[:2]} whole numbers, as its image, got {ids.shape} {ids.dtype}")
+    if ids.max() > LARGEST_ID or ids.min() < -LARGEST_ID:
+        raise InputError(f"{name} must hold numbers up to {LARGEST_ID}, got {ids.min()} to {ids.max()}")
+    return ids.astype(np.int32, copy=False)
