@@ -1,8 +1,26 @@
 """Pixels in, pictures out."""
 
 from lucid_mlx.images.draw import draw_semantic
-from lucid_mlx.images.postprocess import semantic_map
+from lucid_mlx.images.postprocess import (
+    Instances,
+    Panoptic,
+    Segment,
+    instance_segmentation,
+    panoptic_segmentation,
+    semantic_segmentation,
+)
 from lucid_mlx.images.preprocess import Recipe, preprocess
 from lucid_mlx.images.read import read_image
 
-__all__ = ["Recipe", "draw_semantic", "preprocess", "read_image", "semantic_map"]
+__all__ = [
+    "Instances",
+    "Panoptic",
+    "Recipe",
+    "Segment",
+    "draw_semantic",
+    "instance_segmentation",
+    "panoptic_segmentation",
+    "preprocess",
+    "read_image",
+    "semantic_segmentation",
+]
