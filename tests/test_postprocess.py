@@ -125,6 +125,9 @@ class TestDefinition:
         assert np.array_equal(np.array(got.label_ids)[sure], labels[sure])
         assert np.array_equal(np.array(got.areas)[sure], inside.sum(axis=(0, 1))[queries][sure])
         assert np.array_equal(np.array(got.masks())[sure], inside.transpose(2, 0, 1)[queries][sure])
+        for box, query in zip(got.boxes.tolist()[sure], queries[sure], strict=True):
+            rows, columns = np.nonzero(inside[..., query])
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
     def test_two_resizes_are_one(self, view):
         planes = np.random.default_rng(0).standard_normal((7, 10, 1))
@@ -153,9 +156,10 @@ class TestPanoptic:
         assert [(one.id, one.label_id, one.area) for one in got.segments] == [(1, 0, 12), (2, 1, 24), (3, 0, 12)]
         assert all(one.score == pytest.approx(1.0, abs=1e-6) for one in got.segments)
 
-    def test_a_merged_segment_has_the_highest_score(self):
+    @pytest.mark.parametrize("unsure", [0, 1])
+    def test_a_merged_segment_has_the_highest_score(self, unsure):
         classes = labelled(1, 1)
-        classes[0, 1] = 3.0
+        classes[unsure, 1] = 3.0
         got = self.panoptic(classes, boxed((0, 4, 0, 8), (4, 8, 0, 8)))
         assert len(got.segments) == 1
         assert got.segments[0].score == pytest.approx(1.0, abs=1e-6)
@@ -330,6 +334,11 @@ class TestHuggingFace:
         masks = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_binary_maps=True)
         assert runs[0]["segmentation"] == [[2, 1], [1, 1], [3, 2]]
         assert np.array(masks[0]["segmentation"]).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 1]]]
+
+    def test_an_object_that_falls_between_the_pixels_is_none(self):
+        network = outputs(labelled(0, 1), boxed((1, 2, 1, 2), (0, 8, 0, 8)))
+        got = huggingface.post_process_instance_segmentation(network, target_sizes=[(2, 2)])[0]
+        assert [(one["id"], one["label_id"]) for one in got["segments_info"]] == [(0, 1)]
 
     def test_both_forms_at_once_are_refused(self):
         with pytest.raises(InputError, match="exclude each other"):

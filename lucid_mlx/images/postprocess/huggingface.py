@@ -87,8 +87,9 @@ def post_process_instance_segmentation(
 ) -> list[Result]:
     """Find the objects of each image.
 
-    Objects come surest first, as torch sorts them from 64 classes on; with fewer it leaves them in an order that
-    depends on the machine. Where objects overlap the map shows the less sure one.
+    Objects come in the order of their class's probability, highest first. So does torch sort them from 64 classes on;
+    with fewer it leaves them in an order that depends on its C++ library. Where objects overlap the map shows the
+    last.
 
     Args:
         outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.

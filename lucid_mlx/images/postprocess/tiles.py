@@ -14,7 +14,7 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.images.postprocess.inputs import Size, View
+from lucid_mlx.images.postprocess.inputs import View
 from lucid_mlx.ops.resize import interpolation_weights
 
 # One map of all channels in a tile, and a tile's width. On a CPU it stays in the cache; a GPU wants larger launches.
@@ -103,6 +103,3 @@ def _used(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the inputs that any output mixes, and the weights of those alone."""
     used = np.flatnonzero(weights.any(axis=0))
     return used, weights[:, used]
-
-
-__all__ = ["Size", "Tile", "axis_weights", "resize", "tiles"]
