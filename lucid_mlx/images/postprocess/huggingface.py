@@ -145,14 +145,15 @@ def _panoptic(
         return {"segmentation": mx.full(view.size, _NOTHING, mx.float32), "segments_info": []}
     winners = np.empty(view.size, np.min_scalar_type(len(kept)))
     areas = np.zeros((2, len(kept)), np.int64)
-    weights, numbers = mx.array(scores), mx.arange(len(kept), dtype=mx.uint32)
+    weights = mx.array(scores)
     for tile in tiles(masks[mx.array(kept)], view, len(kept), stop_at_input=True):
         # Probabilities are resized, not logits, and are thresholded after they were weighted.
         probabilities = sigmoid(resize(tile.cells, tile.resizes[0]))
         weighted = resize(probabilities, tile.resizes[1]) * weights
-        winner = mx.argmax(weighted, axis=-1, keepdims=True)
-        areas += np.array(mx.stack([x.sum(axis=(0, 1)) for x in (numbers == winner, weighted >= mask_threshold)]))
-        winners[tile.part] = np.array(winner.squeeze(-1))
+        winner = np.array(mx.argmax(weighted, axis=-1))
+        areas[0] += np.bincount(winner.ravel(), minlength=len(kept))
+        areas[1] += np.array((weighted >= mask_threshold).sum(axis=0).sum(axis=0))
+        winners[tile.part] = winner
 
     segments: list[Result] = []
     fused: dict[int, int] = {}

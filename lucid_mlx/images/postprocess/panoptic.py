@@ -102,24 +102,26 @@ def _panoptic(
     kept, scores, labels = kept_queries(classes, threshold)
     if not len(kept):
         return Panoptic(mx.zeros(view.size, mx.int32), [])
-    # Each pixel's winner, or the number of queries where the winner's own mask is not.
-    winners = np.empty(view.size, np.min_scalar_type(len(kept)))
-    areas = np.zeros((3, len(kept)), np.int64)
-    weights, numbers = mx.array(scores), mx.arange(len(kept), dtype=mx.uint32)
+    # For each pixel twice the number of the query that won it, and one more where that query's mask is.
+    codes = np.empty(view.size, np.min_scalar_type(2 * len(kept)))
+    pixels, mask_areas = np.zeros(2 * len(kept), np.int64), np.zeros(len(kept), np.int64)
+    weights = mx.array(scores)
     for tile in tiles(masks[mx.array(kept)], view, len(kept)):
         probabilities = sigmoid(resize(tile.cells, tile.resizes[0]))
+        inside = probabilities >= mask_threshold
         winner = mx.argmax(probabilities * weights, axis=-1, keepdims=True)
-        inside, won = probabilities >= mask_threshold, numbers == winner
-        shown = mx.take_along_axis(inside, winner, axis=-1)
-        areas += np.array(mx.stack([x.sum(axis=(0, 1)) for x in (won, inside, won & inside)]))
-        winners[tile.part] = np.array(mx.where(shown, winner, len(kept)).squeeze(-1))
+        code = np.array(2 * winner + mx.take_along_axis(inside, winner, axis=-1))[..., 0]
+        pixels += np.bincount(code.ravel(), minlength=len(pixels))
+        mask_areas += np.array(inside.sum(axis=0).sum(axis=0))
+        codes[tile.part] = code
+    won_areas, areas = pixels.reshape(-1, 2).sum(axis=1), pixels[1::2]
 
     segments: dict[int, Segment] = {}
     merged: dict[int, int] = {}
-    number_of = np.zeros(len(kept) + 1, np.int32)
+    number_of = np.zeros(2 * len(kept), np.int32)
     for query, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
-        won_area, mask_area, area = areas[:, query].tolist()
-        if area == 0 or won_area / mask_area < overlap_threshold:
+        area = int(areas[query])
+        if area == 0 or won_areas[query] / mask_areas[query] < overlap_threshold:
             continue
         number = merged.get(label, len(segments) + 1)
         if label not in thing_ids:
@@ -127,5 +129,5 @@ def _panoptic(
         if number in segments:
             score, area = max(score, segments[number].score), area + segments[number].area
         segments[number] = Segment(number, label, score, area)
-        number_of[query] = number
-    return Panoptic(mx.array(number_of)[mx.array(winners)], list(segments.values()))
+        number_of[2 * query + 1] = number
+    return Panoptic(mx.array(number_of)[mx.array(codes)], list(segments.values()))

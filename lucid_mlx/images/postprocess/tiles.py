@@ -18,7 +18,7 @@ from lucid_mlx.images.postprocess.inputs import View
 from lucid_mlx.ops.resize import interpolation_weights
 
 # One map of all channels in a tile, and a tile's width. On a CPU it stays in the cache; a GPU wants larger launches.
-_TILE_BYTES = {mx.DeviceType.cpu: 512 << 10, mx.DeviceType.gpu: 128 << 20}
+_TILE_BYTES = {mx.DeviceType.cpu: 1 << 20, mx.DeviceType.gpu: 128 << 20}
 _TILE_COLUMNS = {mx.DeviceType.cpu: 64, mx.DeviceType.gpu: 1024}
 
 Weights = tuple[mx.array, mx.array]
