@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 import lucid_mlx
-from lucid_mlx.images import Recipe, preprocess, read_image, semantic_map
+from lucid_mlx.images import Recipe, preprocess, read_image, semantic_segmentation
 from lucid_mlx.models import Mask2Former, mask2former_swin_tiny
 from lucid_mlx.models.load import build
 from lucid_mlx.weights import Checkpoint, read_checkpoint, write_checkpoint
@@ -61,8 +61,8 @@ def networks(weights: str | None) -> Iterator[Checkpoint]:
 def run(model: Mask2Former, pixels: mx.array) -> Result:
     outputs = model(pixels)
     classes, masks = (outputs[name][0].astype(mx.float32) for name in ("class_queries_logits", "masks_queries_logits"))
-    size = (pixels.shape[2], pixels.shape[3])
-    return np.array(classes), np.array(masks), np.array(semantic_map(classes, masks, size, size))
+    shown = semantic_segmentation(outputs, (pixels.shape[2], pixels.shape[3]))[0]
+    return np.array(classes), np.array(masks), np.array(shown)
 
 
 def variant(checkpoint: Checkpoint, case: dict[str, int] | mx.Dtype) -> Checkpoint:

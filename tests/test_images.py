@@ -1,6 +1,5 @@
 import contextlib
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from helpers import PHOTO
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.images import Recipe, postprocess, preprocess, read_image, semantic_map
+from lucid_mlx.images import Recipe, preprocess, read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -156,22 +155,3 @@ class TestRecipe:
         pixels = preprocess(np.full((5, 5, 3), 255, np.uint8), recipe)
         assert pixels.shape == (1, 32, 64, 3)
         np.testing.assert_allclose(np.array(pixels), 2.0, rtol=1e-6)
-
-
-@pytest.mark.parametrize("target", [(40, 56), (13, 9), (200, 300), (1, 1), (3, 500)])
-def test_the_map_equals_its_definition_however_it_is_cut_into_strips(target, monkeypatch):
-    mx.random.seed(0)
-    classes, masks = 3 * mx.random.normal((7, 5)), 4 * mx.random.normal((7, 10, 14))
-    whole = semantic_map(classes, masks, (40, 56), target)
-    monkeypatch.setattr(postprocess, "STRIP_BYTES", 3000)
-    assert np.array_equal(whole, semantic_map(classes, masks, (40, 56), target))
-
-    from lucid_mlx.ops import resize_planes
-
-    probabilities = mx.softmax(classes, axis=-1)[:, :-1]
-    seen = mx.sigmoid(resize_planes(masks, (40, 56)))
-    scores = np.array(resize_planes(mx.einsum("qc,qhw->chw", probabilities, seen), target))
-    top = np.sort(scores, axis=0)
-    clear = top[-1] - top[-2] > 1e-5
-    assert np.array_equal(whole[clear], scores.argmax(0)[clear])
-    assert whole.dtype == np.int32

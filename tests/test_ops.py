@@ -12,7 +12,8 @@ sides = st.integers(1, 6)
 
 def test_every_op_passes_its_self_test():
     errors = self_test()
-    assert set(errors) == {"deformable attention", "gelu", "resize", "group norm", "sine positions", "softmax"}
+    names = {"deformable attention", "gelu", "resize", "group norm", "sine positions", "sigmoid", "softmax"}
+    assert set(errors) == names
     assert max(errors.values()) < TOLERANCE
 
 
@@ -143,3 +144,29 @@ def test_softmax_s_gradient_is_exact():
     wanted = p * (cotangent - (p * cotangent).sum(axis=-1, keepdims=True))
     gradient = mx.grad(lambda x: (ops.softmax(x) * mx.array(cotangent)).sum())(mx.array(x))
     assert np.abs(np.array(gradient) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_sigmoid_keeps_its_digits_however_small_it_gets():
+    x = np.concatenate([np.linspace(-87, 87, 200_001), np.linspace(-1, 1, 20_001), [-1e-9, 0.0]]).astype(np.float32)
+    wanted = 1 / (1 + np.exp(-x.astype(np.float64)))
+    got = np.array(ops.sigmoid(mx.array(x)))
+    assert np.abs(got / wanted - 1).max() < 4e-7
+    assert got[-1] == 0.5
+
+
+def test_sigmoid_saturates_and_passes_nan_on():
+    got = np.array(ops.sigmoid(mx.array([100.0, 1e30, mx.inf, -100.0, -1e30, -mx.inf, mx.nan])))
+    assert (got[:3] == 1.0).all()
+    assert (got[3:6] < 2e-38).all()
+    assert np.isnan(got[6])
+
+
+def test_sigmoid_s_gradient_is_exact():
+    x = np.linspace(-20, 20, 4001, dtype=np.float32)
+    p = 1 / (1 + np.exp(-x.astype(np.float64)))
+    gradient = np.array(mx.grad(lambda x: ops.sigmoid(x).sum())(mx.array(x)))
+    assert np.abs(gradient - p * (1 - p)).max() < 1e-5
+
+
+def test_sigmoid_keeps_half_precision():
+    assert ops.sigmoid(mx.array([0.0], mx.float16)).dtype == mx.float16

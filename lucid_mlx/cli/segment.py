@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 import mlx.core as mx
+import numpy as np
 from PIL import Image
 
 from lucid_mlx.convert.pipeline import obtain
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe, draw_semantic, preprocess, read_image, semantic_map
+from lucid_mlx.images import Recipe, draw_semantic, preprocess, read_image, semantic_segmentation
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.load import build
 
@@ -51,12 +52,13 @@ def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None
     pixels = preprocess(image, recipe)
     (height, width), (_, seen_height, seen_width, _) = image.shape[:2], pixels.shape
     outputs = model(pixels.transpose(0, 3, 1, 2))
-    class_logits, mask_logits = outputs["class_queries_logits"][0], outputs["masks_queries_logits"][0]
-    mx.eval(class_logits, mask_logits)
+    mx.eval(outputs["class_queries_logits"], outputs["masks_queries_logits"])
     clock.lap("network (first run)")
-    classes = semantic_map(class_logits, mask_logits, (seen_height, seen_width), (height, width))
+    classes = semantic_segmentation(outputs, (seen_height, seen_width), [(height, width)], resize_scores=True)[0]
     clock.lap("map")
-    picture = draw_semantic(image, classes, model.config.id2label, note=UNTRAINED if weights is None else None)
+    picture = draw_semantic(
+        image, np.array(classes), model.config.id2label, note=UNTRAINED if weights is None else None
+    )
     save(picture, output)
     clock.lap("picture")
 

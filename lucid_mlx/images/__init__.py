@@ -2,18 +2,30 @@
 
 from lucid_mlx.images.colours import palette
 from lucid_mlx.images.draw import draw_instances, draw_panoptic, draw_semantic, side_by_side
-from lucid_mlx.images.postprocess import semantic_map
+from lucid_mlx.images.postprocess import (
+    Instances,
+    Panoptic,
+    Segment,
+    instance_segmentation,
+    panoptic_segmentation,
+    semantic_segmentation,
+)
 from lucid_mlx.images.preprocess import Recipe, preprocess
 from lucid_mlx.images.read import read_image
 
 __all__ = [
+    "Instances",
+    "Panoptic",
     "Recipe",
+    "Segment",
     "draw_instances",
     "draw_panoptic",
     "draw_semantic",
+    "instance_segmentation",
     "palette",
+    "panoptic_segmentation",
     "preprocess",
     "read_image",
-    "semantic_map",
+    "semantic_segmentation",
     "side_by_side",
 ]

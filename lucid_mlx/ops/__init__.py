@@ -4,6 +4,7 @@ from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
+from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 
@@ -13,6 +14,7 @@ __all__ = [
     "multi_scale_deformable_attention",
     "resize_map",
     "resize_planes",
+    "sigmoid",
     "sine_positions",
     "softmax",
 ]

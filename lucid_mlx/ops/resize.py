@@ -13,25 +13,32 @@ Size = tuple[int, int]
 Extent = tuple[float, float]
 
 
-def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
+def interpolation_weights(inputs: int, outputs: int, extent: float, part: slice = slice(None)) -> np.ndarray:
     """Return the weights that spread samples evenly over the first `extent` of some inputs.
 
     Args:
         inputs: number of inputs.
         outputs: number of samples.
         extent: how many of the inputs the samples cover, not necessarily whole.
+        part: the samples that are wanted; all of them if left out.
 
     Returns:
-        (outputs, inputs) float32; rows add up to 1.
+        (wanted, inputs) float64; rows add up to 1.
     """
-    centres = np.maximum((np.arange(outputs) + 0.5) * extent / outputs - 0.5, 0.0)
+    centres = np.maximum((np.arange(outputs)[part] + 0.5) * extent / outputs - 0.5, 0.0)
     low = np.minimum(centres.astype(np.int64), inputs - 1)
     high = np.minimum(low + 1, inputs - 1)
     fraction = centres - low
-    matrix = np.zeros((outputs, inputs))
-    np.add.at(matrix, (np.arange(outputs), low), 1.0 - fraction)
-    np.add.at(matrix, (np.arange(outputs), high), fraction)
-    return mx.array(matrix.astype(np.float32))
+    matrix = np.zeros((len(centres), inputs))
+    rows = np.arange(len(centres))
+    np.add.at(matrix, (rows, low), 1.0 - fraction)
+    np.add.at(matrix, (rows, high), fraction)
+    return matrix
+
+
+def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
+    """Return `interpolation_weights` of all samples in float32, for a product."""
+    return mx.array(interpolation_weights(inputs, outputs, extent).astype(np.float32))
 
 
 # For feature maps, whose matrices are small; those of a photo's size are made anew.

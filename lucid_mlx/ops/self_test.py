@@ -10,6 +10,7 @@ from lucid_mlx.ops.deformable_attention import Levels, multi_scale_deformable_at
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.resize import resize_map, resize_planes
+from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 
@@ -29,6 +30,7 @@ def self_test() -> dict[str, float]:
         "resize": _resize,
         "group norm": _group_norm,
         "sine positions": _sine_positions,
+        "sigmoid": _sigmoid,
         "softmax": _softmax,
     }
     return {name: _error(*check(np.random.default_rng(0))) for name, check in checks.items()}
@@ -124,6 +126,11 @@ def _sine_positions(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
             angle = (position + 1) / (count + 1e-6) * 2 * math.pi / wavelength
             wanted[row, column, first + 2 * pair : first + 2 * pair + 2] = math.sin(angle), math.cos(angle)
     return sine_positions(height, width, channels), wanted.reshape(height * width, channels)
+
+
+def _sigmoid(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
+    x = np.linspace(-80, 80, 2001, dtype=np.float32)
+    return sigmoid(mx.array(x)), np.array([1 / (1 + math.exp(-value)) for value in x.tolist()])
 
 
 def _softmax(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:

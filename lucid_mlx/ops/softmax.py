@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-_LOG2_E = 1.4426950408889634
+LOG2_E = 1.4426950408889634
 # Minimax fit of 2^f on [-1/2, 1/2], constant term 1; relative error below 1e-7.
 _EXP2 = (0.693146978, 0.240222421, 0.0555073376, 0.00967151324, 0.00132647242)
 _LEAST = -87.0  # exp of less is no normal float32
@@ -34,19 +34,19 @@ def _reduce(reduction: Callable[..., mx.array], x: mx.array) -> mx.array:
 
 def _exp_of_negative(x: mx.array) -> mx.array:
     bits, fraction = _split(mx.maximum(x, _LEAST))
-    return _scaled_power(fraction, mx.stop_gradient(bits.view(mx.float32)))
+    return scaled_power(fraction, mx.stop_gradient(bits.view(mx.float32)))
 
 
 @mx.compile
 def _split(x: mx.array) -> tuple[mx.array, mx.array]:
     """Write e^x as 2^n * 2^f: the bits of the float 2^n, and f in -1/2 to 1/2."""
-    y = x * _LOG2_E
+    y = x * LOG2_E
     n = (y - 0.5).astype(mx.int32)  # rounds, for y <= 0
     return (n + 127) << 23, y - n.astype(mx.float32)
 
 
 @mx.compile
-def _scaled_power(f: mx.array, scale: mx.array) -> mx.array:
+def scaled_power(f: mx.array, scale: mx.array) -> mx.array:
     """Return scale * 2^f."""
     f2 = f * f
     return scale * ((1.0 + _EXP2[0] * f) + f2 * ((_EXP2[1] + _EXP2[2] * f) + f2 * (_EXP2[3] + _EXP2[4] * f)))

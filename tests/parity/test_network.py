@@ -1,7 +1,6 @@
 """Every tensor that the network shows, against transformers on the same weights and photo."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
@@ -13,11 +12,10 @@ from reference import BACKBONES, STAGES, build, perturb, photo_batch, small_conf
 from ties import Ties
 from transformers import Mask2FormerConfig, ResNetConfig, SwinConfig
 from transformers.image_transforms import get_size_with_aspect_ratio
-from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
 import lucid_mlx
 from lucid_mlx.convert import convert
-from lucid_mlx.images import Recipe, semantic_map
+from lucid_mlx.images import Recipe
 from lucid_mlx.models.vision.backbones import build_backbone
 
 TOLERANCE = 1e-4  # of the largest magnitude of a tensor
@@ -149,19 +147,6 @@ def test_predict_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties) -> 
     clear = ((top[:, 0] - top[:, 1]) > 1e-5).numpy()
     assert clear.mean() > 0.99
     assert (np.array(ours["segmentation"]) == scores.argmax(1).numpy())[clear].all()
-
-
-@pytest.mark.parametrize("target", [(384, 384), (400, 600), (123, 77)], ids=str)
-def test_the_photo_s_map_equals_the_image_processor_s(target: tuple[int, int]) -> None:
-    generator = torch.Generator().manual_seed(0)
-    classes = 3 * torch.randn(1, 20, 8, generator=generator)
-    masks = torch.nn.functional.interpolate(
-        5 * torch.randn(1, 20, 12, 12, generator=generator), (96, 96), mode="bicubic"
-    )
-    outputs = SimpleNamespace(class_queries_logits=classes, masks_queries_logits=masks)
-    wanted = Mask2FormerImageProcessorPil().post_process_semantic_segmentation(outputs, [target])[0].numpy()
-    ours = semantic_map(mx.array(classes[0].numpy()), mx.array(masks[0].numpy()), (384, 384), target)
-    assert (ours != wanted).mean() < 1e-4  # but for ties
 
 
 @settings(max_examples=200, deadline=None)

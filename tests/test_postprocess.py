@@ -1,0 +1,392 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lucid_mlx import InputError
+from lucid_mlx.images import instance_segmentation, panoptic_segmentation, semantic_segmentation
+from lucid_mlx.images.postprocess import huggingface, tiles
+from lucid_mlx.images.postprocess.inputs import View
+
+SURE, NONE = 20.0, 2  # a class logit that settles it; the label of no object among three
+
+
+def outputs(classes, masks):
+    """The outputs for one image."""
+    return {
+        "class_queries_logits": mx.array(np.asarray(classes, np.float32)[None]),
+        "masks_queries_logits": mx.array(np.asarray(masks, np.float32)[None]),
+    }
+
+
+def noise(seed, queries=6, labels=5, cells=(7, 10), batch=1):
+    rng = np.random.default_rng(seed)
+    classes = 4 * rng.standard_normal((batch, queries, labels + 1))
+    masks = 5 * rng.standard_normal((batch, queries, *cells))
+    names = ("class_queries_logits", "masks_queries_logits")
+    return {name: mx.array(x.astype(np.float32)) for name, x in zip(names, (classes, masks), strict=True)}
+
+
+def labelled(*labels):
+    """Logits of queries that are sure of their label."""
+    return SURE * np.eye(NONE + 1)[list(labels)]
+
+
+def boxed(*boxes, size=(8, 8), inside=9.0):
+    """Mask logits that are positive in a box: top, bottom, left, right."""
+    masks = np.full((len(boxes), *size), -9.0)
+    for mask, (top, bottom, left, right) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = inside
+    return masks
+
+
+def lerp(x, size, axes=(0, 1)):
+    """Resize the first two axes bilinearly, in float64 and by NumPy's own interpolation."""
+    for axis, count in zip(axes, size, strict=True):
+        places = (np.arange(count) + 0.5) * x.shape[axis] / count - 0.5
+        x = np.apply_along_axis(lambda line, at=places: np.interp(at, np.arange(len(line)), line), axis, x)
+    return x
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+VIEWS = [
+    ((28, 40), (28, 40), (33, 50)),
+    ((28, 40), (21, 33), (50, 19)),
+    ((26, 39), (26, 1), (3, 3)),
+    ((28, 40), (1, 1), (1, 1)),
+    ((28, 40), (28, 40), (1, 700)),
+]
+
+
+@pytest.fixture(params=[(1 << 20, 512), (2000, 7)], ids=["one tile", "many tiles"])
+def _tile_sizes(request, monkeypatch):
+    for name, value in zip(("_TILE_BYTES", "_TILE_COLUMNS"), request.param, strict=True):
+        monkeypatch.setattr(tiles, name, dict.fromkeys(getattr(tiles, name), value))
+
+
+@pytest.mark.usefixtures("_tile_sizes")
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+class TestDefinition:
+    """Each result equals what its definition gives at full size, however it is cut into tiles."""
+
+    def scores(self, view):
+        network = noise(0)
+        logits = np.array(network["class_queries_logits"][0], np.float64)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        classes = (powers / powers.sum(axis=1, keepdims=True))[:, :-1]
+        masks = lerp(np.array(network["masks_queries_logits"][0], np.float64).transpose(1, 2, 0), view[0])
+        return network, classes, masks[: view[1][0], : view[1][1]]
+
+    @pytest.mark.parametrize("resize_scores", [False, True])
+    def test_semantic(self, view, resize_scores):
+        network, classes, masks = self.scores(view)
+        scores = lerp(sigmoid(masks) @ classes, view[2]) if resize_scores else sigmoid(lerp(masks, view[2])) @ classes
+        got = semantic_segmentation(
+            network, view[0], [view[2]], seen_sizes=[view[1]], resize_scores=resize_scores
+        )[0]  # fmt: skip
+        assert got.dtype == mx.int32
+        assert_equal_but_for_ties(np.array(got), scores)
+
+    def test_panoptic(self, view):
+        network, classes, masks = self.scores(view)
+        kept = np.flatnonzero(classes.max(axis=1) > 0.6)
+        assert len(kept) > 2
+        masks = sigmoid(lerp(masks, view[2]))[..., kept]
+        # With an overlap threshold of 0 and all of them things the numbers are those of the queries with any pixel.
+        got = panoptic_segmentation(
+            network, view[0], [view[2]], seen_sizes=[view[1]],
+            thing_ids=range(5), threshold=0.6, overlap_mask_area_threshold=0.0,
+        )[0]  # fmt: skip
+        winner = (masks * classes.max(axis=1)[kept]).argmax(axis=-1)
+        shown = np.take_along_axis(masks, winner[..., None], -1)[..., 0] >= 0.5
+        present = [query for query in range(len(kept)) if (shown & (winner == query)).any()]
+        wanted = np.zeros(view[2], int)
+        for number, query in enumerate(present, start=1):
+            wanted[shown & (winner == query)] = number
+        assert np.array_equal(np.array(got.segmentation), wanted)
+        assert [one.label_id for one in got.segments] == classes.argmax(axis=1)[kept][present].tolist()
+
+    def test_instance(self, view):
+        network, classes, masks = self.scores(view)
+        masks = lerp(masks, view[2])
+        got = instance_segmentation(network, view[0], [view[2]], seen_sizes=[view[1]], top_k=1000)[0]
+        assert len(got) == classes.size
+        inside = masks > 0
+        means = (sigmoid(masks) * inside).sum(axis=(0, 1)) / (inside.sum(axis=(0, 1)) + 1e-6)
+        wanted = classes * means[:, None]
+        order = np.argsort(-wanted, axis=None, kind="stable")
+        np.testing.assert_allclose(np.array(got.scores), wanted.ravel()[order], rtol=1e-5, atol=1e-9)
+        sure = slice(0, int((means > 0).sum()))  # empty masks share the score 0
+        queries, labels = np.unravel_index(order, wanted.shape)
+        assert np.array_equal(np.array(got.label_ids)[sure], labels[sure])
+        assert np.array_equal(np.array(got.areas)[sure], inside.sum(axis=(0, 1))[queries][sure])
+        assert np.array_equal(np.array(got.masks())[sure], inside.transpose(2, 0, 1)[queries][sure])
+        for box, query in zip(got.boxes.tolist()[sure], queries[sure], strict=True):
+            rows, columns = np.nonzero(inside[..., query])
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+    def test_two_resizes_are_one(self, view):
+        planes = np.random.default_rng(0).standard_normal((7, 10, 1))
+        wanted = lerp(lerp(planes, view[0])[: view[1][0], : view[1][1]], view[2])[..., 0]
+        rows, columns = (tiles.axis_weights(cells, View(*view), axis) for axis, cells in enumerate((7, 10)))
+        np.testing.assert_allclose(rows @ planes[..., 0] @ columns.T, wanted, atol=1e-6)
+
+
+def assert_equal_but_for_ties(got, scores):
+    top = np.sort(scores, axis=-1)
+    clear = top[..., -1] - top[..., -2] > 1e-6 * top[..., -1]
+    assert np.array_equal(got[clear], scores.argmax(axis=-1)[clear])
+    assert clear.mean() > 0.99
+
+
+class TestPanoptic:
+    def panoptic(self, classes, masks, thing_ids=(0,), **options):
+        return panoptic_segmentation(outputs(classes, masks), (8, 8), thing_ids=thing_ids, **options)[0]
+
+    def test_things_stay_apart_and_stuff_is_merged(self):
+        left, right, top, bottom = (0, 4, 0, 3), (0, 4, 5, 8), (4, 6, 0, 8), (7, 8, 0, 8)
+        got = self.panoptic(labelled(0, 1, 0, 1), boxed(left, top, right, bottom))
+        wanted = np.zeros((8, 8), int)
+        wanted[:4, :3], wanted[4:6], wanted[7], wanted[:4, 5:] = 1, 2, 2, 3
+        assert np.array_equal(np.array(got.segmentation), wanted)
+        assert [(one.id, one.label_id, one.area) for one in got.segments] == [(1, 0, 12), (2, 1, 24), (3, 0, 12)]
+        assert all(one.score == pytest.approx(1.0, abs=1e-6) for one in got.segments)
+
+    @pytest.mark.parametrize("unsure", [0, 1])
+    def test_a_merged_segment_has_the_highest_score(self, unsure):
+        classes = labelled(1, 1)
+        classes[unsure, 1] = 3.0
+        got = self.panoptic(classes, boxed((0, 4, 0, 8), (4, 8, 0, 8)))
+        assert len(got.segments) == 1
+        assert got.segments[0].score == pytest.approx(1.0, abs=1e-6)
+
+    def test_what_lost_a_fifth_of_its_mask_is_dropped(self):
+        whole, over = (0, 5, 0, 1), (0, 1, 0, 8)
+        masks = boxed(whole, over)
+        masks[1] = np.where(masks[1] > 0, 18.0, -5.0)
+        # Four of five pixels are enough, three of four are not.
+        assert [one.area for one in self.panoptic(labelled(0, 0), masks).segments] == [4, 8]
+        masks[0, 4] = -9.0
+        got = self.panoptic(labelled(0, 0), masks)
+        assert [(one.id, one.area) for one in got.segments] == [(1, 8)]
+        assert np.array(got.segmentation)[1:].max() == 0
+
+    def test_pixels_won_outside_the_mask_are_empty_but_count_as_won(self):
+        # Where both are improbable the first wins more than it shows.
+        masks = boxed((0, 1, 0, 4), (4, 8, 0, 8))
+        masks[0] += 1.0
+        got = self.panoptic(labelled(0, 1), masks, overlap_mask_area_threshold=5.0)
+        assert [(one.label_id, one.area) for one in got.segments] == [(0, 4)]
+
+    @pytest.mark.parametrize("labels", [(NONE,), (NONE, NONE)])
+    def test_no_object_gives_an_empty_map(self, labels):
+        got = self.panoptic(labelled(*labels), boxed(*[(0, 8, 0, 8)] * len(labels)))
+        assert got.segments == []
+        assert got.segmentation.dtype == mx.int32
+        assert not np.array(got.segmentation).any()
+
+    def test_an_unsure_query_does_not_compete(self):
+        assert self.panoptic(labelled(0) / 20, boxed((0, 8, 0, 8))).segments == []
+        assert len(self.panoptic(labelled(0) / 20, boxed((0, 8, 0, 8)), threshold=0.5).segments) == 1
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        seed=st.integers(0, 2**16),
+        target=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+        things=st.sets(st.integers(0, 4)),
+        overlap=st.floats(0, 1),
+    )
+    def test_map_and_segments_agree(self, seed, target, things, overlap):
+        got = panoptic_segmentation(
+            noise(seed), (28, 40), [target], thing_ids=things, threshold=0.3, overlap_mask_area_threshold=overlap
+        )[0]
+        areas = np.bincount(np.array(got.segmentation).ravel(), minlength=len(got.segments) + 1)
+        assert got.segmentation.shape == target
+        assert [one.id for one in got.segments] == list(range(1, len(got.segments) + 1))
+        assert [one.area for one in got.segments] == areas[1:].tolist()
+        assert all(one.area > 0 and 0.3 < one.score <= 1 for one in got.segments)
+        stuff = [one.label_id for one in got.segments if one.label_id not in things]
+        assert len(set(stuff)) == len(stuff)
+
+
+class TestInstance:
+    def test_boxes_areas_and_scores(self):
+        classes = np.full((2, 3), -SURE)
+        classes[0, 1], classes[1, 0] = SURE, SURE
+        classes[1, 2] = SURE  # half an object
+        got = instance_segmentation(outputs(classes, boxed((1, 3, 2, 7), (0, 8, 7, 8))), (8, 8), top_k=2)[0]
+        assert got.label_ids.tolist() == [1, 0]
+        assert got.boxes.tolist() == [[2, 1, 7, 3], [7, 0, 8, 8]]
+        assert got.areas.tolist() == [10, 8]
+        np.testing.assert_allclose(np.array(got.scores), [sigmoid(9), sigmoid(9) / 2], rtol=1e-6)
+
+    def test_one_query_may_be_two_objects(self):
+        classes = [[0.0, 0.0, -SURE]]
+        got = instance_segmentation(outputs(classes, boxed((0, 1, 0, 1))), (8, 8))[0]
+        assert got.label_ids.tolist() == [0, 1]
+        assert np.array_equal(np.array(got.masks()).sum(axis=(1, 2)), [1, 1])
+
+    def test_only_things_are_kept_of_the_pairs_taken(self):
+        network = outputs(labelled(0, 1, 1), boxed(*[(0, 8, 0, 8)] * 3))
+        got = instance_segmentation(network, (8, 8), thing_ids={0}, top_k=3)[0]
+        assert got.label_ids.tolist() == [0]
+
+    def test_no_thing_among_them_gives_no_object(self):
+        got = instance_segmentation(outputs(labelled(0), boxed((0, 8, 0, 8))), (8, 8), thing_ids=())[0]
+        assert len(got) == 0
+        assert got.boxes.shape == (0, 4)
+        assert got.masks().shape == (0, 8, 8)
+
+    def test_an_empty_mask_scores_nothing_and_has_no_box(self):
+        got = instance_segmentation(outputs(labelled(0), boxed((0, 0, 0, 0))), (8, 8), top_k=1)[0]
+        assert (got.scores.item(), got.areas.item(), got.boxes.tolist()) == (0.0, 0, [[0, 0, 0, 0]])
+
+    def test_masks_are_made_one_by_one_too(self):
+        got = instance_segmentation(noise(0), (28, 40), [(31, 17)])[0]
+        everything = np.array(got.masks())
+        assert everything.shape == (len(got), 31, 17)
+        assert np.array_equal(np.array(got.masks([4, 0])), everything[[4, 0]])
+        assert got.masks([]).shape == (0, 31, 17)
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        seed=st.integers(0, 2**16),
+        target=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+        top_k=st.integers(1, 100),
+    )
+    def test_numbers_keep_their_bounds(self, seed, target, top_k):
+        got = instance_segmentation(noise(seed), (28, 40), [target], top_k=top_k)[0]
+        scores, boxes = np.array(got.scores), np.array(got.boxes)
+        assert len(got) == min(top_k, 30)
+        assert (scores >= 0).all()
+        assert (scores <= 1).all()
+        assert (np.diff(scores) <= 0).all()
+        assert set(got.label_ids.tolist()) <= set(range(5))
+        height, width = target
+        assert (boxes >= 0).all()
+        assert (boxes[:, 2:] <= [width, height]).all()
+        sides = boxes[:, 2:] - boxes[:, :2]
+        assert (np.array(got.areas) <= sides.prod(axis=1)).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    targets=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=2, max_size=2),
+    resize_scores=st.booleans(),
+)
+def test_each_pixel_of_each_image_has_a_class(seed, targets, resize_scores):
+    got = semantic_segmentation(noise(seed, batch=2), (28, 40), targets, resize_scores=resize_scores)
+    assert [x.shape for x in got] == targets
+    assert all(x.min().item() >= 0 and x.max().item() < 5 for x in got)
+
+
+def test_padding_is_not_shown():
+    # The right half of the input is padding, where the second class is.
+    network = outputs(labelled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
+    assert not semantic_segmentation(network, (32, 32), [(9, 9)], seen_sizes=[(32, 14)])[0].any().item()
+    assert semantic_segmentation(network, (32, 32), [(9, 9)])[0].any().item()
+
+
+def test_half_precision_gives_the_map_of_its_values():
+    half = {name: x.astype(mx.float16) for name, x in noise(0).items()}
+    full = {name: x.astype(mx.float32) for name, x in half.items()}
+    maps = [np.array(semantic_segmentation(x, (28, 40))[0]) for x in (half, full)]
+    assert np.array_equal(*maps)
+
+
+class TestHuggingFace:
+    def test_panoptic_numbers_may_come_twice_after_a_fused_one(self):
+        quarters = [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 4), (4, 8, 4, 8)]
+        got = huggingface.post_process_panoptic_segmentation(
+            outputs(labelled(0, 1, 0, 1), boxed(*quarters)), label_ids_to_fuse={0}, target_sizes=[(4, 4)]
+        )[0]
+        assert np.array(got["segmentation"]).tolist() == [[1, 1, 2, 2]] * 2 + [[1, 1, 2, 2]] * 2
+        assert [(one["id"], one["label_id"], one["was_fused"]) for one in got["segments_info"]] == [
+            (1, 0, True), (2, 1, False), (1, 0, True), (2, 1, False),
+        ]  # fmt: skip
+
+    def test_no_segment_is_minus_one_everywhere(self):
+        network = outputs(labelled(NONE), boxed((0, 8, 0, 8)))
+        for process in (
+            huggingface.post_process_panoptic_segmentation,
+            huggingface.post_process_instance_segmentation,
+        ):
+            got = process(network)[0]
+            assert got["segments_info"] == []
+            assert np.array_equal(np.array(got["segmentation"]), np.full((384, 384), -1.0, np.float32))
+
+    def test_the_less_sure_object_lies_on_top(self):
+        classes = labelled(0, 1)
+        classes[1] *= 0.2
+        network = outputs(classes, boxed((0, 8, 0, 8), (0, 8, 4, 8), inside=30.0))
+        got = huggingface.post_process_instance_segmentation(network, target_sizes=[(1, 4)])[0]
+        assert np.array(got["segmentation"]).tolist() == [[0, 0, 1, 1]]
+
+    def test_objects_in_run_lengths_and_as_masks(self):
+        network = outputs(labelled(0, 1), boxed((0, 4, 0, 4), (4, 8, 0, 8)))
+        size = [(2, 2)]
+        runs = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_coco_annotation=True)
+        masks = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_binary_maps=True)
+        assert runs[0]["segmentation"] == [[2, 1], [1, 1], [3, 2]]
+        assert np.array(masks[0]["segmentation"]).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 1]]]
+
+    def test_an_object_that_falls_between_the_pixels_is_none(self):
+        network = outputs(labelled(0, 1), boxed((1, 2, 1, 2), (0, 8, 0, 8)))
+        got = huggingface.post_process_instance_segmentation(network, target_sizes=[(2, 2)])[0]
+        assert [(one["id"], one["label_id"]) for one in got["segments_info"]] == [(0, 1)]
+
+    def test_both_forms_at_once_are_refused(self):
+        with pytest.raises(InputError, match="exclude each other"):
+            huggingface.post_process_instance_segmentation(
+                noise(0), return_coco_annotation=True, return_binary_maps=True
+            )
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", ["class_queries_logits", "masks_queries_logits"])
+    @pytest.mark.parametrize("value", [mx.nan, mx.inf])
+    def test_logits_that_are_not_finite_are_told(self, name, value):
+        network = noise(0)
+        network[name] = mx.where(mx.arange(network[name].shape[-1]) == 1, value, network[name])
+        with pytest.raises(InputError, match=f"{name} holds NaN or infinite"):
+            semantic_segmentation(network, (28, 40))
+
+    @pytest.mark.parametrize("name", ["class_queries_logits", "masks_queries_logits"])
+    def test_missing_logits_are_told(self, name):
+        for value in (None, mx.zeros((3, 4))):
+            with pytest.raises(InputError, match=f"outputs' {name} must be an array of"):
+                panoptic_segmentation({**noise(0), name: value}, (28, 40), thing_ids=())
+
+    def test_logits_of_different_networks_are_told(self):
+        network = {**noise(0), "class_queries_logits": noise(0, queries=5)["class_queries_logits"]}
+        with pytest.raises(InputError, match="differ in batch or queries"):
+            instance_segmentation(network, (28, 40))
+
+    def test_logits_of_no_object_alone_are_told(self):
+        with pytest.raises(InputError, match="got one in all"):
+            semantic_segmentation(noise(0, labels=0), (28, 40))
+
+    @pytest.mark.parametrize("size", [(0, 4), (4, 4.0), (4,), 4, (True, 4), "44"])
+    def test_sizes_that_are_none_are_told(self, size):
+        with pytest.raises(InputError, match="target_sizes must hold whole heights and widths"):
+            semantic_segmentation(noise(0), (28, 40), [size])
+        with pytest.raises(InputError, match="input_size must hold"):
+            semantic_segmentation(noise(0), size)
+
+    def test_another_number_of_sizes_than_images_is_told(self):
+        with pytest.raises(InputError, match="for each of the 1 images"):
+            huggingface.post_process_panoptic_segmentation(noise(0), target_sizes=[(1, 1)] * 2)
+
+    def test_a_part_larger_than_the_whole_is_told(self):
+        with pytest.raises(InputError, match=r"must lie within the input_size \(28, 40\)"):
+            semantic_segmentation(noise(0), (28, 40), seen_sizes=[(28, 41)])
+
+    @pytest.mark.parametrize("top_k", [0, 1.0, True])
+    def test_a_top_k_below_one_is_told(self, top_k):
+        with pytest.raises(InputError, match="top_k must be"):
+            instance_segmentation(noise(0), (28, 40), top_k=top_k)
