@@ -113,15 +113,18 @@ def post_process_instance_segmentation(
     classes, masks = read_logits(outputs)
     results = []
     for image, view in zip(zip(classes, masks, strict=True), _views(len(classes), target_sizes), strict=True):
-        segments, shown = _instances(*image, view.size, threshold)
-        segmentation = np.full(view.size, _NOTHING, np.float32)
+        nearest = np.ix_(*(_nearest(side) for side in view.size))
+        segments, shown = _instances(*image, nearest, threshold)
+        segmentation = np.full(_INPUT_SIZE, _NOTHING, np.float32)
         for number, mask in enumerate(shown):
             segmentation[mask] = number
-        result: Any = mx.array(segmentation)
+        result: Any
         if return_coco_annotation:
-            result = _run_lengths(segmentation)
+            result = _run_lengths(segmentation[nearest])
         elif return_binary_maps and segments:
-            result = mx.array(np.stack(shown).astype(np.float32))
+            result = mx.stack([mx.array(mask[nearest]).astype(mx.float32) for mask in shown])
+        else:
+            result = mx.array(segmentation[nearest])
         results.append({"segmentation": result, "segments_info": segments})
     return results
 
@@ -173,23 +176,22 @@ def _panoptic(
 
 
 def _instances(
-    classes: mx.array, masks: mx.array, size: Size, threshold: float
+    classes: mx.array, masks: mx.array, nearest: tuple[np.ndarray, ...], threshold: float
 ) -> tuple[list[Result], list[np.ndarray]]:
-    """Return the objects and their masks at the result's size."""
+    """Return the objects that show at the result's pixels, and their masks, (384, 384) bool."""
     queries, labels, scores = top_pairs(classes, len(masks))
     distinct, pair = np.unique(queries, return_inverse=True)
     view = View(_INPUT_SIZE, _INPUT_SIZE, _INPUT_SIZE)
     _, means, _ = mask_statistics(masks[mx.array(distinct)], view)
     scores = scores * means[pair]
     rows, columns = (mx.array(axis_weights(masks.shape[1 + axis], view, axis)) for axis in (0, 1))
-    nearest = np.ix_(*(_nearest(side) for side in size))
     segments: list[Result] = []
     shown = []
     for query, label, score in zip(queries.tolist(), labels.tolist(), scores.tolist(), strict=True):
         if score < threshold:
             continue
-        mask = np.array(rows @ (masks[query] @ columns.T) > 0)[nearest]
-        if mask.any():
+        mask = np.array(rows @ (masks[query] @ columns.T) > 0)
+        if mask[nearest].any():
             segments.append({"id": len(segments), "label_id": label, "was_fused": False, "score": round(score, 6)})
             shown.append(mask)
     return segments, shown

@@ -77,7 +77,10 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
 def axis_weights(cells: int, view: View, axis: int) -> np.ndarray:
     """Return the (size, cells) float32 weights of both resizes together along an axis of the mask logits."""
     to_input, seen, size = _axis(cells, view, axis)
-    return (interpolation_weights(seen, size, seen) @ to_input).astype(np.float32)
+    parts = (slice(first, first + 1024) for first in range(0, size, 1024))
+    return np.concatenate(
+        [(interpolation_weights(seen, size, seen, part) @ to_input).astype(np.float32) for part in parts]
+    )
 
 
 def _axis(cells: int, view: View, axis: int) -> tuple[np.ndarray, int, int]:
