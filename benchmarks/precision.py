@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--parts", action="store_true", help="quantise one part at a time")
     parser.add_argument("--photo", type=Path, default=PHOTO)
     arguments = parser.parse_args()
-    pixels = preprocess(read_image(arguments.photo), Recipe()).transpose(0, 3, 1, 2)
+    pixels = preprocess(read_image(arguments.photo), Recipe()).pixels.transpose(0, 3, 1, 2)
     (by_part if arguments.parts else whole)(arguments.weights, pixels)
 
 

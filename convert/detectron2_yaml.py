@@ -268,7 +268,8 @@ def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[s
     return {
         "image_processor_type": "Mask2FormerImageProcessor",
         **({"size": {"shortest_edge": shortest, "longest_edge": longest}} if shortest else {"do_resize": False}),
-        "size_divisor": divisor,
+        "size_divisor": divisor,  # for transformers, which resizes
+        "pad_size_divisor": divisor,  # for us, who pad as the project does
         "resample": 2,  # bilinear
         "rescale_factor": 1 / 255,
         "image_mean": [value / 255 for value in mean],

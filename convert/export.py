@@ -2,7 +2,6 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
@@ -49,7 +48,10 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
         {**described, "dtype": str(dtype).removeprefix("mlx.core.")},
         state_dict(model),
         checkpoint.metadata,
-        {**(checkpoint.preprocessor or _published_recipe()), "image_processor_type": "Mask2FormerImageProcessor"},
+        {
+            **(checkpoint.preprocessor or {**Recipe().to_dict(), "ignore_index": 255}),
+            "image_processor_type": "Mask2FormerImageProcessor",
+        },
         layout="pt",
     )
 
@@ -81,22 +83,3 @@ def state_dict(model: Mask2Former) -> dict[str, mx.array]:
     class_weights = [1.0] * model.config.num_labels + [model.config.no_object_weight]
     constants["criterion.empty_weight"] = mx.array(class_weights, mx.result_type(*parameters.values()))
     return arrays | constants
-
-
-def _published_recipe() -> dict[str, Any]:
-    """Return the image recipe of the published models under Hugging Face's names."""
-    recipe = Recipe()
-    assert recipe.size is not None
-    height, width = recipe.size
-    return {
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "size_divisor": recipe.divisor,
-        "resample": int(recipe.resample),
-        "do_rescale": True,
-        "rescale_factor": recipe.scale,
-        "do_normalize": True,
-        "image_mean": list(recipe.mean),
-        "image_std": list(recipe.std),
-        "ignore_index": 255,
-    }

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -45,11 +46,13 @@ def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None
         model, recipe = untrained_network(), Recipe()
     else:
         checkpoint = obtain(weights)
-        model, recipe = build(checkpoint), Recipe.from_dict(checkpoint.preprocessor)
+        model = build(checkpoint)
+        recipe = Recipe.from_dict(checkpoint.preprocessor) if checkpoint.preprocessor else Recipe()
+        recipe = replace(recipe, divide="resize", pad_size=None)  # semantic_map takes all of the input for the image
         mx.eval(model.parameters())
     clock.lap("weights")
 
-    pixels = preprocess(image, recipe)
+    pixels = preprocess(image, recipe).pixels
     (height, width), (_, seen_height, seen_width, _) = image.shape[:2], pixels.shape
     outputs = model(pixels.transpose(0, 3, 1, 2))
     mx.eval(outputs["class_queries_logits"], outputs["masks_queries_logits"])

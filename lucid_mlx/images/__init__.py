@@ -10,21 +10,26 @@ from lucid_mlx.images.postprocess import (
     panoptic_segmentation,
     semantic_segmentation,
 )
-from lucid_mlx.images.preprocess import Recipe, preprocess
+from lucid_mlx.images.preprocess import Batch, batches, preprocess
 from lucid_mlx.images.read import read_image
+from lucid_mlx.images.recipes import Recipe, parse_size, published_recipe
 
 __all__ = [
+    "Batch",
     "Instances",
     "Panoptic",
     "Recipe",
     "Segment",
+    "batches",
     "draw_instances",
     "draw_panoptic",
     "draw_semantic",
     "instance_segmentation",
     "palette",
     "panoptic_segmentation",
+    "parse_size",
     "preprocess",
+    "published_recipe",
     "read_image",
     "semantic_segmentation",
     "side_by_side",

@@ -1,131 +1,101 @@
-"""From pixels to what the network reads, by a checkpoint's own recipe."""
+"""From pixels to what the network reads, one image or many."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
 from PIL import Image
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.images.recipes import Recipe, Size
 
-Size = tuple[int, int]
+WAITING = 4  # batches of resized images that `batches` keeps at most while it looks for others of their size
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an image is resized and normalised; the defaults are those of the published checkpoints.
+class Batch(NamedTuple):
+    """What the network reads.
 
-    Either `size` (height, width) is set, or `shortest_edge`, which `longest_edge` may limit; if neither is, the image
-    keeps its size. Sides are then rounded up to a multiple of `divisor`, by resizing.
+    Attributes:
+        pixels: (B, H, W, 3) float32, normalised.
+        seen: of each image, the height and width of the top left part of the input that shows it; the rest is zeros.
     """
 
-    size: Size | None = (384, 384)
-    shortest_edge: int | None = None
-    longest_edge: int | None = None
-    divisor: int = 32
-    resample: int = Image.Resampling.BILINEAR
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    scale: float = 1 / 255
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> "Recipe":
-        """Read the contents of a Hugging Face `preprocessor_config.json`; what it leaves out has the defaults.
-
-        Raises:
-            InputError: for values that are no sizes, no colours, or none of the known forms.
-        """
-        values: dict[str, Any] = {}
-        if not raw.get("do_resize", True):
-            values |= {"size": None, "divisor": 1}
-        else:
-            values |= _sizes(raw)
-            values["divisor"] = _whole("size_divisor", raw.get("size_divisor", cls.divisor), least=0) or 1
-            values["resample"] = _whole("resample", raw.get("resample", cls.resample), least=0)
-            if values["resample"] > max(Image.Resampling):
-                raise InputError(f"the recipe's resample must be one of Pillow's filters, got {raw['resample']!r}")
-        values["scale"] = _number("rescale_factor", raw.get("rescale_factor", cls.scale))
-        values["mean"] = _colour("image_mean", raw.get("image_mean", cls.mean))
-        values["std"] = _colour("image_std", raw.get("image_std", cls.std))
-        if not raw.get("do_rescale", True):
-            values["scale"] = 1.0
-        if not raw.get("do_normalize", True):
-            values |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
-        if min(values["std"]) <= 0.0:
-            raise InputError(f"the recipe's image_std must be above 0, got {raw['image_std']!r}")
-        return cls(**values)
-
-    def output_size(self, height: int, width: int) -> Size:
-        """Return the height and width to which an image of this size is resized (transformers' rules)."""
-        if self.size is not None:
-            new = self.size
-        elif self.shortest_edge is None:
-            new = (height, width)
-        else:
-            short, long = min(height, width), max(height, width)
-            exact: float = self.shortest_edge
-            if self.longest_edge is not None and long / short * exact > self.longest_edge:
-                exact = self.longest_edge * short / long
-            sides = (round(exact), int(exact * long / short))
-            if short == sides[0]:
-                sides = (short, long)
-            new = sides if height <= width else (sides[1], sides[0])
-        return (self._round(new[0]), self._round(new[1]))
-
-    def _round(self, side: int) -> int:
-        return max(-(-side // self.divisor), 1) * self.divisor
+    pixels: mx.array
+    seen: tuple[Size, ...]
 
 
-def _sizes(raw: Mapping[str, Any]) -> dict[str, Any]:
-    size = raw.get("size")
-    if size is None:
-        return {}
-    if not isinstance(size, Mapping):
-        size = {"shortest_edge": size, "longest_edge": raw.get("max_size", raw.get("_max_size"))}
-    if {"height", "width"} <= size.keys():
-        return {"size": (_whole("height", size["height"]), _whole("width", size["width"]))}
-    if "shortest_edge" not in size:
-        raise InputError(f"the recipe's size must have height and width, or shortest_edge; got {size!r:.80}")
-    longest = size.get("longest_edge", raw.get("max_size"))
-    return {
-        "size": None,
-        "shortest_edge": _whole("shortest_edge", size["shortest_edge"]),
-        "longest_edge": None if longest is None else _whole("longest_edge", longest),
-    }
-
-
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"the recipe's {name} must be a whole number of at least {least}, got {value!r:.40}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"the recipe's {name} must be a number, got {value!r:.40}")
-    return float(value)
-
-
-def _colour(name: str, value: Any) -> tuple[float, ...]:
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise InputError(f"the recipe's {name} must be three numbers, got {value!r:.40}")
-    return tuple(_number(name, part) for part in value)
-
-
-def preprocess(image: np.ndarray, recipe: Recipe) -> mx.array:
-    """Resize and normalise an image.
+def preprocess(images: np.ndarray | Sequence[np.ndarray], recipe: Recipe) -> Batch:
+    """Resize, normalise and pad an image, or several that the recipe brings to one size; `batches` takes any.
 
     Args:
-        image: (H, W, 3) uint8, RGB.
+        images: (H, W, 3) uint8, RGB, such as `read_image` returns.
         recipe: how.
 
-    Returns:
-        (1, height, width, 3) float32.
+    Raises:
+        InputError: if there are no images, they are no such arrays, or would need inputs of several sizes: to pad
+            some further would change what the network makes of them.
     """
-    height, width = recipe.output_size(*image.shape[:2])
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling(recipe.resample))
-    pixels = mx.array(np.asarray(resized)).astype(mx.float32) * recipe.scale
-    return ((pixels - mx.array(recipe.mean)) / mx.array(recipe.std))[None]
+    several = [images] if isinstance(images, np.ndarray) and images.ndim == 3 else images
+    prepared = [_resize(image, recipe) for image in several]
+    sizes = sorted({size for size, _ in prepared})
+    if len(sizes) != 1:
+        listed = ", ".join(f"{height}x{width}" for height, width in sizes) or "none"
+        raise InputError(f"the images of a batch must come to one input size, got {listed}; use batches()")
+    return _batch([resized for _, resized in prepared], sizes[0], recipe)
+
+
+def batches(images: Iterable[np.ndarray], recipe: Recipe, batch_size: int) -> Iterator[tuple[list[int], Batch]]:
+    """Put images of any sizes into batches that give each the result that it has alone.
+
+    Only images with inputs of one size go together, so batches do not come in the order of the images. Images are
+    taken from the iterable one by one, and few are kept.
+
+    Args:
+        images: as for `preprocess`.
+        recipe: how.
+        batch_size: the most images in a batch.
+
+    Yields:
+        The places of a batch's images, counted from 0, and the batch; every image once.
+
+    Raises:
+        InputError: if an image is no such array, or the batch size is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"a batch has at least 1 image, got {batch_size}")
+    waiting: dict[Size, list[tuple[int, np.ndarray]]] = {}
+    for place, image in enumerate(images):
+        size, resized = _resize(image, recipe)
+        waiting.setdefault(size, []).append((place, resized))
+        full = len(waiting[size]) == batch_size
+        if full or sum(map(len, waiting.values())) == WAITING * batch_size:
+            yield _take(waiting, size if full else max(waiting, key=lambda size: len(waiting[size])), recipe)
+    for size in list(waiting):
+        yield _take(waiting, size, recipe)
+
+
+def _take(waiting: dict[Size, list[tuple[int, np.ndarray]]], size: Size, recipe: Recipe) -> tuple[list[int], Batch]:
+    places, resized = zip(*waiting.pop(size), strict=True)
+    return list(places), _batch(resized, size, recipe)
+
+
+def _resize(image: np.ndarray, recipe: Recipe) -> tuple[Size, np.ndarray]:
+    """Return the size of the input that an image needs, and the resized image."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} of {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"an image must be a uint8 array of (height, width, 3), got {got}; read_image makes one")
+    if image.size == 0:
+        raise InputError(f"an image must have pixels, got an array of {image.shape}")
+    size = recipe.input_size(*image.shape[:2])
+    height, width = recipe.seen_size(*image.shape[:2])
+    return size, np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling(recipe.resample)))
+
+
+def _batch(resized: Sequence[np.ndarray], size: Size, recipe: Recipe) -> Batch:
+    mean, std = mx.array(recipe.mean), mx.array(recipe.std)
+    rows = []
+    for image in resized:
+        pixels = (mx.array(image).astype(mx.float32) * recipe.scale - mean) / std
+        rows.append(mx.pad(pixels, [(0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)]))
+    return Batch(mx.stack(rows), tuple((image.shape[0], image.shape[1]) for image in resized))
