@@ -2,6 +2,7 @@
 
 from lucid_mlx.images.postprocess import huggingface
 from lucid_mlx.images.postprocess.instance import Instances, instance_segmentation
+from lucid_mlx.images.postprocess.modes import post_process
 from lucid_mlx.images.postprocess.panoptic import Panoptic, Segment, panoptic_segmentation
 from lucid_mlx.images.postprocess.semantic import semantic_segmentation
 
@@ -12,5 +13,6 @@ __all__ = [
     "huggingface",
     "instance_segmentation",
     "panoptic_segmentation",
+    "post_process",
     "semantic_segmentation",
 ]
