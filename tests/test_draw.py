@@ -143,6 +143,7 @@ class TestColours:
         for matrix in (None, *BLIND.values()):
             assert min(closest(pair, matrix) for pair in itertools.pairwise(shades)) > 0.08
 
+    @settings(max_examples=50, deadline=None)
     @given(colour=st.tuples(*[st.integers(0, 255)] * 3))
     def test_text_on_any_colour_is_readable(self, colour):
         brightness = [float(linear(each) @ (0.2126, 0.7152, 0.0722)) + 0.05 for each in (colour, text_colour(colour))]
@@ -329,7 +330,7 @@ class TestOverlay:
 
 
 class TestPictures:
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=5, deadline=None)
     @given(height=st.integers(1, 60), width=st.integers(1, 60), seed=st.integers(0, 99), boxes=st.booleans())
     def test_any_size_and_any_map_is_drawn_and_always_alike(self, height, width, seed, boxes):
         rng = np.random.default_rng(seed)
