@@ -23,7 +23,7 @@ SAFE: tuple[Colour, ...] = (
     (169, 255, 0), (207, 59, 207), (160, 0, 117), (177, 207, 0), (16, 180, 193),
 )  # fmt: skip
 
-BRIGHTNESS = (0.17, 0.88)  # of the shades of a colour, from dark to light
+BRIGHTNESS = (0.2, 0.88)  # of the shades of a colour, from dark to light
 GOLDEN = 0.61803398875  # its multiples, modulo 1, stay far from each other
 LUMA = (0.299, 0.587, 0.114)  # red's, green's and blue's part in brightness: ITU-R BT.601
 

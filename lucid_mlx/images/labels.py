@@ -73,9 +73,11 @@ def place_labels(regions: np.ndarray, texts: Sequence[Sequence[Words]], size: in
         room = np.where(own, depth[part], 0.0)
         if room.max() * SPILL < LEAST * size * HALF_LINE:
             continue
-        # Of places about as good, such as those along a road, the one nearest to the segment's middle.
-        good = np.argwhere(room >= 0.95 * room.max())
-        row, column = good[np.argmin(np.hypot(*(good - np.argwhere(own).mean(axis=0)).T))]
+        # Of places about as good, such as those along a road, the one nearest to the middle of the segment's piece.
+        pieces = ndimage.label(own)[0]
+        piece = pieces == pieces.flat[room.argmax()]
+        good = np.argwhere(piece & (room >= 0.95 * room.max()))
+        row, column = good[np.argmin(np.hypot(*(good - np.argwhere(piece).mean(axis=0)).T))]
         centre = (left + step * int(part[1].start + column), top + step * int(part[0].start + row))
         label = _fit(int(segment), texts[segment], size, centre, float(room[row, column]), (width, height), placed)
         if label is not None:
