@@ -1,156 +1,129 @@
 """`lucid-mlx segment`."""
 
-import tempfile
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 import mlx.core as mx
 import numpy as np
-from PIL import Image
+from tqdm.auto import tqdm
 
-from lucid_mlx.convert.pipeline import obtain
+from lucid_mlx.cli.inputs import contents, find_photos
+from lucid_mlx.cli.outputs import SUFFIXES, plan
+from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe, draw_semantic, preprocess, read_image, semantic_segmentation
-from lucid_mlx.models import Mask2Former, Mask2FormerConfig
-from lucid_mlx.models.load import build
+from lucid_mlx.images import read_image
+from lucid_mlx.images.result import TASKS, label_ids
+from lucid_mlx.segmenter import Limits, Segmenter
 
-UNTRAINED = "Untrained network, random weights: the classes mean nothing"
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 @click.command()
-@click.argument("photo", type=click.Path(path_type=Path))
+@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("segmented.png"), show_default=True,
-    help="The picture to write.",
+    "--task", type=click.Choice(TASKS), help="What to look for; what the weights were trained for if left out."
+)
+@click.option("--size", help="How large the network sees a photo: 512, 640x480, or 800/1333 (shorter, longer side).")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Floating-point type to compute in.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path),
+    help="A file for one photo, a folder for more, - for standard output; `segmented` if left out.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite the output.")
-def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None:
-    """Give each pixel of PHOTO a class and draw the classes over it.
+@click.option(
+    "--format", "formats", default="overlay", show_default=True,
+    help=f"What to write, separated by commas: {', '.join(SUFFIXES)}.",
+)  # fmt: skip
+@click.option("--threshold", type=click.FloatRange(0, 1), help="How sure the network must be of a segment.")
+@click.option("--mask-threshold", type=click.FloatRange(0, 1), default=0.5, help="The same of a pixel; panoptic only.")
+@click.option("--labels", help="Keep these classes alone, separated by commas.")
+@click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the overlay's tint.")
+@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Photos that run together.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+def segment(
+    photos: tuple[str, ...], weights: str | None, task: str | None, size: str | None, dtype: str | None,
+    output: Path | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
+    opacity: float, batch_size: int, force: bool,
+) -> None:  # fmt: skip
+    """Part each PHOTO into segments and draw them over it.
 
+    PHOTO is a picture, a folder of pictures, a pattern such as 'trip/*.jpg', an address, or - for standard input.
     Without --weights a small untrained network stands in, to show that everything works.
 
     \b
     Examples:
       lucid-mlx segment examples/coffee.jpg
-      lucid-mlx segment photo.jpg --weights facebook/mask2former-swin-tiny-ade-semantic -o picture.png
+      lucid-mlx segment trip/ --weights facebook/mask2former-swin-tiny-coco-panoptic -o pictures --format overlay,coco
     """
-    clock = Clock()
-    check_output(output, force)
-    image = read_image(photo)
-    clock.lap("photo")
+    names = find_photos(photos)
+    options: dict[str, Any] = {"opacity": opacity}
     if weights is None:
         click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
-        model, recipe = untrained_network(), Recipe()
-    else:
-        checkpoint = obtain(weights)
-        model = build(checkpoint)
-        recipe = Recipe.from_dict(checkpoint.preprocessor) if checkpoint.preprocessor else Recipe()
-        recipe = replace(recipe, divide="resize", pad_size=None)  # semantic_map takes all of the input for the image
-        mx.eval(model.parameters())
-    clock.lap("weights")
-
-    pixels = preprocess(image, recipe).pixels
-    (height, width), (_, seen_height, seen_width, _) = image.shape[:2], pixels.shape
-    outputs = model(pixels.transpose(0, 3, 1, 2))
-    mx.eval(outputs["class_queries_logits"], outputs["masks_queries_logits"])
-    clock.lap("network (first run)")
-    classes = semantic_segmentation(outputs, (seen_height, seen_width), [(height, width)], resize_scores=True)[0]
-    clock.lap("map")
-    picture = draw_semantic(
-        image, np.array(classes), model.config.id2label, note=UNTRAINED if weights is None else None
+        options["note"] = UNTRAINED
+    writer = plan(names, formats.split(","), output, options)
+    writer.prepare(names, force)
+    start = time.perf_counter()
+    segmenter = Segmenter(
+        untrained_network() if weights is None else weights,
+        task,
+        dtype=getattr(mx, dtype) if dtype else None,
+        size=size,
     )
-    save(picture, output)
-    clock.lap("picture")
-
-    click.echo(f"{photo}: {width}x{height}, seen at {seen_width}x{seen_height} on the {device_name()} -> {output}")
-    click.echo(clock.summary())
-
-
-def untrained_network() -> Mask2Former:
-    """Build a small network from a fixed seed: random weights that always give the same picture."""
-    mx.random.seed(2)
-    model = Mask2Former(
-        Mask2FormerConfig(
-            num_labels=6,
-            feature_size=64,
-            mask_feature_size=64,
-            hidden_dim=64,
-            backbone_config={
-                "model_type": "resnet",
-                "embedding_size": 16,
-                "hidden_sizes": [16, 32, 64, 128],
-                "depths": [1, 1, 1, 1],
-            },
-            num_queries=20,
-            encoder_layers=1,
-            encoder_feedforward_dim=128,
-            decoder_layers=3,
-            dim_feedforward=128,
-            num_attention_heads=4,
-            # Larger heads and weaker attention than for training, so that the queries differ in what they say.
-            init_std=0.5,
-            init_xavier_std=0.15,
-        )
+    wanted = None if labels is None else labels.split(",")
+    for label in wanted or ():
+        label_ids(label, segmenter.labels)
+    click.echo(
+        f"{segmenter.task} segmentation on the {device_name()}; {segmenter.recipe_note} "
+        f"(ready in {time.perf_counter() - start:.1f} s)",
+        err=True,
     )
-    model.config.id2label = {number: f"untrained {letter}" for number, letter in enumerate("ABCDEF")}
-    model.eval()
-    mx.eval(model.parameters())
-    return model
+
+    failed = 0
+    limits = Limits(threshold, mask_threshold)
+    with tqdm(total=len(names), unit="photo", disable=None if len(names) > 1 else True) as bar:
+        for some, images, errors in _read(names, batch_size):
+            failed += len(errors)
+            for error in errors:
+                bar.write(f"Error: {error}", file=sys.stderr)
+            start = time.perf_counter()
+            for name, result in zip(some, segmenter.stream(images, batch_size=batch_size, limits=limits), strict=True):
+                result = replace(result, name=name)
+                files = writer.write(result if wanted is None else result.only(wanted))
+                height, width = result.map.shape
+                line = f"{name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
+                line += f" -> {', '.join(map(str, files))}" if files and not writer.to_stdout else ""
+                bar.write(line, file=sys.stderr if writer.to_stdout else sys.stdout)
+                start = time.perf_counter()
+            bar.update(len(some) + len(errors))
+    for path in writer.close():
+        if not writer.to_stdout:
+            click.echo(f"{len(names) - failed} photos -> {path}")
+    if failed and len(names) > 1:
+        raise InputError(f"{failed} of {len(names)} photos could not be read")
 
 
-def check_output(path: Path, force: bool) -> None:
-    """Refuse an output that cannot be written, before any work is done.
-
-    Raises:
-        InputError: if the folder is missing, the format unknown, or the file there already and not to be replaced.
-    """
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise InputError(f"{path} does not name a picture format; expected an ending like .png or .jpg")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected the name of a picture")
-    if path.exists() and not force:
-        raise InputError(f"{path} exists already; choose another name or pass --force")
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture beside its place and move it there when it is complete.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix=".lucid-mlx-", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
-            picture.save(draft)
-            draft.replace(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
+def _read(names: Sequence[str], batch_size: int) -> Iterator[tuple[list[str], list[np.ndarray], list[InputError]]]:
+    """Read photos, a batch at a time; those that cannot be read come as errors, unless there is just one."""
+    waiting = iter(names)
+    while batch := list(islice(waiting, batch_size)):
+        good, images, errors = [], [], []
+        for name in batch:
+            try:
+                images.append(read_image(contents(name)))
+                good.append(name)
+            except InputError as error:
+                if len(names) == 1:
+                    raise
+                errors.append(error)
+        yield good, images, errors
 
 
 def device_name() -> str:
     """Return "CPU" or "GPU"."""
     return "GPU" if mx.default_device().type == mx.DeviceType.gpu else "CPU"
-
-
-class Clock:
-    """Laps in seconds."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.perf_counter()
-        self.laps: list[tuple[str, float]] = []
-
-    def lap(self, name: str) -> None:
-        """End a lap."""
-        now = time.perf_counter()
-        self.laps.append((name, now - self.last))
-        self.last = now
-
-    def summary(self) -> str:
-        """Return the laps and their total as one line."""
-        laps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.laps)
-        return f"{laps}; {self.last - self.start:.2f} s in all after start-up"

@@ -1,5 +1,6 @@
 """One door to both ways of post-processing."""
 
+from collections.abc import Callable
 from typing import Any
 
 from lucid_mlx.errors import InputError
@@ -9,7 +10,7 @@ from lucid_mlx.images.postprocess.instance import instance_segmentation
 from lucid_mlx.images.postprocess.panoptic import panoptic_segmentation
 from lucid_mlx.images.postprocess.semantic import semantic_segmentation
 
-_MODES = {
+_MODES: dict[str, dict[str, Callable[..., list[Any]]]] = {
     "original": {
         "semantic": semantic_segmentation,
         "instance": instance_segmentation,
@@ -44,4 +45,4 @@ def post_process(outputs: Outputs, task: str, *, compatible: str = "original", *
         raise InputError(f"compatible must be one of {', '.join(_MODES)}, got {compatible!r}")
     if task not in functions:
         raise InputError(f"task must be one of {', '.join(functions)}, got {task!r}")
-    return list(functions[task](outputs, **parameters))
+    return functions[task](outputs, **parameters)

@@ -1,0 +1,171 @@
+"""What `lucid-mlx segment` writes: files for each photo, and some for all of them together."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.files import write_file
+from lucid_mlx.images.export import picture_file
+from lucid_mlx.images.result import Segmentation
+
+# What a format adds to the photo's name; `coco` has one file for all photos.
+SUFFIXES = {
+    "overlay": ".png",
+    "mask": "-mask.png",
+    "panoptic": "-panoptic.png",
+    "json": ".json",
+    "labelme": "-labelme.json",
+    "coco": "",
+}
+TOGETHER = {"coco": "coco.json", "panoptic": "panoptic.json"}
+STANDARD_OUTPUT = Path("-")
+
+
+def plan(photos: Sequence[str], formats: Sequence[str], output: Path | None, options: dict[str, Any]) -> "Writer":
+    """Decide where results go: one photo in one format to a file, everything else to a folder.
+
+    Args:
+        photos: names of the photos.
+        formats: names of `SUFFIXES`.
+        output: what the user asked for, if anything.
+        options: of the overlay.
+
+    Raises:
+        InputError: for an unknown format, or an output that cannot hold what is asked for.
+    """
+    for kind in formats:
+        if kind not in SUFFIXES:
+            raise InputError(f"there is no format {kind!r}; expected some of {', '.join(SUFFIXES)}")
+    if output == STANDARD_OUTPUT:
+        if len(formats) > 1 or (len(photos) > 1 and formats[0] not in ("json", "coco")):
+            raise InputError("standard output takes one format; for several photos json or coco")
+        return Writer(formats, STANDARD_OUTPUT, True, options)
+    single = len(photos) == len(formats) == 1 and "panoptic" not in formats
+    if output is None:
+        name = f"segmented{SUFFIXES[formats[0]] or '.json'}" if single else "segmented"
+        return Writer(formats, Path(name), single, options)
+    if output.is_dir():
+        return Writer(formats, output, False, options)
+    if not single and output.suffix:
+        raise InputError(f"{output} looks like one file; several photos or formats, and panoptic, need a folder")
+    if (
+        single
+        and formats[0] in ("overlay", "mask")
+        and Image.registered_extensions().get(output.suffix) not in Image.SAVE
+    ):
+        raise InputError(f"{output} does not name a picture format; expected an ending like .png or .jpg")
+    if not output.parent.is_dir():
+        raise InputError(f"the folder {output.parent} does not exist; create it first")
+    return Writer(formats, output, single, options)
+
+
+class Writer:
+    """Writes results to one place.
+
+    Args:
+        formats: names of `SUFFIXES`.
+        place: a folder, a file, or `STANDARD_OUTPUT`.
+        single: whether all goes to one file.
+        options: of the overlay.
+    """
+
+    def __init__(self, formats: Sequence[str], place: Path, single: bool, options: dict[str, Any]):
+        self.formats, self.place, self.single, self.options = formats, place, single, options
+        self._images: list[dict[str, Any]] = []
+        self._annotations: dict[str, list[dict[str, Any]]] = {kind: [] for kind in TOGETHER}
+        self._categories: list[dict[str, Any]] = []
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether results leave through standard output."""
+        return self.place == STANDARD_OUTPUT
+
+    def prepare(self, photos: Sequence[str], force: bool) -> None:
+        """Refuse what cannot be written before any work is done, and make the folder.
+
+        Raises:
+            InputError: if a file is there already and not to be replaced, or two photos share a name.
+        """
+        if self.to_stdout:
+            return
+        files = [path for photo in photos for path in self._files(photo).values()]
+        twice = next((path for number, path in enumerate(files) if path in files[:number]), None)
+        if twice is not None:
+            raise InputError(f"two photos would both be written to {twice}; segment them one after the other")
+        together = [self._together(kind) for kind in self.formats if kind in TOGETHER]
+        for path in [*files, *together]:
+            if path.is_dir():
+                raise InputError(f"{path} is a folder; expected the name of a file")
+            if path.exists() and not force:
+                raise InputError(f"{path} exists already; choose another name or pass --force")
+        if not self.single:
+            try:
+                self.place.mkdir(exist_ok=True)
+            except OSError as error:
+                raise InputError(f"the folder {self.place} cannot be made: {error}") from error
+
+    def write(self, result: Segmentation) -> list[Path]:
+        """Write what one photo gives; return the files."""
+        assert result.name is not None
+        files = self._files(result.name)
+        for kind, path in files.items():
+            self._emit(self._encoded(kind, result, path), path)
+        number, (height, width) = len(self._images) + 1, result.map.shape
+        self._images.append({"id": number, "file_name": result.name, "width": width, "height": height})
+        self._categories = [{"id": key, "name": name} for key, name in result.labels.items()]
+        if "coco" in self.formats:
+            self._annotations["coco"] += result.to_coco(number, len(self._annotations["coco"]) + 1)
+        if "panoptic" in self.formats:
+            annotation = {**result.to_panoptic_png()[1], "image_id": number, "file_name": files["panoptic"].name}
+            self._annotations["panoptic"].append(annotation)
+        return list(files.values())
+
+    def close(self) -> list[Path]:
+        """Write what there is one of for all photos; return the files."""
+        written = []
+        for kind in self.formats:
+            if kind in TOGETHER and not (self.to_stdout and kind == "panoptic"):
+                value = {
+                    "images": self._images,
+                    "annotations": self._annotations[kind],
+                    "categories": self._categories,
+                }
+                self._emit(_json(value), self._together(kind))
+                written.append(self._together(kind))
+        return written
+
+    def _files(self, photo: str) -> dict[str, Path]:
+        """Return the files that a photo has of its own, by format."""
+        kinds = [kind for kind in self.formats if SUFFIXES[kind]]
+        if self.single:
+            return dict.fromkeys(kinds, self.place)
+        stem = "photo" if photo == "-" else Path(photo.split("?")[0]).stem
+        return {kind: self.place / f"{stem}{SUFFIXES[kind]}" for kind in kinds}
+
+    def _together(self, kind: str) -> Path:
+        return self.place if self.single else self.place / TOGETHER[kind]
+
+    def _encoded(self, kind: str, result: Segmentation, path: Path) -> bytes:
+        if kind in ("json", "labelme"):
+            return _json(result.to_json() if kind == "json" else result.to_labelme())
+        if kind == "overlay":
+            picture = result.draw(**self.options)
+        else:
+            picture = result.to_mask() if kind == "mask" else result.to_panoptic_png()[0]
+        return picture_file(picture, Path("x.png") if self.to_stdout else path)
+
+    def _emit(self, data: bytes, path: Path) -> None:
+        if self.to_stdout:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_file(path, data)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value) + "\n").encode()

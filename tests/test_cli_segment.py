@@ -1,0 +1,180 @@
+"""`lucid-mlx segment` with many photos, formats and places."""
+
+import io
+import json
+import shutil
+import warnings
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers import PHOTO, small_config
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from lucid_mlx.cli.main import main
+from lucid_mlx.datasets import dataset_classes
+from lucid_mlx.models import Mask2Former
+from lucid_mlx.weights import read_checkpoint, write_checkpoint
+from lucid_mlx.weights.fill import named_parameters
+
+
+def run(*arguments, code=0, **options):
+    result = CliRunner().invoke(main, ["segment", *map(str, arguments)], **options)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trip").mkdir()
+    with Image.open(PHOTO) as photo:
+        photo.resize((60, 40)).save(tmp_path / "trip" / "a.png")
+        photo.resize((40, 60)).save(tmp_path / "trip" / "b.jpg")
+    (tmp_path / "trip" / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def weights(folder):
+    """A network that is told to have been trained for panoptic segmentation of Cityscapes."""
+    mx.random.seed(1)
+    model = Mask2Former(small_config(num_labels=19, init_std=1.0))
+    model.config.id2label = {i: entry.name for i, entry in enumerate(dataset_classes("cityscapes_panoptic"))}
+    recipe = {"size": {"height": 64, "width": 64}}
+    write_checkpoint(
+        folder / "weights",
+        model.config.to_dict(),
+        named_parameters(model),
+        {"dataset": "cityscapes_panoptic", "source": "mine"},
+        recipe,
+    )
+    return folder / "weights"
+
+
+EASY = ("--threshold", "0", "--task", "panoptic")
+
+
+def test_a_folder_is_segmented_into_a_folder(weights, folder):
+    result = run("trip", "--weights", weights, "-o", "out", *EASY)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png"]
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["trip/a.png", "trip/b.jpg"]
+    assert "panoptic segmentation on the" in result.stderr
+
+
+def test_patterns_are_opened_up(weights, folder):
+    run("trip/*.png", "trip/b.jpg", "--weights", weights, "-o", "out", *EASY, "--batch-size", "2")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png"]
+
+
+def test_every_format_is_written_and_agrees_with_the_others(weights, folder):
+    run("trip", "--weights", weights, "-o", "out", *EASY, "--format", "overlay,mask,coco,json,panoptic,labelme")
+    names = {path.name for path in (folder / "out").iterdir()}
+    each = {f"{stem}{end}" for stem in "ab" for end in (".png", "-mask.png", ".json", "-panoptic.png", "-labelme.json")}
+    assert names == each | {"coco.json", "panoptic.json"}
+    told = json.loads((folder / "out" / "a.json").read_text())
+    assert (told["task"], told["width"], told["height"], told["image"]) == ("panoptic", 60, 40, "trip/a.png")
+    assert told["segments"]
+    coco = json.loads((folder / "out" / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == ["trip/a.png", "trip/b.jpg"]
+    assert {entry["name"] for entry in coco["categories"]} >= {"road", "person"}
+    mine = [entry for entry in coco["annotations"] if entry["image_id"] == 1]
+    assert [entry["area"] for entry in mine] == [segment["area"] for segment in told["segments"]]
+    assert [int(coco_mask.area(entry["segmentation"])) for entry in mine] == [entry["area"] for entry in mine]
+    assert len({entry["id"] for entry in coco["annotations"]}) == len(coco["annotations"])
+    mask = np.asarray(Image.open(folder / "out" / "a-mask.png"))
+    colours = np.asarray(Image.open(folder / "out" / "a-panoptic.png")).astype(int) @ [1, 256, 65536]
+    assert np.array_equal(np.where(mask == 255, 0, mask), colours)
+    panoptic = json.loads((folder / "out" / "panoptic.json").read_text())
+    assert panoptic["annotations"][0]["file_name"] == "a-panoptic.png"
+    assert {part["id"] for part in panoptic["annotations"][0]["segments_info"]} == set(np.unique(colours)) - {0}
+
+
+def test_json_leaves_through_standard_output_alone(weights):
+    result = run("trip", "--weights", weights, "-o", "-", "--format", "json", *EASY)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["image"] for line in lines] == ["trip/a.png", "trip/b.jpg"]
+    coco = json.loads(run("trip", "--weights", weights, "-o", "-", "--format", "coco", *EASY).stdout)
+    assert len(coco["images"]) == 2
+
+
+def test_a_photo_comes_from_standard_input_and_leaves_through_standard_output(weights):
+    result = run("-", "--weights", weights, "-o", "-", *EASY, input=PHOTO.read_bytes())
+    with Image.open(io.BytesIO(result.stdout_bytes)) as picture:
+        assert picture.format == "PNG"
+        assert picture.width >= 600
+
+
+def test_labels_are_kept_by_name(weights):
+    def labels(*options):
+        told = json.loads(
+            run("trip/a.png", "--weights", weights, "-o", "-", "--format", "json", *EASY, *options).stdout
+        )
+        return [segment["label"] for segment in told["segments"]]
+
+    everything = labels()
+    assert len(set(everything)) > 1
+    assert labels("--labels", everything[0]) == [label for label in everything if label == everything[0]]
+    result = run("trip/a.png", "--weights", weights, "--labels", "persn", code=2)
+    assert "there is no class 'persn'; did you mean 'person'" in result.stderr
+
+
+def test_the_size_that_is_asked_for_is_told(weights):
+    assert "size 96x64, as asked" in run("trip/a.png", "--weights", weights, "--size", "96x64").stderr
+    assert "is no size" in run("trip/a.png", "--weights", weights, "--size", "big", "--force", code=2).stderr
+
+
+def test_a_photo_that_cannot_be_read_does_not_stop_the_others(weights, folder):
+    (folder / "trip" / "c.png").write_text("broken")
+    result = run("trip", "trip/none.png", "--weights", weights, "-o", "out", *EASY, code=2)
+    assert "c.png is not an image" in result.stderr
+    assert "none.png does not exist" in result.stderr
+    assert "2 of 4 photos could not be read" in result.stderr
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["empty"], "the folder empty holds no pictures"),
+        (["nothing/*.jpg"], r"no file matches nothing/*.jpg"),
+        (["trip", "-o", "out.png"], "need a folder"),
+        (["trip", "-o", "-"], "standard output takes one format"),
+        (["trip/a.png", "-o", "-", "--format", "json,coco"], "standard output takes one format"),
+        (["trip/a.png", "--format", "pdf"], "there is no format 'pdf'; expected some of overlay"),
+        (["trip", "copy"], "two photos would both be written to segmented/a.png"),
+        (["trip/a.png", "--threshold", "1.5"], "not in the range 0<=x<=1"),
+        (["trip/a.png", "--task", "counting"], "'counting' is not one of"),
+        (["trip", "-o", "nowhere/out"], "the folder nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_work(arguments, message, folder):
+    (folder / "empty").mkdir()
+    if "copy" in arguments:
+        shutil.copytree(folder / "trip", folder / "copy")
+    before = sorted(folder.rglob("*"))
+    assert message in run(*arguments, code=2).stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_nothing_is_overwritten_without_force(weights, folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "coco.json").write_text("precious")
+    arguments = ("trip", "--weights", weights, "-o", "out", "--format", "coco", *EASY)
+    assert "coco.json exists already" in run(*arguments, code=2).stderr
+    assert (folder / "out" / "coco.json").read_text() == "precious"
+    run(*arguments, "--force")
+    assert json.loads((folder / "out" / "coco.json").read_text())["images"]
+
+
+def test_a_task_that_the_weights_were_not_trained_for_is_warned_of(weights, folder):
+    config = json.loads((weights / "config.json").read_text())
+    arrays = read_checkpoint(weights).arrays
+    write_checkpoint(folder / "semantic", config, arrays, {"dataset": "cityscapes_semantic"}, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        told = run("trip/a.png", "--weights", "semantic", "--task", "instance", "--size", "64").stderr
+    assert "warning: the weights are for semantic segmentation" in told
