@@ -13,8 +13,8 @@ from lucid_mlx.weights.checkpoint import Checkpoint
 BITS = (4, 8)
 GROUP_SIZES = (32, 64, 128)
 
-# Measured part by part (benchmarks/precision.py --parts): what is named here holds five sixths of the weights and makes
-# a small part of the error. Patch merging, the pixel decoder and the heads are few weights that every mask depends on.
+# Measured part by part (benchmarks/precision.py --parts): what is named here is five sixths of the weights and loses the
+# least for its size. Patch merging, the pixel decoder and the heads are few weights that every mask depends on.
 _BLOCKS = re.compile(r"backbone\.stages\.\d+\.blocks\..+|transformer_decoder\.layers\..+")
 
 
