@@ -13,7 +13,7 @@ from lucid_mlx.weights.checkpoint import Checkpoint
 BITS = (4, 8)
 GROUP_SIZES = (32, 64, 128)
 
-# Measured part by part (benchmarks/precision.py --parts): what is named here is five sixths of the weights and loses the
+# Measured part by part (benchmarks/precision.py --parts): what is named is five sixths of the weights and loses the
 # least for its size. Patch merging, the pixel decoder and the heads are few weights that every mask depends on.
 _BLOCKS = re.compile(r"backbone\.stages\.\d+\.blocks\..+|transformer_decoder\.layers\..+")
 
