@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -48,16 +47,15 @@ def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None
         checkpoint = obtain(weights)
         model = build(checkpoint)
         recipe = Recipe.from_dict(checkpoint.preprocessor) if checkpoint.preprocessor else Recipe()
-        recipe = replace(recipe, divide="resize", pad_size=None)  # semantic_map takes all of the input for the image
         mx.eval(model.parameters())
     clock.lap("weights")
 
-    pixels = preprocess(image, recipe).pixels
-    (height, width), (_, seen_height, seen_width, _) = image.shape[:2], pixels.shape
+    pixels, seen = preprocess(image, recipe)
+    (height, width), input_size = image.shape[:2], (pixels.shape[1], pixels.shape[2])
     outputs = model(pixels.transpose(0, 3, 1, 2))
     mx.eval(outputs["class_queries_logits"], outputs["masks_queries_logits"])
     clock.lap("network (first run)")
-    classes = semantic_segmentation(outputs, (seen_height, seen_width), [(height, width)], resize_scores=True)[0]
+    classes = semantic_segmentation(outputs, input_size, [(height, width)], seen_sizes=seen, resize_scores=True)[0]
     clock.lap("map")
     picture = draw_semantic(
         image, np.array(classes), model.config.id2label, note=UNTRAINED if weights is None else None
@@ -65,7 +63,7 @@ def segment(photo: Path, weights: str | None, output: Path, force: bool) -> None
     save(picture, output)
     clock.lap("picture")
 
-    click.echo(f"{photo}: {width}x{height}, seen at {seen_width}x{seen_height} on the {device_name()} -> {output}")
+    click.echo(f"{photo}: {width}x{height}, seen at {seen[0][1]}x{seen[0][0]} on the {device_name()} -> {output}")
     click.echo(clock.summary())
 
 
