@@ -136,6 +136,11 @@ def picture_format(path: Path) -> str:
     return kind
 
 
+def picture_file(picture: Image.Image, path: Path) -> bytes:
+    """Return a picture as a file of the format that the path's ending names; errors as of those below and above."""
+    return encode(picture, picture_format(path))
+
+
 def encode(picture: Image.Image, kind: str) -> bytes:
     """Return a picture as a file.
 

@@ -44,7 +44,7 @@ class Segmentation:
     segments: tuple[Segment, ...]
     labels: Mapping[int, str]
     name: str | None = None
-    _runs: Mapping[int, Runs] | None = None  # of instances, whose masks may overlap; by id, surest first
+    _runs: dict[int, Runs] | None = None  # of instances, whose masks may overlap; by id, surest first
 
     @classmethod
     def of_semantic(
@@ -88,7 +88,7 @@ class Segmentation:
         runs: dict[int, Runs] = {}
         for place in np.flatnonzero(scores >= threshold).tolist():
             mask = np.array(instances.masks([place])[0])
-            area = np.count_nonzero(mask)
+            area = int(np.count_nonzero(mask))
             if area:
                 number, box = len(segments) + 1, boxes(mask.view(np.uint8))[1]
                 segments.append(Segment(number, kinds[place], labels[kinds[place]], float(scores[place]), area, box))
@@ -147,8 +147,8 @@ class Segmentation:
             InputError: if it cannot be written; what was there before is then still there.
         """
         target = Path(path).expanduser()
-        kind = export.picture_format(target)
-        return write_file(target, export.encode(self.draw(**options), kind))
+        export.picture_format(target)  # before all the drawing
+        return write_file(target, export.picture_file(self.draw(**options), target))
 
     def to_mask(self) -> Image.Image:
         """Return the map as a grayscale picture of 8 bits, or 16 if it takes them; 255 or 65535 where nothing is."""
@@ -246,9 +246,9 @@ def label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
     return known[wanted]
 
 
-def _laid_over(runs: Mapping[int, Runs], shape: tuple[int, ...]) -> np.ndarray:
+def _laid_over(runs: dict[int, Runs], shape: tuple[int, ...]) -> np.ndarray:
     """Return the map of masks that overlap, by id, the first on top."""
     ids = np.zeros(shape, np.int32)
-    for number in reversed(runs):
-        ids[to_mask(runs[number])] = number
+    for number, mask in reversed(runs.items()):
+        ids[to_mask(mask)] = number
     return ids
