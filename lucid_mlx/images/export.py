@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.images.runs import Runs
 from lucid_mlx.images.segment import Box, Segment, boxes
 
 
@@ -27,16 +27,17 @@ def segment_json(segment: Segment) -> dict[str, Any]:
 
 
 def coco_annotations(
-    segments: Sequence[Segment], runs: Iterable[Runs], image_id: int, first_id: int
+    segments: Sequence[Segment], masks: Iterable[np.ndarray], image_id: int, first_id: int
 ) -> list[dict[str, Any]]:
-    """Return COCO annotations of segments and their run lengths; boxes are left, top, width, height there."""
+    """Return COCO annotations with compressed run lengths (pycocotools); boxes are left, top, width, height there."""
     annotations = []
-    for number, (segment, mask) in enumerate(zip(segments, runs, strict=True), first_id):
+    for number, (segment, mask) in enumerate(zip(segments, masks, strict=True), first_id):
+        runs = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
         annotation = {
             "id": number,
             "image_id": image_id,
             "category_id": segment.label_id,
-            "segmentation": {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")},
+            "segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")},
             "area": segment.area,
             "bbox": _corner_and_size(segment.box),
             "iscrowd": 0,

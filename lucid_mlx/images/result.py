@@ -14,9 +14,9 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.files import write_file
 from lucid_mlx.images import export
 from lucid_mlx.images.draw import draw_instances, draw_panoptic, draw_semantic
+from lucid_mlx.images.packed import pack, unpack
 from lucid_mlx.images.postprocess import Instances, Panoptic
 from lucid_mlx.images.postprocess import Segment as Scored
-from lucid_mlx.images.runs import Runs, to_mask, to_runs
 from lucid_mlx.images.segment import Segment, boxes
 
 TASKS = ("semantic", "instance", "panoptic")
@@ -44,7 +44,7 @@ class Segmentation:
     segments: tuple[Segment, ...]
     labels: Mapping[int, str]
     name: str | None = None
-    _runs: dict[int, Runs] | None = None  # of instances, whose masks may overlap; by id, surest first
+    _packed: dict[int, bytes] | None = None  # of instances, whose masks may overlap; by id, surest first
 
     @classmethod
     def of_semantic(
@@ -85,20 +85,22 @@ class Segmentation:
         """Make one of the instances whose score is at least the threshold; none of the network's arrays is kept."""
         scores, kinds = np.array(instances.scores), np.array(instances.label_ids).tolist()
         segments: list[Segment] = []
-        runs: dict[int, Runs] = {}
+        packed: dict[int, bytes] = {}
         for place in np.flatnonzero(scores >= threshold).tolist():
             mask = np.array(instances.masks([place])[0])
             area = int(np.count_nonzero(mask))
             if area:
                 number, box = len(segments) + 1, boxes(mask.view(np.uint8))[1]
                 segments.append(Segment(number, kinds[place], labels[kinds[place]], float(scores[place]), area, box))
-                runs[number] = to_runs(mask)
-        ids = _laid_over(runs, image.shape[:2])
-        return cls("instance", image, ids, tuple(segments), labels, name, runs)
+                packed[number] = pack(mask)
+        ids = _laid_over(packed, image.shape[:2])
+        return cls("instance", image, ids, tuple(segments), labels, name, packed)
 
     def mask(self, segment: Segment) -> np.ndarray:
         """Return where a segment is, (H, W) bool."""
-        return self.map == segment.id if self._runs is None else to_mask(self._runs[segment.id])
+        if self._packed is None:
+            return self.map == segment.id
+        return unpack(self._packed[segment.id], self.map.shape)
 
     @property
     def masks(self) -> np.ndarray:
@@ -120,9 +122,9 @@ class Segmentation:
         names = [labels] if isinstance(labels, str) else labels
         wanted = {number for name in names for number in label_ids(name, self.labels)}
         kept = tuple(segment for segment in self.segments if segment.label_id in wanted)
-        if self._runs is not None:  # an instance that another covered may come to light
-            runs = {segment.id: self._runs[segment.id] for segment in kept}
-            return replace(self, segments=kept, map=_laid_over(runs, self.map.shape), _runs=runs)
+        if self._packed is not None:  # an instance that another covered may come to light
+            packed = {segment.id: self._packed[segment.id] for segment in kept}
+            return replace(self, segments=kept, map=_laid_over(packed, self.map.shape), _packed=packed)
         seen = np.isin(self.map, [segment.id for segment in kept])
         return replace(self, segments=kept, map=np.where(seen, self.map, np.int32(NOTHING[self.task])))
 
@@ -161,10 +163,7 @@ class Segmentation:
             image_id: the image's number in the dataset.
             first_id: the first annotation's number.
         """
-        runs = (
-            to_runs(self.mask(segment)) if self._runs is None else self._runs[segment.id] for segment in self.segments
-        )
-        return export.coco_annotations(self.segments, runs, image_id, first_id)
+        return export.coco_annotations(self.segments, map(self.mask, self.segments), image_id, first_id)
 
     def to_panoptic_png(self, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
         """Return COCO's panoptic picture, whose colours are ids (red + 256 green + 65536 blue), and its annotation.
@@ -246,9 +245,9 @@ def label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
     return known[wanted]
 
 
-def _laid_over(runs: dict[int, Runs], shape: tuple[int, ...]) -> np.ndarray:
+def _laid_over(packed: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:
     """Return the map of masks that overlap, by id, the first on top."""
     ids = np.zeros(shape, np.int32)
-    for number, mask in reversed(runs.items()):
-        ids[to_mask(mask)] = number
+    for number, mask in reversed(packed.items()):
+        ids[unpack(mask, shape)] = number
     return ids
