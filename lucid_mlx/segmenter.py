@@ -1,8 +1,9 @@
 """Load once, segment many: paths, pictures and arrays in, segments out."""
 
+import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -32,6 +33,8 @@ _EXPECT = {
     ("instance", "panoptic"): "it knows no background, and finds objects alone",
 }
 
+_TURN = threading.Lock()  # segmenters may share a model, and all of them the machine's memory
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -60,13 +63,15 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise InputError(f"{name} must be a number from 0 to 1, got {value!r}")
+        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1:
+            raise InputError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
 
 
 class Segmenter:
     """A network that is ready to segment images. Threads may share it; they take turns.
 
     Args:
-        weights: anything that `lucid_mlx.load` takes, or a model.
+        weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
         task: "semantic", "instance" or "panoptic"; None for what the weights were trained for, semantic if that is
             not known.
         dtype: floating-point type to compute in; None keeps that of the weights.
@@ -79,7 +84,7 @@ class Segmenter:
         task: what it looks for.
         labels: names of its classes, by number.
         recipe: how images are prepared, and `recipe_note`, why so.
-        thing_ids: the classes that have countable objects; None if that is not known.
+        thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
 
     Raises:
         InputError: if the weights cannot be had, or a value does not fit.
@@ -107,15 +112,17 @@ class Segmenter:
             dataset = checkpoint.metadata.get("dataset")
         if size is not None:
             self.recipe, self.recipe_note = parse_size(size, self.recipe), f"size {size}, as asked"
+        self.model.eval()
+        # An array that waits to be computed or read belongs to the thread that made it; others cannot use it.
+        mx.eval(self.model.parameters())
         self.labels = self.model.config.id2label
         self.thing_ids = _things(self.labels, dataset)
-        trained = None if dataset is None else dataset.rsplit("_", 1)[1]
+        trained = next((known for known in TASKS if dataset and dataset.endswith(f"_{known}")), None)
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained == "semantic"
         self.task = task or trained or "semantic"
         if expect := _EXPECT.get((trained or "", self.task)):
             warnings.warn(f"the weights are for {trained} segmentation: {expect}", stacklevel=2)
-        self._lock = threading.Lock()
 
     def __call__(
         self, images: Any, *, batch_size: int = 1, limits: Limits | None = None
@@ -135,7 +142,8 @@ class Segmenter:
         """
         if isinstance(images, list | tuple):
             return list(self.stream(images, batch_size=batch_size, limits=limits))
-        return next(self.stream([images], limits=limits))
+        (result,) = self.stream([images], batch_size=batch_size, limits=limits)
+        return result
 
     def stream(
         self,
@@ -154,21 +162,28 @@ class Segmenter:
             progress: show a progress bar, if standard error is a terminal.
 
         Raises:
-            InputError: if an image cannot be read.
+            InputError: if an image cannot be read, or the batch size is below 1.
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        total = len(images) if isinstance(images, list | tuple) else None
+        single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
+        if single or not isinstance(images, Iterable):
+            raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
+        return self._stream(images, batch_size, limits or Limits(), progress)
+
+    def _stream(self, images: Iterable[Any], batch_size: int, limits: Limits, progress: bool) -> Iterator[Segmentation]:
         waiting = iter(images)
+        total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=None if progress else True) as bar:
             while sources := list(islice(waiting, batch_size)):
-                yield from self._segment(sources, limits or Limits())
-                bar.update(len(sources))
+                for result in self._segment(sources, limits):
+                    bar.update()
+                    yield result
 
     def _segment(self, sources: list[Any], limits: Limits) -> list[Segmentation]:
         photos = [read_image(source) for source in sources]
         results: dict[int, Segmentation] = {}
-        with self._lock:
+        with _TURN:
             for places, batch in batches(photos, self.recipe, len(photos)):
                 outputs = self.model(batch.pixels.transpose(0, 3, 1, 2))
                 some, names = [photos[place] for place in places], [_name(sources[place]) for place in places]
@@ -222,7 +237,7 @@ class Segmenter:
 def _name(source: Any) -> str | None:
     """Return how to call an image: a path or an address has a name, pixels have none."""
     if isinstance(source, str | PathLike):
-        return str(source)
+        return os.fsdecode(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)
     return name if isinstance(name, str) and name else None
 
@@ -230,8 +245,8 @@ def _name(source: Any) -> str | None:
 def _things(labels: Mapping[int, str], dataset: str | None) -> frozenset[int] | None:
     """Return the classes with countable objects; None if neither the dataset nor the names tell."""
     names = tuple(labels.values())
-    for known in (dataset, *DATASETS):
-        classes = () if known is None else dataset_classes(known)
+    for known in DATASETS:
+        classes = dataset_classes(known)
         if len(classes) == len(names) and (known == dataset or tuple(entry.name for entry in classes) == names):
             return frozenset(number for number, entry in enumerate(classes) if entry.thing)
     return None

@@ -1,18 +1,17 @@
 """Segments in the forms that other tools read."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.images.segment import Box, Segment
-
-MaskOf = Callable[[Segment], np.ndarray]
+from lucid_mlx.images.segment import Box, Segment, boxes
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
@@ -28,14 +27,12 @@ def segment_json(segment: Segment) -> dict[str, Any]:
 
 
 def coco_annotations(
-    segments: Sequence[Segment], mask_of: MaskOf, image_id: int, first_id: int
+    segments: Sequence[Segment], masks: Iterable[np.ndarray], image_id: int, first_id: int
 ) -> list[dict[str, Any]]:
     """Return COCO annotations with compressed run lengths (pycocotools); boxes are left, top, width, height there."""
-    from pycocotools import mask as coco_mask
-
     annotations = []
-    for number, segment in enumerate(segments, first_id):
-        runs = coco_mask.encode(np.asfortranarray(mask_of(segment).astype(np.uint8)))
+    for number, (segment, mask) in enumerate(zip(segments, masks, strict=True), first_id):
+        runs = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
         annotation = {
             "id": number,
             "image_id": image_id,
@@ -60,35 +57,40 @@ def panoptic_picture(ids: np.ndarray) -> Image.Image:
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
 
 
-def panoptic_annotation(segments: Sequence[Segment], shift: int, name: str | None) -> dict[str, Any]:
-    """Return the annotation that goes with `panoptic_picture`, whose ids are the segments' and `shift`."""
+def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id: int, name: str) -> dict[str, Any]:
+    """Return the annotation that goes with `panoptic_picture`.
+
+    It tells what the picture shows: an instance that others cover in part is smaller there than its mask, and one
+    that they cover altogether is left out.
+
+    Args:
+        label_ids: the class of each id.
+        ids: (H, W) int32, those of the picture.
+        image_id: the image's number in the dataset.
+        name: of the picture's file.
+    """
+    areas = np.bincount(ids.ravel())
     return {
-        "file_name": None if name is None else Path(name).with_suffix(".png").name,
+        "image_id": image_id,
+        "file_name": name,
         "segments_info": [
             {
-                "id": segment.id + shift,
-                "category_id": segment.label_id,
-                "area": segment.area,
-                "bbox": [
-                    segment.box[0],
-                    segment.box[1],
-                    segment.box[2] - segment.box[0],
-                    segment.box[3] - segment.box[1],
-                ],
+                "id": number,
+                "category_id": label_ids[number],
+                "area": int(areas[number]),
+                "bbox": _corner_and_size(box),
                 "iscrowd": 0,
             }
-            for segment in segments
+            for number, box in boxes(ids).items()
         ],
     }
 
 
-def labelme(segments: Sequence[Segment], mask_of: MaskOf, shape: tuple[int, ...], name: str | None) -> dict[str, Any]:
-    """Return labelme's JSON: each mask as a picture of its box (labelme 5.2 and newer)."""
+def labelme(segments: Sequence[Segment], masks: Iterable[np.ndarray], image: np.ndarray, name: str) -> dict[str, Any]:
+    """Return labelme's JSON: the photo, and each mask as a picture of its box (labelme 5.2 and newer)."""
     shapes = []
-    for segment in segments:
+    for segment, mask in zip(segments, masks, strict=True):
         left, top, right, bottom = segment.box
-        buffer = BytesIO()
-        Image.fromarray(mask_of(segment)[top:bottom, left:right]).save(buffer, "PNG")
         shapes.append(
             {
                 "label": segment.label,
@@ -97,7 +99,7 @@ def labelme(segments: Sequence[Segment], mask_of: MaskOf, shape: tuple[int, ...]
                 "description": "",
                 "shape_type": "mask",
                 "flags": {},
-                "mask": base64.b64encode(buffer.getvalue()).decode("ascii"),
+                "mask": _base64_png(mask[top:bottom, left:right]),
             }
         )
     return {
@@ -105,10 +107,14 @@ def labelme(segments: Sequence[Segment], mask_of: MaskOf, shape: tuple[int, ...]
         "flags": {},
         "shapes": shapes,
         "imagePath": name,
-        "imageData": None,
-        "imageHeight": shape[0],
-        "imageWidth": shape[1],
+        "imageData": _base64_png(image),  # as labelme itself does: a path would have to lead there from the JSON
+        "imageHeight": image.shape[0],
+        "imageWidth": image.shape[1],
     }
+
+
+def _base64_png(pixels: np.ndarray) -> str:
+    return base64.b64encode(encode(Image.fromarray(pixels), "PNG")).decode("ascii")
 
 
 def mask_picture(ids: np.ndarray, nothing: int) -> Image.Image:
@@ -119,18 +125,32 @@ def mask_picture(ids: np.ndarray, nothing: int) -> Image.Image:
     return Image.fromarray(np.where(ids == nothing, np.iinfo(kind).max, ids).astype(kind))
 
 
-def picture_file(picture: Image.Image, path: Path) -> bytes:
-    """Return a picture as a file of the format that the path's ending names.
+def picture_format(path: Path) -> str:
+    """Return Pillow's name of the format that the path's ending names.
 
     Raises:
-        InputError: if no format has that ending, or it cannot hold the picture.
+        InputError: if no format that can be written has that ending.
     """
     kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind not in Image.SAVE:
+    if kind is None or kind not in Image.SAVE:
         raise InputError(f"{path} does not name a picture format; expected an ending like .png or .jpg")
+    return kind
+
+
+def picture_file(picture: Image.Image, path: Path) -> bytes:
+    """Return a picture as a file of the format that the path's ending names; errors as of those below and above."""
+    return encode(picture, picture_format(path))
+
+
+def encode(picture: Image.Image, kind: str) -> bytes:
+    """Return a picture as a file.
+
+    Raises:
+        InputError: if the format cannot hold it.
+    """
     buffer = BytesIO()
     try:
         picture.save(buffer, kind)
-    except (OSError, ValueError) as error:  # such as a picture too large for the format
-        raise InputError(f"{path} cannot be written: {error}") from error
+    except Exception as error:  # Pillow's encoders raise nearly everything, such as for a picture too large for them
+        raise InputError(f"a picture of {picture.width}x{picture.height} cannot be {kind}: {error}") from error
     return buffer.getvalue()

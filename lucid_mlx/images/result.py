@@ -1,31 +1,30 @@
 """What a segmentation gives: a map, its segments, and ways to look at them and to hand them on."""
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from io import BytesIO
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.files import write_file
 from lucid_mlx.images import export
 from lucid_mlx.images.draw import draw_instances, draw_panoptic, draw_semantic
+from lucid_mlx.images.packed import pack, unpack
 from lucid_mlx.images.postprocess import Instances, Panoptic
-from lucid_mlx.images.segment import Box, Segment
-
-Masks = Callable[[Sequence[int]], np.ndarray]
+from lucid_mlx.images.postprocess import Segment as Scored
+from lucid_mlx.images.segment import Segment, boxes
 
 TASKS = ("semantic", "instance", "panoptic")
 NOTHING = {"semantic": -1, "instance": 0, "panoptic": 0}  # a pixel of no segment
+NOTEBOOK = 1600  # the most pixels a side of a picture in a notebook
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """The segments of one image.
 
@@ -45,7 +44,7 @@ class Segmentation:
     segments: tuple[Segment, ...]
     labels: Mapping[int, str]
     name: str | None = None
-    _instance_masks: Masks | None = field(default=None)
+    _packed: dict[int, bytes] | None = None  # of instances, whose masks may overlap; by id, surest first
 
     @classmethod
     def of_semantic(
@@ -53,9 +52,9 @@ class Segmentation:
     ) -> "Segmentation":
         """Make one of a class map, (H, W) int32."""
         areas = np.bincount(classes.ravel())
-        boxes = _boxes(classes + 1)
+        where = boxes(classes + 1)
         segments = [
-            Segment(number, number, labels[number], None, int(areas[number]), boxes[number + 1])
+            Segment(number, number, labels[number], None, int(areas[number]), where[number + 1])
             for number in np.argsort(-areas, kind="stable").tolist()
             if areas[number]
         ]
@@ -67,9 +66,9 @@ class Segmentation:
     ) -> "Segmentation":
         """Make one of a panoptic result."""
         ids = np.array(panoptic.segmentation)
-        boxes = _boxes(ids)
+        where = boxes(ids)
         segments = [
-            Segment(part.id, part.label_id, labels[part.label_id], part.score, part.area, boxes[part.id])
+            Segment(part.id, part.label_id, labels[part.label_id], part.score, part.area, where[part.id])
             for part in panoptic.segments
         ]
         return cls("panoptic", image, ids, tuple(segments), labels, name)
@@ -83,61 +82,75 @@ class Segmentation:
         labels: Mapping[int, str],
         name: str | None = None,
     ) -> "Segmentation":
-        """Make one of the instances whose score is at least the threshold."""
-        scores, areas = np.array(instances.scores), np.array(instances.areas)
-        kept = np.flatnonzero((scores >= threshold) & (areas > 0)).tolist()
-        kinds, boxes = np.array(instances.label_ids).tolist(), np.array(instances.boxes).tolist()
-        segments = [
-            Segment(number, kinds[i], labels[kinds[i]], float(scores[i]), int(areas[i]), tuple(boxes[i]))
-            for number, i in enumerate(kept, 1)
-        ]
-
-        def masks(ids: Sequence[int]) -> np.ndarray:
-            return np.array(instances.masks([kept[number - 1] for number in ids]))
-
-        ids = np.zeros(image.shape[:2], np.int32)
-        for segment in reversed(segments):
-            ids[masks([segment.id])[0]] = segment.id
-        return cls("instance", image, ids, tuple(segments), labels, name, masks)
+        """Make one of the instances whose score is at least the threshold; none of the network's arrays is kept."""
+        scores, kinds = np.array(instances.scores), np.array(instances.label_ids).tolist()
+        segments: list[Segment] = []
+        packed: dict[int, bytes] = {}
+        for place in np.flatnonzero(scores >= threshold).tolist():
+            mask = np.array(instances.masks([place])[0])
+            area = int(np.count_nonzero(mask))
+            if area:
+                number, box = len(segments) + 1, boxes(mask.view(np.uint8))[1]
+                segments.append(Segment(number, kinds[place], labels[kinds[place]], float(scores[place]), area, box))
+                packed[number] = pack(mask)
+        ids = _laid_over(packed, image.shape[:2])
+        return cls("instance", image, ids, tuple(segments), labels, name, packed)
 
     def mask(self, segment: Segment) -> np.ndarray:
         """Return where a segment is, (H, W) bool."""
-        if self._instance_masks is not None:
-            mask: np.ndarray = self._instance_masks([segment.id])[0]
-            return mask
-        return self.map == segment.id
+        if self._packed is None:
+            return self.map == segment.id
+        return unpack(self._packed[segment.id], self.map.shape)
 
     @property
     def masks(self) -> np.ndarray:
         """Where each segment is, (N, H, W) bool; `mask` makes one at a time, in less memory."""
-        if not self.segments:
-            return np.zeros((0, *self.map.shape), bool)
-        return np.stack([self.mask(segment) for segment in self.segments])
+        masks = np.empty((len(self.segments), *self.map.shape), bool)
+        for place, segment in zip(masks, self.segments, strict=True):
+            place[:] = self.mask(segment)
+        return masks
 
-    def only(self, labels: Collection[str]) -> "Segmentation":
+    def only(self, labels: str | Collection[str]) -> "Segmentation":
         """Keep the segments of some classes.
+
+        Args:
+            labels: names of classes, or one; of several words with commas, as "sofa, couch", each is a name.
 
         Raises:
             InputError: if the network has no class of such a name.
         """
-        wanted = {number for name in labels for number in label_ids(name, self.labels)}
+        names = [labels] if isinstance(labels, str) else labels
+        wanted = {number for name in names for number in label_ids(name, self.labels)}
         kept = tuple(segment for segment in self.segments if segment.label_id in wanted)
+        if self._packed is not None:  # an instance that another covered may come to light
+            packed = {segment.id: self._packed[segment.id] for segment in kept}
+            return replace(self, segments=kept, map=_laid_over(packed, self.map.shape), _packed=packed)
         seen = np.isin(self.map, [segment.id for segment in kept])
-        return replace(self, segments=kept, map=np.where(seen, self.map, NOTHING[self.task]).astype(np.int32))
+        return replace(self, segments=kept, map=np.where(seen, self.map, np.int32(NOTHING[self.task])))
 
     def draw(self, **options: Any) -> Image.Image:
         """Draw the segments over the photo; options as of `lucid_mlx.images.draw_semantic` and its relatives."""
         if self.task == "semantic":
             return draw_semantic(self.image, self.map, self.labels, **options)
         if self.task == "panoptic":
-            scored = [_Scored(part.id, part.label_id, part.score or 0.0) for part in self.segments]
+            scored = [Scored(part.id, part.label_id, part.score or 0.0, part.area) for part in self.segments]
             return draw_panoptic(self.image, self.map, scored, self.labels, **options)
         kinds, scores = ([getattr(part, name) for part in self.segments] for name in ("label_id", "score"))
         return draw_instances(self.image, self.masks, kinds, scores, self.labels, **options)
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
-        """Write the picture that `draw` makes; the ending of the path says in which format."""
-        return write_file(Path(path), export.picture_file(self.draw(**options), Path(path)))
+        """Write the picture that `draw` makes.
+
+        Args:
+            path: where; its ending says in which format. What is there is overwritten.
+            options: of `draw`.
+
+        Raises:
+            InputError: if it cannot be written; what was there before is then still there.
+        """
+        target = Path(path).expanduser()
+        export.picture_format(target)  # before all the drawing
+        return write_file(target, export.picture_file(self.draw(**options), target))
 
     def to_mask(self) -> Image.Image:
         """Return the map as a grayscale picture of 8 bits, or 16 if it takes them; 255 or 65535 where nothing is."""
@@ -150,17 +163,25 @@ class Segmentation:
             image_id: the image's number in the dataset.
             first_id: the first annotation's number.
         """
-        return export.coco_annotations(self.segments, self.mask, image_id, first_id)
+        return export.coco_annotations(self.segments, map(self.mask, self.segments), image_id, first_id)
 
-    def to_panoptic_png(self) -> tuple[Image.Image, dict[str, Any]]:
-        """Return COCO's panoptic picture, whose colours are ids (red + 256 green + 65536 blue), and its annotation."""
-        ids = self.map + 1 if self.task == "semantic" else self.map
+    def to_panoptic_png(self, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
+        """Return COCO's panoptic picture, whose colours are ids (red + 256 green + 65536 blue), and its annotation.
+
+        Ids are those of the map, but one more in a semantic map, since 0 is nothing there.
+
+        Args:
+            image_id: the image's number in the dataset.
+        """
         shift = 1 if self.task == "semantic" else 0
-        return export.panoptic_picture(ids), export.panoptic_annotation(self.segments, shift, self.name)
+        ids, kinds = self.map + shift, {segment.id + shift: segment.label_id for segment in self.segments}
+        name = Path(self.name).with_suffix(".png").name if self.name else f"{image_id:012}.png"
+        return export.panoptic_picture(ids), export.panoptic_annotation(kinds, ids, image_id, name)
 
     def to_labelme(self) -> dict[str, Any]:
-        """Return what labelme reads: a mask for each segment."""
-        return export.labelme(self.segments, self.mask, self.map.shape, self.name)
+        """Return what labelme reads: the photo, and a mask for each segment."""
+        masks = map(self.mask, self.segments)
+        return export.labelme(self.segments, masks, self.image, self.name or "image.png")
 
     def to_json(self) -> dict[str, Any]:
         """Return the task, the size and the segments as JSON has them, without masks."""
@@ -194,37 +215,39 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes:
         """What notebooks show."""
-        buffer = BytesIO()
-        self.draw().save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-@dataclass(frozen=True)
-class _Scored:
-    id: int
-    label_id: int
-    score: float
+        picture = self.draw()
+        picture.thumbnail((NOTEBOOK, NOTEBOOK))
+        return export.encode(picture, "PNG")
 
 
 def label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
-    """Return the classes of a name; capitals do not matter, and of several words with commas each is a name.
+    """Return the classes of a name; capitals do not matter.
+
+    Of several words with commas, as "sofa, couch", each is a name, unless another class has it as its whole name.
 
     Raises:
         InputError: if there is none; it tells the nearest.
     """
+    if not isinstance(name, str):
+        raise InputError(f"a class is asked for by its name, got {name!r:.80}")
     wanted = name.strip().lower()
-    numbers: dict[str, list[int]] = {}
+    whole: dict[str, list[int]] = {}
+    words: dict[str, list[int]] = {}
     for number, label in labels.items():
-        for spoken in {label.lower(), *(part.strip().lower() for part in label.split(","))}:
-            numbers.setdefault(spoken, []).append(number)
-    if wanted not in numbers:
-        near = difflib.get_close_matches(wanted, numbers, n=3, cutoff=0.5)
+        whole.setdefault(label.lower(), []).append(number)
+        for word in {part.strip() for part in label.lower().split(",")}:
+            words.setdefault(word, []).append(number)
+    known = words | whole
+    if wanted not in known:
+        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(labels.values())}"
         raise InputError(f"there is no class {name!r}; {hint}")
-    return numbers[wanted]
+    return known[wanted]
 
 
-def _boxes(ids: np.ndarray) -> dict[int, Box]:
-    """Return the box of each number above 0 in a map."""
-    found = enumerate(ndimage.find_objects(ids), 1)
-    return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}
+def _laid_over(packed: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the map of masks that overlap, by id, the first on top."""
+    ids = np.zeros(shape, np.int32)
+    for number, mask in reversed(packed.items()):
+        ids[unpack(mask, shape)] = number
+    return ids

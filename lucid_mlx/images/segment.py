@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import ndimage
+
 Box = tuple[int, int, int, int]
 
 
@@ -24,3 +27,9 @@ class Segment:
     score: float | None
     area: int
     box: Box
+
+
+def boxes(ids: np.ndarray) -> dict[int, Box]:
+    """Return the box of each number above 0 in a map, (H, W) int."""
+    found = enumerate(ndimage.find_objects(ids), 1)
+    return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}
