@@ -260,13 +260,18 @@ def test_the_recipe_is_the_one_of_testing(variant):
     assert recipe.mean == pytest.approx((0.485, 0.456, 0.406))
     assert recipe.std == pytest.approx((0.229, 0.224, 0.225))
     assert recipe.scale == 1 / 255
-    assert recipe.output_size(400, 600) == (512, 768)
+    assert recipe.divide == "pad"
+    assert recipe.seen_size(427, 640) == (512, 767)
+    assert recipe.input_size(427, 640) == (512, 768)
 
 
 def test_an_image_may_keep_its_size_and_need_not_be_padded(variant):
-    assert Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=0).preprocessor).output_size(401, 603) == (401, 603)
+    recipe = Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=0).preprocessor)
+    assert recipe.seen_size(401, 603) == (401, 603)
+    assert recipe.input_size(401, 603) == (416, 608)
     own = {"MODEL__MASK_FORMER__SIZE_DIVISIBILITY": -1}
     assert variant(**own).preprocessor["size_divisor"] == 0  # a ResNet takes any size
+    assert Recipe.from_dict(variant(**own).preprocessor).input_size(427, 640) == (800, 1199)
     assert variant(base="swin/large.yaml", **own).preprocessor["size_divisor"] == 32
 
 

@@ -6,16 +6,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from reference import BACKBONES, STAGES, build, perturb, photo_batch, small_config
 from ties import Ties
 from transformers import Mask2FormerConfig, ResNetConfig, SwinConfig
-from transformers.image_transforms import get_size_with_aspect_ratio
 
 import lucid_mlx
 from lucid_mlx.convert import convert
-from lucid_mlx.images import Recipe
 from lucid_mlx.models.vision.backbones import build_backbone
 
 TOLERANCE = 1e-4  # of the largest magnitude of a tensor
@@ -147,15 +143,6 @@ def test_predict_equals_the_reference_up_to_ties(tmp_path: Path, ties: Ties) -> 
     clear = ((top[:, 0] - top[:, 1]) > 1e-5).numpy()
     assert clear.mean() > 0.99
     assert (np.array(ours["segmentation"]) == scores.argmax(1).numpy())[clear].all()
-
-
-@settings(max_examples=200, deadline=None)
-@given(height=st.integers(1, 5000), width=st.integers(1, 5000), divisor=st.sampled_from([0, 32]))
-def test_sizes_equal_the_image_processor_s(height: int, width: int, divisor: int) -> None:
-    ours = Recipe.from_dict({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": divisor})
-    wanted = get_size_with_aspect_ratio((height, width), 800, 1333)
-    step = divisor or 1
-    assert ours.output_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
 
 
 def test_deep_stem_equals_three_convolutions_of_torch() -> None:

@@ -1,0 +1,132 @@
+"""Sizes and pixels of the network's input, against transformers' image processor and against detectron2's rules."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import PHOTO
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
+
+from lucid_mlx.images import Recipe, preprocess, published_recipe, read_image
+
+# Of one unit of 8-bit values, before normalisation: what rounding of float32 leaves.
+TOLERANCE = 1e-4
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "hub": {"size": {"height": 384, "width": 384}},
+    "shortest edge": {"size": {"shortest_edge": 200, "longest_edge": 333}},
+    "any size": {"size": {"shortest_edge": 160, "longest_edge": 240}, "size_divisor": 0},
+    "old keys": {"size": 128, "max_size": 200, "reduce_labels": True},
+    "bicubic": {"size": {"height": 100, "width": 224}, "size_divisor": 16, "resample": 3, "image_mean": 0.5},
+    "padded": {"size": {"shortest_edge": 64, "longest_edge": 96}, "pad_size": {"height": 128, "width": 160}},
+    "as it is": {"do_resize": False, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.5, 0.7]},
+    "no colours": {"size": [64, 96], "do_rescale": False, "do_normalize": False},
+}
+
+
+def photos(count: int = 50) -> list[np.ndarray]:
+    """Cut and resize the photo to random sizes."""
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(read_image(PHOTO))
+    found = []
+    for height, width in np.exp(rng.uniform(np.log(20), np.log(700), (count, 2))).astype(int):
+        left, top = rng.uniform(0, 0.5, 2) * photo.size
+        part = photo.resize((int(width), int(height)), Image.Resampling.LANCZOS, (left, top, *photo.size))
+        found.append(np.asarray(part))
+    return found
+
+
+def error(ours: np.ndarray, theirs: np.ndarray, recipe: Recipe) -> float:
+    """Return the largest difference in units of 8-bit values."""
+    assert ours.shape == theirs.shape
+    return float(np.abs((ours - theirs) * recipe.std / recipe.scale).max())
+
+
+@settings(max_examples=200, deadline=None)
+@given(height=st.integers(1, 5000), width=st.integers(1, 5000), divisor=st.sampled_from([0, 32]))
+def test_sizes_equal_the_image_processor_s(height: int, width: int, divisor: int) -> None:
+    ours = Recipe.from_dict({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": divisor})
+    wanted = get_size_with_aspect_ratio((height, width), 800, 1333)
+    step = divisor or 1
+    assert ours.seen_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_pixels_equal_the_image_processor_s(name: str) -> None:
+    recipe = Recipe.from_dict(RECIPES[name])
+    # As it reads the file; called directly, it takes other defaults for old keys.
+    processor = Mask2FormerImageProcessorPil.from_dict(dict(RECIPES[name]))
+    worst = 0.0
+    for photo in photos():
+        pixels, (seen,) = preprocess(photo, recipe)
+        theirs = processor(photo, return_tensors="np")
+        worst = max(worst, error(np.array(pixels), theirs["pixel_values"].transpose(0, 2, 3, 1), recipe))
+        mask = np.zeros(pixels.shape[1:3], np.int64)
+        mask[: seen[0], : seen[1]] = 1
+        assert np.array_equal(mask, theirs["pixel_mask"][0])
+    print(f"{name}: {worst:.1e}")
+    assert worst < TOLERANCE
+
+
+def test_what_we_store_the_image_processor_reads_alike() -> None:
+    for raw in RECIPES.values():
+        recipe = Recipe.from_dict(raw)
+        processor = Mask2FormerImageProcessorPil.from_dict(recipe.to_dict())
+        for photo in photos(5):
+            theirs = processor(photo, return_tensors="np")["pixel_values"].transpose(0, 2, 3, 1)
+            assert error(np.array(preprocess(photo, recipe).pixels), theirs, recipe) < TOLERANCE
+
+
+def detectron2_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """What ResizeShortestEdge makes of a size."""
+    factor = shortest / min(height, width)
+    new = [factor * height, factor * width]
+    new[0 if height < width else 1] = shortest
+    if max(new) > longest:
+        factor = longest / max(new)
+        new = [side * factor for side in new]
+    return int(new[0] + 0.5), int(new[1] + 0.5)
+
+
+def detectron2_input(image: np.ndarray, seen: tuple[int, int], divisor: int) -> torch.Tensor:
+    """What ResizeTransform, MaskFormer's normalisation and ImageList make of an image at test time."""
+    resized = np.array(Image.fromarray(image).resize(seen[::-1], Image.Resampling.BILINEAR))
+    mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+    pixels = (torch.from_numpy(resized) - mean) / std
+    below, beside = (-side % divisor for side in seen)
+    return torch.nn.functional.pad(pixels, (0, 0, 0, beside, 0, below))[None]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sizes"),
+    [("coco_panoptic", (800, 1333)), ("ade20k_semantic", (512, 2048)), ("mapillary_vistas_semantic", (2048, 2048))],
+)
+def test_pixels_of_published_recipes_equal_detectron2_s(dataset: str, sizes: tuple[int, int]) -> None:
+    recipe = published_recipe(dataset, "swin_tiny")
+    assert recipe is not None
+    worst = 0.0
+    for photo in photos(50 if sizes[1] == 1333 else 8):
+        pixels, (seen,) = preprocess(photo, recipe)
+        assert seen == detectron2_size(*photo.shape[:2], *sizes)
+        worst = max(worst, error(np.array(pixels), detectron2_input(photo, seen, 32).numpy(), recipe))
+    print(f"{dataset}: {worst:.1e}")
+    assert worst < TOLERANCE
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    height=st.integers(1, 5000),
+    width=st.integers(1, 5000),
+    sizes=st.sampled_from([(800, 1333), (2048, 2048), (512, 2048)]),
+)
+def test_sizes_of_published_recipes_equal_detectron2_s(height: int, width: int, sizes: tuple[int, int]) -> None:
+    ours = Recipe(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+    wanted = detectron2_size(height, width, *sizes)
+    assume(min(wanted) > 0)  # which Pillow refuses; ours is 1
+    assert ours.seen_size(height, width) == wanted
+    assert ours.input_size(height, width) == tuple((side + 31) // 32 * 32 for side in wanted)

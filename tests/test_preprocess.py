@@ -1,0 +1,413 @@
+import csv
+import json
+from dataclasses import replace
+from importlib.resources import files
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from helpers import write_huggingface
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from lucid_mlx import InputError
+from lucid_mlx.convert import prepare
+from lucid_mlx.datasets import DATASETS
+from lucid_mlx.images import Recipe, batches, parse_size, preprocess, published_recipe
+from lucid_mlx.images.preprocess import WAITING
+from lucid_mlx.weights.catalogue import catalogue
+from lucid_mlx.weights.checkpoint import Checkpoint
+from lucid_mlx.weights.download import Fetched
+from lucid_mlx.weights.enums import Mask2Former_Swin_Base_Weights
+from lucid_mlx.weights.recipe import default_recipe
+
+COCO = Recipe(size=None, shortest_edge=800, longest_edge=1333, divide="pad")
+
+
+def random_image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        ("raw", "image", "wanted"),
+        [
+            ({}, (400, 600), (800, 1216)),
+            ({"max_size": 1000}, (400, 600), (672, 1024)),
+            ({"size": {"height": 384, "width": 384}}, (100, 50), (384, 384)),
+            ({"size": {"height": 100, "width": 50}}, (7, 7), (128, 64)),
+            ({"size": [100, 50]}, (7, 7), (128, 64)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (400, 600), (800, 1216)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (600, 400), (1216, 800)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (3, 20000), (32, 1344)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, (895, 3720), (352, 1344)),
+            ({"size": {"shortest_edge": 512}, "size_divisor": 0}, (100, 300), (512, 1536)),
+            ({"size": {"shortest_edge": 512}, "size_divisibility": 0}, (100, 301), (512, 1541)),
+            ({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": 0}, (320, 1334), (320, 1334)),
+            ({"size": {"shortest_edge": 512}, "size_divisibility": 1, "size_divisor": 100}, (100, 300), (600, 1600)),
+            ({"size": 640, "_max_size": 1000}, (100, 200), (512, 1024)),
+            ({"size": 640, "max_size": 1000, "reduce_labels": True}, (100, 200), (512, 1024)),
+            ({"size": 640}, (100, 300), (448, 1344)),
+            ({"do_resize": False, "size": {"height": 5, "width": 5}}, (7, 300), (7, 300)),
+        ],
+    )
+    def test_transformers_recipes_resize_to_the_divisor(self, raw, image, wanted):
+        recipe = Recipe.from_dict(raw)
+        assert recipe.seen_size(*image) == wanted
+        assert recipe.input_size(*image) == wanted
+
+    @pytest.mark.parametrize(
+        ("recipe", "image", "seen", "whole"),
+        [
+            (COCO, (480, 640), (800, 1067), (800, 1088)),
+            (COCO, (640, 480), (1067, 800), (1088, 800)),
+            (COCO, (426, 640), (800, 1202), (800, 1216)),
+            (COCO, (427, 1000), (569, 1333), (576, 1344)),
+            (COCO, (1, 20000), (1, 1333), (32, 1344)),
+            (replace(COCO, shortest_edge=None), (401, 603), (401, 603), (416, 608)),
+            (replace(COCO, longest_edge=None), (100, 300), (800, 2400), (800, 2400)),
+            (replace(COCO, divisor=1), (427, 1000), (569, 1333), (569, 1333)),
+            (replace(COCO, size=(500, 40)), (9, 9), (500, 40), (512, 64)),
+        ],
+    )
+    def test_the_original_s_recipes_pad_to_the_divisor(self, recipe, image, seen, whole):
+        assert recipe.seen_size(*image) == seen
+        assert recipe.input_size(*image) == whole
+
+    def test_a_recipe_may_pad_every_image_to_one_size(self):
+        recipe = Recipe.from_dict({"size": {"height": 64, "width": 90}, "pad_size": {"height": 128, "width": 160}})
+        assert (recipe.seen_size(5, 5), recipe.input_size(5, 5)) == ((64, 96), (128, 160))
+        recipe = Recipe.from_dict({"size": {"shortest_edge": 64}, "pad_size": {"height": 128, "width": 160}})
+        with pytest.raises(InputError, match="100x300 is resized to 64x192, which is more than the recipe's pad_size"):
+            recipe.input_size(100, 300)
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        height=st.integers(1, 20000), width=st.integers(1, 20000), recipe=st.sampled_from([COCO, Recipe.from_dict({})])
+    )
+    def test_inputs_are_multiples_of_the_divisor_that_hold_the_image(self, height, width, recipe):
+        seen, whole = recipe.seen_size(height, width), recipe.input_size(height, width)
+        assert all(0 < shown <= side < shown + 32 and side % 32 == 0 for shown, side in zip(seen, whole, strict=True))
+        if recipe.divide == "pad":
+            assert max(seen) <= 1333
+
+
+class TestStoredRecipes:
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            {"size": {"longest": 3}},
+            {"size": {"height": None, "width": 3}},
+            {"size": {"height": -100, "width": 3}},
+            {"size": {"shortest_edge": "64"}},
+            {"size": {"shortest_edge": 64, "longest_edge": "100"}},
+            {"size": [1, 2, 3]},
+            {"size": True},
+            {"size": 0},
+            {"pad_size": 64},
+            {"pad_size": {"height": 64}},
+            {"size_divisor": "x"},
+            {"size_divisor": -32},
+            {"pad_size_divisor": None},
+            {"resample": 17},
+            {"rescale_factor": None},
+            {"image_mean": None},
+            {"image_mean": [0.5] * 4},
+            {"image_std": [0.5, 0.5, float("nan")]},
+            {"image_std": [0, 0, 0]},
+        ],
+    )
+    def test_values_that_are_none_are_told(self, raw):
+        with pytest.raises(InputError, match="the recipe's"):
+            Recipe.from_dict(raw)
+
+    def test_one_number_may_stand_for_three_colours(self):
+        recipe = Recipe.from_dict({"image_mean": 0.5, "image_std": 0.25})
+        assert (recipe.mean, recipe.std) == ((0.5,) * 3, (0.25,) * 3)
+
+    def test_what_is_not_done_needs_no_value(self):
+        raw = {"do_resize": False, "size": None, "resample": None, "do_rescale": False, "rescale_factor": None}
+        recipe = Recipe.from_dict({**raw, "do_normalize": False, "image_mean": None, "image_std": None})
+        assert (recipe.scale, recipe.mean, recipe.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        recipe=st.builds(
+            Recipe,
+            size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
+            divisor=st.integers(1, 64),
+            divide=st.sampled_from(["resize", "pad"]),
+            pad_size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
+            resample=st.integers(0, 5),
+            scale=st.floats(0.001, 2),
+            mean=st.tuples(*[st.floats(-2, 2)] * 3),
+            std=st.tuples(*[st.floats(0.01, 2)] * 3),
+        ),
+        edges=st.tuples(st.integers(1, 999), st.none() | st.integers(1, 999)) | st.none(),
+    )
+    def test_what_is_stored_is_read_again(self, recipe, edges):
+        if recipe.size is None and edges is not None:
+            recipe = replace(recipe, shortest_edge=edges[0], longest_edge=edges[1])
+        if recipe.size is None and recipe.shortest_edge is None:
+            recipe = replace(recipe, resample=Recipe.resample)  # of no use where nothing is resized
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+class TestWantedSizes:
+    @pytest.mark.parametrize(
+        ("text", "changes"),
+        [
+            ("512", {"size": (512, 512)}),
+            (" 640x480 ", {"size": (480, 640)}),
+            ("640X480", {"size": (480, 640)}),
+            ("800/1333", {"shortest_edge": 800, "longest_edge": 1333, "size": None}),
+        ],
+    )
+    @pytest.mark.parametrize("recipe", [Recipe(), COCO, Recipe(pad_size=(700, 700), divisor=8)])
+    def test_a_size_replaces_the_recipe_s(self, text, changes, recipe):
+        changes = {"size": None, "shortest_edge": None, "longest_edge": None, "pad_size": None, **changes}
+        assert parse_size(text, recipe) == replace(recipe, **changes)
+
+    @pytest.mark.parametrize(
+        "text", ["", "x", "0", "0x5", "5/0", "-3", "1.5", "640x", "640 480", "1x2x3", "100000", "٣"]
+    )
+    def test_what_is_no_size_is_told(self, text):
+        with pytest.raises(InputError, match=r"is no size; expected 512 \(a square\), 640x480"):
+            parse_size(text, Recipe())
+
+    def test_sides_in_the_wrong_order_are_told(self):
+        with pytest.raises(InputError, match="did you mean 800/1333"):
+            parse_size("1333/800", Recipe())
+
+
+class TestPixels:
+    def test_steps_can_be_left_out(self):
+        image = np.full((5, 5, 3), 51, np.uint8)
+        plain, seen = preprocess(
+            image, Recipe.from_dict({"do_resize": False, "do_rescale": False, "do_normalize": False, "size_divisor": 0})
+        )
+        assert plain.shape == (1, 5, 5, 3)
+        assert seen == ((5, 5),)
+        np.testing.assert_allclose(np.array(plain), 51.0)
+
+    def test_pixels_are_resized_and_normalised(self):
+        recipe = Recipe.from_dict(
+            {"size": {"height": 32, "width": 64}, "image_mean": [0.5] * 3, "image_std": [0.25, 0.5, 1.0]}
+        )
+        pixels, seen = preprocess(np.full((5, 5, 3), 255, np.uint8), recipe)
+        assert pixels.shape == (1, 32, 64, 3)
+        assert pixels.dtype == mx.float32
+        assert seen == ((32, 64),)
+        np.testing.assert_allclose(np.array(pixels), np.broadcast_to([2.0, 1.0, 0.5], pixels.shape), rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        "recipe",
+        [
+            replace(COCO, shortest_edge=40, longest_edge=70),
+            Recipe((40, 50), divide="pad"),
+            Recipe((32, 32), pad_size=(64, 96)),
+        ],
+    )
+    def test_padding_is_zero_after_normalisation_at_the_bottom_and_the_right(self, recipe):
+        pixels, ((height, width),) = preprocess(np.zeros((30, 50, 3), np.uint8), recipe)
+        shown = np.array(pixels)[0] != 0  # black is not zero once it is normalised
+        assert shown[:height, :width].all()
+        assert shown.sum() == height * width * 3 < shown.size
+
+    @pytest.mark.parametrize("resample", Image.Resampling)
+    def test_pixels_are_resampled_as_pillow_does(self, resample):
+        image, plain = random_image(40, 50), {"do_rescale": False, "do_normalize": False}
+        recipe = Recipe.from_dict({"size": [32, 64], "resample": int(resample), **plain})
+        wanted = np.asarray(Image.fromarray(image).resize((64, 32), resample))
+        assert np.array_equal(np.array(preprocess(image, recipe).pixels[0]), wanted)
+
+    def test_images_of_one_input_size_make_a_batch(self):
+        images = [random_image(30, 40), random_image(29, 40, 1)]
+        recipe = Recipe(size=None, divide="pad")
+        pixels, seen = preprocess(images, recipe)
+        assert pixels.shape == (2, 32, 64, 3)
+        assert seen == ((30, 40), (29, 40))
+        stacked, _ = preprocess(np.stack([images[0]] * 2), recipe)
+        assert mx.array_equal(stacked[1], pixels[0])
+
+    def test_images_of_several_input_sizes_are_told(self):
+        with pytest.raises(InputError, match=r"got 32x32, 32x64; use batches\(\)"):
+            preprocess([random_image(30, 40), random_image(30, 30)], Recipe(size=None, divide="pad"))
+        with pytest.raises(InputError, match="got none"):
+            preprocess([], Recipe())
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            np.zeros((5, 5), np.uint8),
+            np.zeros((5, 5, 4), np.uint8),
+            np.zeros((5, 5, 3)),
+            mx.zeros((5, 5, 3)),
+            "photo.jpg",
+        ],
+    )
+    def test_what_read_image_does_not_make_is_told(self, image):
+        with pytest.raises(InputError, match="an image must be a uint8 array"):
+            preprocess([image], Recipe())
+
+    def test_an_image_without_pixels_is_told(self):
+        with pytest.raises(InputError, match="must have pixels"):
+            preprocess(np.zeros((0, 5, 3), np.uint8), Recipe())
+
+
+class TestBatches:
+    RECIPE = Recipe(size=None, shortest_edge=24, longest_edge=90, divide="pad")
+
+    @settings(max_examples=30, deadline=None)
+    @given(sizes=st.lists(st.tuples(st.integers(20, 60), st.integers(20, 60)), max_size=20), most=st.integers(1, 5))
+    def test_every_image_comes_once_and_as_it_is_alone(self, sizes, most):
+        images = [random_image(*size, seed) for seed, size in enumerate(sizes)]
+        found = []
+        for places, (pixels, seen) in batches(iter(images), self.RECIPE, most):
+            assert 1 <= len(places) == len(seen) == len(pixels) <= most
+            for place, shown, row in zip(places, seen, pixels, strict=True):
+                alone = preprocess(images[place], self.RECIPE)
+                assert mx.array_equal(row, alone.pixels[0])
+                assert shown == alone.seen[0]
+            found += places
+        assert sorted(found) == list(range(len(images)))
+
+    def test_images_of_one_size_fill_batches_in_order(self):
+        images = [random_image(30, 40)] * 7
+        assert [places for places, _ in batches(images, self.RECIPE, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+    def test_images_of_a_size_find_each_other(self):
+        images = [random_image(*size) for size in [(30, 30), (30, 90), (30, 30), (30, 90)]]
+        assert [places for places, _ in batches(images, self.RECIPE, 2)] == [[0, 2], [1, 3]]
+
+    def test_few_images_wait_and_the_largest_group_goes_first(self):
+        taken = []
+
+        def images():
+            for width in [30, *range(33, 3000, 32)]:
+                taken.append(width)
+                yield np.zeros((32, width, 3), np.uint8)
+
+        found = batches(images(), Recipe(size=None, divide="pad"), 3)
+        for count, (places, _) in enumerate(found):
+            assert len(places) == 1
+            assert len(taken) <= count + 3 * WAITING
+        assert len(taken) == count + 1
+
+        widths = [32, 64, 64, *range(96, 2000, 32)]
+        grouped = batches((np.zeros((32, width, 3), np.uint8) for width in widths), Recipe(size=None, divide="pad"), 3)
+        assert next(grouped)[0] == [1, 2]
+
+    @pytest.mark.parametrize("most", [0, -1])
+    def test_a_batch_has_an_image(self, most):
+        with pytest.raises(InputError, match="at least 1 image"):
+            next(batches([random_image(3, 3)], Recipe(), most))
+
+
+class TestPublishedRecipes:
+    def test_they_are_those_of_the_table_of_published_models(self):
+        """The table's last column was taken from the zoo, the recipes from the configurations."""
+        table = (files("lucid_mlx.weights") / "hub_models.tsv").read_text(encoding="utf-8")
+        sizes = {
+            row["repo"]: row["original test size short/long"]
+            for row in csv.DictReader(table.splitlines(), delimiter="\t")
+        }
+        models = [model for model in catalogue() if model.name in sizes]
+        assert len(models) == len(sizes) == 29
+        for model in models:
+            recipe = published_recipe(model.dataset, f"swin_{model.size}")
+            assert f"{recipe.shortest_edge}/{recipe.longest_edge}" == sizes[model.name]
+
+    @pytest.mark.parametrize("dataset", DATASETS)
+    def test_every_dataset_has_one_for_the_backbones_that_were_published(self, dataset):
+        recipe = published_recipe(dataset, "resnet_50")
+        assert recipe == Recipe(
+            size=None, shortest_edge=recipe.shortest_edge, longest_edge=recipe.longest_edge, divisor=32, divide="pad"
+        )
+        np.testing.assert_allclose(np.array(recipe.mean) * 255, [123.675, 116.28, 103.53])
+        np.testing.assert_allclose(np.array(recipe.std) * 255, [58.395, 57.12, 57.375])
+
+    def test_the_size_goes_by_the_backbone_for_ade20k_semantic_alone(self):
+        assert published_recipe("ade20k_semantic", "resnet_101").shortest_edge == 512
+        assert published_recipe("ade20k_semantic", "swin_base").shortest_edge == 640
+        assert published_recipe("ade20k_panoptic", "resnet_50").shortest_edge == 640
+        assert published_recipe("coco_instance", None) == COCO
+        for dataset, backbone in [("ade20k_semantic", None), ("ade20k_semantic", "resnet_18"), ("my own", "swin_tiny")]:
+            assert published_recipe(dataset, backbone) is None
+
+
+SWIN_BASE = {"model_type": "swin", "embed_dim": 128, "depths": [2, 2, 18, 2]}
+SQUARE = {"size": {"height": 384, "width": 384}}
+
+
+def checkpoint(source, dataset=None, backbone=None, preprocessor=None):
+    metadata = {"source": source, **({"dataset": dataset} if dataset else {})}
+    return Checkpoint({"backbone_config": backbone or SWIN_BASE}, {}, metadata, preprocessor or {})
+
+
+class TestDefaultRecipe:
+    @pytest.mark.parametrize(
+        ("source", "dataset", "sizes"),
+        [
+            ("facebook/mask2former-swin-base-coco-panoptic", "coco_panoptic", (800, 1333)),
+            ("facebook/mask2former-swin-base-IN21k-ade-semantic", "ade20k_semantic", (640, 2560)),
+            ("model_final_f07440.pkl", "coco_panoptic", (800, 1333)),
+            (Mask2Former_Swin_Base_Weights.CITYSCAPES_SEMANTIC.value.url, "cityscapes_semantic", (1024, 2048)),
+        ],
+    )
+    def test_a_published_checkpoint_is_seen_as_it_was_measured(self, source, dataset, sizes):
+        recipe, why = default_recipe(checkpoint(source, dataset, preprocessor=SQUARE))
+        assert recipe == Recipe(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+        assert why == f"the published test size of {dataset}: shortest side {sizes[0]}, longest {sizes[1]}"
+
+    @pytest.mark.parametrize(
+        ("backbone", "shortest"),
+        [
+            ({"model_type": "resnet", "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]}, 512),
+            ({"model_type": "resnet", "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 23, 3]}, 512),
+            ({"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 6, 2]}, 512),
+            ({"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 18, 2]}, 512),
+            (SWIN_BASE, 640),
+            ({"model_type": "swin", "embed_dim": 192, "depths": [2, 2, 18, 2]}, 640),
+            ({"model_type": "swin", "embed_dim": 96, "depths": [2, 2, 2, 2]}, None),
+            ({"model_type": "resnet", "hidden_sizes": [64, 128, 256, 512], "depths": [3, 4, 6, 3]}, None),
+            ({"model_type": "resnet"}, None),
+        ],
+    )
+    def test_the_configuration_tells_the_backbone(self, backbone, shortest):
+        recipe, _ = default_recipe(
+            checkpoint("facebook/mask2former-swin-tiny-ade-semantic", "ade20k_semantic", backbone)
+        )
+        assert recipe.shortest_edge == shortest
+
+    @pytest.mark.parametrize(
+        ("source", "dataset"),
+        [
+            ("me/my-own", "coco_panoptic"),
+            ("facebook/mask2former-swin-base-coco-panoptic", None),  # trained further on something else
+            ("facebook/mask2former-swin-base-coco-panoptic", "ade20k_semantic"),
+        ],
+    )
+    def test_without_proof_it_is_the_checkpoint_s_own(self, source, dataset):
+        own = {"size": {"height": 256, "width": 128}}
+        assert default_recipe(checkpoint(source, dataset, preprocessor=own)) == (
+            Recipe.from_dict(own), "the checkpoint's own recipe"
+        )  # fmt: skip
+
+    def test_a_recipe_that_is_written_as_the_original_s_counts_most(self):
+        own = replace(COCO, shortest_edge=500)
+        source = "facebook/mask2former-swin-base-coco-panoptic"
+        assert default_recipe(checkpoint(source, "coco_panoptic", preprocessor=own.to_dict()))[0] == own
+
+    def test_without_any_recipe_it_is_384x384(self):
+        recipe, why = default_recipe(checkpoint("me/my-own"))
+        assert recipe == Recipe()
+        assert why.startswith("384x384")
+        assert default_recipe(Checkpoint({}, {}, {}, {}))[0] == Recipe()
+
+    def test_conversions_prove_it(self, tmp_path):
+        folder = write_huggingface(tmp_path / "facebook" / "mask2former-swin-tiny-coco-panoptic")
+        fetched = Fetched(folder, "facebook/mask2former-swin-tiny-coco-panoptic", "0" * 40)
+        assert default_recipe(prepare(fetched).checkpoint())[0] == COCO
+        assert default_recipe(prepare(folder).checkpoint())[0].size == (64, 64)
