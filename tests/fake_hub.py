@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+def commit_of(repository: str) -> str:
+    """The only commit of a repository, which no other has."""
+    return hashlib.sha1(repository.encode()).hexdigest()
 
 
 @dataclass
@@ -79,18 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         if parts[0] == "web":
             data = hub.files["web"].get("/".join(parts[1:]))
             return self._error(404, None) if data is None else self._send(data, body, {})
-        repository = hub.files.get("/".join(parts[:2]))
+        repository, commit = hub.files.get("/".join(parts[:2])), commit_of("/".join(parts[:2]))
         if repository is None:
             return self._error(404, "RepoNotFound")
-        if parts[2] != "resolve" or parts[3] not in ("main", COMMIT):
+        if parts[2] != "resolve" or parts[3] not in ("main", commit):
             return self._error(404, "RevisionNotFound")
         name = "/".join(parts[4:])
         if name not in repository:
-            return self._error(404, "EntryNotFound", {"X-Repo-Commit": COMMIT})
+            return self._error(404, "EntryNotFound", {"X-Repo-Commit": commit})
         data = repository[name]
         large = not name.endswith((".json", ".md"))
         digest = (hashlib.sha256 if large else hashlib.sha1)(data).hexdigest()
-        self._send(data, body, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT})
+        self._send(data, body, {"ETag": f'"{digest}"', "X-Repo-Commit": commit})
 
     def _send(self, data: bytes, body: bool, headers: dict[str, str]) -> None:
         hub = self.state

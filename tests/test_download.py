@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_hub import COMMIT
+from fake_hub import commit_of
 from helpers import write_huggingface
 
 import lucid_mlx
@@ -76,12 +76,18 @@ def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
     folder = convert(f"{NAME}@main", tmp_path / "ours")
     metadata = lucid_mlx.weights.read_checkpoint(folder).metadata
     assert metadata["source"] == NAME
-    assert metadata["revision"] == COMMIT
+    assert metadata["revision"] == commit_of(NAME)
     assert metadata["licence"] == "apache-2.0"
     assert metadata["sha256"] == sha256(published / "model.safetensors")
     card = (folder / "README.md").read_text()
     assert card.startswith("---\n")
-    for fact in ("license: apache-2.0", f"base_model: {NAME}", "library_name: mlx", COMMIT, "0 cup, 1 table, 2 spoon"):
+    for fact in (
+        "license: apache-2.0",
+        f"base_model: {NAME}",
+        "library_name: mlx",
+        commit_of(NAME),
+        "0 cup, 1 table, 2 spoon",
+    ):
         assert fact in card
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy import ndimage
 
 from lucid_mlx.images.colours import Colour, text_colour
 from lucid_mlx.images.fonts import font
@@ -55,6 +54,8 @@ def place_labels(regions: np.ndarray, texts: Sequence[Sequence[Words]], size: in
     Returns:
         The labels, within the picture and apart from each other.
     """
+    from scipy import ndimage  # which takes longer to import than all of this package
+
     height, width = regions.shape
     step = -(-max(height, width) // GRID)
     top, left = min(step, height) // 2, min(step, width) // 2

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 Box = tuple[int, int, int, int]
 
@@ -31,5 +30,7 @@ class Segment:
 
 def boxes(ids: np.ndarray) -> dict[int, Box]:
     """Return the box of each number above 0 in a map, (H, W) int."""
+    from scipy import ndimage  # which takes longer to import than all of this package
+
     found = enumerate(ndimage.find_objects(ids), 1)
     return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}
