@@ -19,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="?", type=Path, default=here, help="folder with photos")
     parser.add_argument("overlays", nargs="?", type=Path, default=Path("overlays"), help="folder for the results")
-    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic")
+    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic", help="name or path")
     parser.add_argument("--batch", type=int, default=1, help="pictures of the same size that run together")
     args = parser.parse_args()
     if not args.photos.is_dir():

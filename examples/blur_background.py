@@ -17,7 +17,7 @@ import lucid_mlx
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", default=Path(__file__).with_name("coffee.jpg"))
-    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic")
+    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic", help="name or path")
     parser.add_argument("--keep", default="person", metavar="CLASS", help="what stays sharp")
     parser.add_argument("--radius", type=float, default=12.0, help="of the blur, in pixels")
     parser.add_argument("-o", "--output", default="blurred.png")

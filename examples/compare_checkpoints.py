@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", default=Path(__file__).with_name("coffee.jpg"))
     names = [f"facebook/mask2former-swin-{size}-coco-panoptic" for size in ("tiny", "small")]
-    parser.add_argument("--weights", nargs=2, default=names)
+    parser.add_argument("--weights", nargs=2, default=names, help="names or paths")
     parser.add_argument("-o", "--output", default="compared.png")
     args = parser.parse_args()
 

@@ -17,7 +17,7 @@ import lucid_mlx
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", default=Path(__file__).with_name("coffee.jpg"))
-    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic")
+    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic", help="name or path")
     parser.add_argument("--label", help="class of the object, such as cup")
     parser.add_argument("--soft", type=float, default=1.0, help="softness of the edge in pixels, 0 for a hard one")
     parser.add_argument("-o", "--output", default="cut_out.png")

@@ -16,7 +16,7 @@ import lucid_mlx
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="*", default=[Path(__file__).with_name("coffee.jpg")])
-    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic")
+    parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic", help="name or path")
     parser.add_argument("-o", "--output", type=Path, default=Path("panoptic"), help="the folder, and the JSON beside")
     args = parser.parse_args()
 
