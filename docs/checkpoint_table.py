@@ -28,10 +28,10 @@ def rows(models: list[Listed]) -> list[str]:
 
 
 def row(model: Listed, hub: str = "", tag: str = "") -> str:
-    """Return one row; 22k marks a backbone that was trained on the larger ImageNet where both kinds exist."""
+    """Return one row; a Swin-B is marked if its backbone is of the larger ImageNet."""
     data = model.dataset.removesuffix(f"_{model.task}").replace("_", " ")
     data = data.upper() if data in ("coco", "ade20k") else data.title()
-    backbone = f"Swin-{model.size[0].upper()}" + (", 22k" if "IN21k" in model.name else "")
+    backbone = f"Swin-{model.size[0].upper()}" + (", IN21k" if "IN21k" in model.name else "")
     sizes = f"{model.parameters / 1e6:.0f} | {model.parameters * 4 / 1e6:.0f} | {model.queries}"
     names = " | ".join(f"`{name}`" if name else "-" for name in (hub, tag))
     return f"| {data} | {backbone} | {sizes} | {model.metric or '-'} | {names} |"
