@@ -1,0 +1,41 @@
+"""Print the table of checkpoints that stands in docs/choosing.md: python docs/checkpoint_table.py"""
+
+from lucid_mlx.datasets import DATASETS
+from lucid_mlx.weights.catalogue import SIZES, Listed, catalogue
+
+HEADER = """\
+| dataset | backbone | million parameters | MB | queries | published accuracy | on the Hugging Face hub | lucid's tag |
+|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Print a section for each task, panoptic first, as those models do all three."""
+    for task in ("panoptic", "semantic", "instance"):
+        print(f"### {task.capitalize()}\n\n{HEADER}")
+        for dataset in DATASETS:
+            for size in SIZES:
+                for row in rows([m for m in catalogue() if (m.task, m.dataset, m.size) == (task, dataset, size)]):
+                    print(row)
+        print()
+
+
+def rows(models: list[Listed]) -> list[str]:
+    """Return the rows of a backbone and a dataset: lucid's file beside the official model that has its accuracy."""
+    official = {model.metric: model for model in models if model.name.startswith("facebook/")}
+    tags = {model.metric: model for model in models if not model.name.startswith("facebook/")}
+    beside = [row(model, model.name, tags[metric].name if metric in tags else "") for metric, model in official.items()]
+    return beside + [row(model, tag=model.name) for metric, model in tags.items() if metric not in official]
+
+
+def row(model: Listed, hub: str = "", tag: str = "") -> str:
+    """Return one row; a Swin-B is marked if its backbone is of the larger ImageNet."""
+    data = model.dataset.removesuffix(f"_{model.task}").replace("_", " ")
+    data = data.upper() if data in ("coco", "ade20k") else data.title()
+    backbone = f"Swin-{model.size[0].upper()}" + (", IN21k" if "IN21k" in model.name else "")
+    sizes = f"{model.parameters / 1e6:.0f} | {model.parameters * 4 / 1e6:.0f} | {model.queries}"
+    names = " | ".join(f"`{name}`" if name else "-" for name in (hub, tag))
+    return f"| {data} | {backbone} | {sizes} | {model.metric or '-'} | {names} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Every script of examples/ runs as it stands there, on a small network that was told what to see in the photo."""
+
+import ast
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from helpers import PHOTO, small_model
+from hub_files import publish, small
+from mlx.utils import tree_flatten
+from PIL import Image, ImageFilter
+
+import lucid_mlx
+import lucid_mlx.weights as W
+from lucid_mlx.datasets import dataset_classes
+from lucid_mlx.images import Recipe, preprocess, read_image
+
+EXAMPLES = PHOTO.parent
+SIZE = {"size": {"height": 96, "width": 128}}
+SEEN = ("person", "cup", "sky-other-merged", "dining table", "person", "cup")  # by query; the sky's mask is largest
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder with a panoptic network whose class head is solved to give each query its class on the photo."""
+    names = [entry.name for entry in dataset_classes("coco_panoptic")]
+    model = small_model(num_labels=len(names))
+    model.config.id2label = dict(enumerate(names))
+    pixels, _ = preprocess(read_image(PHOTO), Recipe.from_dict(SIZE))
+    decoder = model.transformer_decoder
+    queries = np.array(decoder.norm(model(pixels.transpose(0, 3, 1, 2))["transformer_decoder_last_hidden_state"]))[0]
+    wanted = np.full((len(SEEN), len(names) + 1), -10.0)
+    wanted[range(len(SEEN)), [names.index(name) for name in SEEN]] = 10.0
+    decoder.class_head.weight = mx.array((np.linalg.pinv(queries.astype(np.float64)) @ wanted).T.astype(np.float32))
+    decoder.class_head.bias = mx.zeros(len(names) + 1)
+    folder = tmp_path_factory.mktemp("weights") / "model"
+    arrays = dict(tree_flatten(model.parameters()))
+    return W.write_checkpoint(folder, model.config.to_dict(), arrays, {"dataset": "coco_panoptic"}, SIZE)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a script in an empty folder, and return what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return script
+
+
+def test_lucid_s_documented_examples_run(run, hub, monkeypatch, tmp_path):
+    member = W.Mask2Former_Swin_Tiny_Weights.ADE20K_SEMANTIC
+    publish(hub, monkeypatch, member, small(backbone_config=member.config["backbone_config"]), tmp_path)
+    printed = run("lucid_build.py", "--weights", "ADE20K_SEMANTIC").splitlines()
+    assert printed[:3] == ["class logits (1, 100, 151)", "mask logits (1, 100, 56, 56)", "class map (1, 224, 224)"]
+    assert printed[3:] == ["first classes: wall, building, sky, floor, tree", "class map (1, 224, 224)"]
+
+
+class TestCutOut:
+    def test_the_object_of_a_class_is_what_is_not_transparent(self, run, weights):
+        assert run("cut_out.py", PHOTO, "--weights", weights, "--label", "Cup", "--soft", 0) == "cup -> cut_out.png\n"
+        found = lucid_mlx.Segmenter(weights)(PHOTO)
+        cup = max(found.only(["cup"]).segments, key=lambda segment: segment.area)
+        left, top, right, bottom = cup.box
+        picture = np.array(Image.open("cut_out.png"))
+        assert picture.shape == (bottom - top, right - left, 4)
+        assert np.array_equal(picture[..., 3], np.uint8(255) * found.mask(cup)[top:bottom, left:right])
+        assert np.array_equal(picture[..., :3], found.image[top:bottom, left:right])
+        assert (picture[..., 3] == 255).sum() == cup.area < picture[..., 3].size
+
+    def test_an_edge_is_soft(self, run, weights):
+        run("cut_out.py", "--weights", weights)
+        alpha = np.array(Image.open("cut_out.png"))[..., 3]
+        assert alpha.min() == 0
+        assert alpha.max() == 255
+        assert ((alpha > 0) & (alpha < 255)).any()
+
+    def test_without_a_label_it_is_the_largest_object_and_no_stuff(self, run, weights):
+        found = lucid_mlx.Segmenter(weights)(PHOTO).segments
+        assert max(found, key=lambda segment: segment.area).label == "sky-other-merged"
+        assert run("cut_out.py", "--weights", weights, "-o", "object.webp") == "cup -> object.webp\n"
+        with Image.open("object.webp") as picture:
+            assert picture.mode == "RGBA"
+        assert run("cut_out.py", "--weights", weights, "--label", "sky-other-merged").startswith("sky")
+
+    def test_what_is_not_there_is_told(self, run, weights):
+        with pytest.raises(SystemExit, match="there is no dog in the photo; there is: .*cup"):
+            run("cut_out.py", "--weights", weights, "--label", "dog")
+        assert not Path("cut_out.png").exists()
+
+
+class TestBlurBackground:
+    @pytest.mark.parametrize("options", [(), ("--keep", "cup")])
+    def test_what_is_kept_is_the_photo_and_the_rest_is_blurred(self, run, weights, options):
+        run("blur_background.py", PHOTO, "--weights", weights, "--radius", 5, *options)
+        found = lucid_mlx.Segmenter(weights, task="semantic")(PHOTO)
+        keep = found.only([options[-1] if options else "person"]).map >= 0
+        blurred = np.array(Image.fromarray(found.image).filter(ImageFilter.GaussianBlur(5)))
+        picture = np.array(Image.open("blurred.png"))
+        assert 0.1 < keep.mean() < 0.9
+        assert np.array_equal(picture[keep], found.image[keep])
+        assert np.array_equal(picture[~keep], blurred[~keep])
+        assert (picture[~keep] != found.image[~keep]).any(axis=-1).mean() > 0.8
+
+    def test_what_is_not_there_is_told(self, run, weights):
+        with pytest.raises(SystemExit, match="there is no dog in the photo; there is: person"):
+            run("blur_background.py", "--weights", weights, "--keep", "dog")
+        assert not Path("blurred.png").exists()
+
+
+class TestBatchFolder:
+    @pytest.fixture
+    def photos(self, tmp_path):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        with Image.open(PHOTO) as photo:
+            for name in ("a.jpg", "b.PNG"):
+                photo.resize((300, 200)).save(folder / name)
+        (folder / "notes.txt").write_text("no picture")
+        return folder
+
+    def test_each_picture_gets_an_overlay_and_only_once(self, run, weights, photos):
+        out = Path("made") / "overlays"
+        assert run("batch_folder.py", photos, out, "--weights", weights, "--batch", 2) == f"2 of 2 pictures -> {out}\n"
+        assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.PNG"]
+        overlay = read_image(out / "b.PNG")
+        assert np.array_equal(overlay, np.array(lucid_mlx.Segmenter(weights)(photos / "b.PNG").draw()))
+        assert run("batch_folder.py", photos, out, "--weights", weights) == f"0 of 2 pictures -> {out}\n"
+
+    def test_photos_are_never_overwritten(self, run, weights, photos, capsys):
+        before = (photos / "a.jpg").read_bytes()
+        for folders in ((photos, photos), (photos / "a.jpg", "overlays")):
+            with pytest.raises(SystemExit):
+                run("batch_folder.py", *folders, "--weights", weights)
+        assert re.search("another folder than the photos.*a.jpg is no folder", capsys.readouterr().err, re.DOTALL)
+        assert (photos / "a.jpg").read_bytes() == before
+
+
+def test_panoptic_results_are_what_coco_s_tools_expect(run, weights, tmp_path):
+    with Image.open(PHOTO) as photo:
+        photo.rotate(180).save(tmp_path / "coffee.jpg")  # two photos of one name
+    run("panoptic_to_coco.py", PHOTO, "coffee.jpg", "--weights", weights, "-o", "made/panoptic")
+    data = json.loads(Path("made/panoptic.json").read_text())
+    assert [(image["id"], image["width"], image["height"]) for image in data["images"]] == [
+        (1, 600, 400),
+        (2, 600, 400),
+    ]
+    kinds = {category["id"]: category for category in data["categories"]}
+    assert {kinds[0]["name"], kinds[0]["isthing"]} == {"person", 1}
+    assert [kind["isthing"] for kind in kinds.values() if kind["name"] == "sky-other-merged"] == [0]
+    assert [annotation["image_id"] for annotation in data["annotations"]] == [1, 2]
+    for annotation in data["annotations"]:
+        red, green, blue = np.moveaxis(np.array(Image.open(Path("made/panoptic") / annotation["file_name"])), -1, 0)
+        ids, areas = np.unique(red + 256 * green.astype(int) + 65536 * blue.astype(int), return_counts=True)
+        segments = {segment["id"]: segment["area"] for segment in annotation["segments_info"]}
+        assert segments
+        assert segments == {number: area for number, area in zip(ids, areas, strict=True) if number}
+    found = {kinds[segment["category_id"]]["name"] for segment in data["annotations"][0]["segments_info"]}
+    assert found == set(SEEN)
+
+
+class TestCompareCheckpoints:
+    def test_a_checkpoint_agrees_with_itself(self, run, weights):
+        printed = run("compare_checkpoints.py", "--weights", weights, weights)
+        assert "the same class on 100.0% of the pixels -> compared.png" in printed
+        assert len(re.findall(rf"{weights}: \d+\.\d\d s, person", printed)) == 2
+        one = lucid_mlx.Segmenter(weights, task="semantic")(PHOTO).draw()
+        with Image.open("compared.png") as both:
+            assert both.width > 2 * one.width
+            assert both.height >= one.height
+
+    def test_classes_are_compared_by_name_not_by_number(self, run, weights, tmp_path):
+        checkpoint = W.read_checkpoint(weights)
+        names = list(checkpoint.config["id2label"].values())
+        names[0], names[41] = "cup, mug", "Person"  # the other way round
+        config = {**checkpoint.config, "id2label": dict(enumerate(names))}
+        other = W.write_checkpoint(tmp_path / "other", config, checkpoint.arrays, {}, SIZE)
+        assert "the same class on 0.0% of the pixels" in run("compare_checkpoints.py", "--weights", weights, other)
+
+
+def test_every_script_is_short_says_how_to_call_it_and_is_tested_here():
+    scripts = sorted(EXAMPLES.glob("*.py"))
+    assert len(scripts) == 6
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        assert f"python examples/{script.name}" in ast.get_docstring(ast.parse(text))
+        assert len(text.splitlines()) <= 45
+        assert f'"{script.name}"' in Path(__file__).read_text(encoding="utf-8")
