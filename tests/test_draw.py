@@ -522,9 +522,14 @@ class TestInstances:
     @pytest.mark.parametrize(
         ("masks", "kinds", "scores", "message"),
         [
-            (np.zeros((1, 300, 500)), [0], [1.0], r"masks must be \(N, 300, 500\) bool, got \(1, 300, 500\) float64"),
-            (np.zeros((1, 30, 50), bool), [0], [1.0], "masks must be"),
-            (np.zeros((300, 500), bool), [0], [1.0], "masks must be"),
+            (
+                np.zeros((1, 300, 500)),
+                [0],
+                [1.0],
+                r"each mask must be \(300, 500\) bool, as its image, got \(300, 500\) float64",
+            ),
+            (np.zeros((1, 30, 50), bool), [0], [1.0], "each mask must be"),
+            (np.zeros((1, 500), bool), [0], [1.0], r"got \(500,\) bool"),
             (np.zeros((2, 300, 500), bool), [0], [1.0, 1.0], "must be as many, got 2, 1 and 2"),
             (np.zeros((1, 300, 500), bool), [9], [1.0], "labels has no name for the class 9"),
         ],

@@ -14,7 +14,13 @@ from pycocotools import mask as coco_mask
 
 from lucid_mlx import InputError, Segmentation
 from lucid_mlx.files import write_file
-from lucid_mlx.images import instance_segmentation, panoptic_segmentation, post_process, semantic_segmentation
+from lucid_mlx.images import (
+    draw_instances,
+    instance_segmentation,
+    panoptic_segmentation,
+    post_process,
+    semantic_segmentation,
+)
 from lucid_mlx.images.export import mask_picture, panoptic_picture, picture_file
 from lucid_mlx.images.postprocess import huggingface
 from lucid_mlx.images.result import NOTHING, TASKS, label_ids
@@ -274,6 +280,15 @@ class TestPictures:
         assert plain.size == (500, 330)
         assert result.draw(legend=False, note="a note").height > plain.height
         assert result.draw(legend=False, opacity=0.0) != plain
+
+    def test_instances_are_drawn_with_one_mask_in_memory(self, monkeypatch):
+        result = segmented("instance")
+        wanted = draw_instances(
+            result.image, result.masks, [part.label_id for part in result.segments],
+            [part.score for part in result.segments], LABELS,
+        )  # fmt: skip
+        monkeypatch.setattr(Segmentation, "masks", property(lambda self: pytest.fail("all at once")))
+        assert np.array_equal(result.draw(), wanted)
 
     def test_notebooks_show_a_picture_of_no_more_than_they_need(self):
         small = Image.open(io.BytesIO(segmented("panoptic")._repr_png_()))

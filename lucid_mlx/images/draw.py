@@ -29,6 +29,16 @@ class _Style:
     note: str | None
 
 
+class Masks(Protocol):
+    """What `draw_instances` reads masks from: an array, or anything that makes each when it is asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, place: int, /) -> np.ndarray:
+        """One of them, (H, W) bool."""
+
+
 class Segment(Protocol):
     """What `draw_panoptic` reads of a segment."""
 
@@ -120,7 +130,7 @@ def draw_panoptic(
 
 def draw_instances(
     image: np.ndarray,
-    masks: np.ndarray,
+    masks: Masks,
     label_ids: Sequence[int],
     scores: Sequence[float],
     labels: Mapping[int, str],
@@ -135,7 +145,7 @@ def draw_instances(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        masks: (N, H, W) bool; they may overlap.
+        masks: (N, H, W) bool; they may overlap. One at a time is in memory, if they are not all there already.
         label_ids: the N classes.
         scores: N numbers from 0 to 1.
         labels: the classes' names.
@@ -149,25 +159,22 @@ def draw_instances(
         InputError: if an argument has another shape or type, or a class no name.
     """
     image = _checked_image(image)
-    masks = np.asarray(masks)
-    if masks.dtype != bool or masks.ndim != 3 or (len(masks) and masks.shape[1:] != image.shape[:2]):
-        raise InputError(f"masks must be (N, {image.shape[0]}, {image.shape[1]}) bool, got {masks.shape} {masks.dtype}")
     if not len(masks) == len(label_ids) == len(scores):
         raise InputError(
             f"masks, label_ids and scores must be as many, got {len(masks)}, {len(label_ids)} and {len(scores)}"
         )
-    image, masks = _enlarged(image), _enlarged(masks, axes=(1, 2))
+    areas = [np.count_nonzero(_checked_mask(masks[number], image)) for number in range(len(masks))]
+    image = _enlarged(image)
     regions = np.full(image.shape[:2], -1, np.int32)
     edges = np.zeros(regions.shape, bool)
     width = _line_width(regions)
     around: list[tuple[int, Box]] = []
-    for number in np.argsort([-np.count_nonzero(mask) for mask in masks], kind="stable"):
-        rows, columns = (np.flatnonzero(masks[number].any(axis=axis)) for axis in (1, 0))
-        if len(rows) == 0:
-            continue
-        around.append((int(number), (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))))
+    for number in sorted((number for number, area in enumerate(areas) if area), key=lambda number: -areas[number]):
+        mask = _enlarged(np.asarray(masks[number]))
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        around.append((number, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))))
         part = tuple(slice(max(0, where[0] - width), where[-1] + 1 + width) for where in (rows, columns))
-        mask = masks[number][part]
+        mask = mask[part]
         regions[part][mask] = number
         edges[part] |= borders(mask, width)
     kinds, style = [int(kind) for kind in label_ids], _Style(opacity, dataset, legend, note)
@@ -263,10 +270,10 @@ def _line_width(regions: np.ndarray) -> int:
     return max(1, round(math.sqrt(regions.size) / 900))
 
 
-def _enlarged(pixels: np.ndarray, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
+def _enlarged(pixels: np.ndarray) -> np.ndarray:
     """Repeat the pixels of a small photo, or of something of its size, until its longer side is at least `SMALLEST`."""
-    factor = -(-SMALLEST // max(pixels.shape[axes[0]], pixels.shape[axes[1]], 1))
-    return pixels if factor == 1 else np.repeat(np.repeat(pixels, factor, axis=axes[0]), factor, axis=axes[1])
+    factor = -(-SMALLEST // max(pixels.shape[:2]))
+    return pixels if factor == 1 else np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:
@@ -274,6 +281,13 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise InputError(f"the image must be (H, W, 3) uint8 with pixels in it, got {image.shape} {image.dtype}")
     return image
+
+
+def _checked_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != image.shape[:2]:
+        raise InputError(f"each mask must be {image.shape[:2]} bool, as its image, got {mask.shape} {mask.dtype}")
+    return mask
 
 
 def _checked_map(name: str, ids: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ class Segmentation:
             scored = [Scored(part.id, part.label_id, part.score or 0.0, part.area) for part in self.segments]
             return draw_panoptic(self.image, self.map, scored, self.labels, **options)
         kinds, scores = ([getattr(part, name) for part in self.segments] for name in ("label_id", "score"))
-        return draw_instances(self.image, self.masks, kinds, scores, self.labels, **options)
+        return draw_instances(self.image, _Masks(self), kinds, scores, self.labels, **options)
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
         """Write the picture that `draw` makes.
@@ -218,6 +218,19 @@ class Segmentation:
         picture = self.draw()
         picture.thumbnail((NOTEBOOK, NOTEBOOK))
         return export.encode(picture, "PNG")
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """The masks of a result, each made when it is asked for."""
+
+    result: Segmentation
+
+    def __len__(self) -> int:
+        return len(self.result.segments)
+
+    def __getitem__(self, place: int, /) -> np.ndarray:
+        return self.result.mask(self.result.segments[place])
 
 
 def label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
