@@ -26,6 +26,8 @@ class Verbs(click.Group):
         warnings.showwarning = _one_line
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # such as `| head`; click ends in silence
+            raise
         except (lucid_mlx.InputError, OSError) as error:  # such as a name that is too long for the disk
             raise BadInput(str(error)) from error
 

@@ -55,7 +55,8 @@ def _registered(metrics: dict[tuple[str, str], list[str]]) -> Iterator[Listed]:
     for size in SIZES:
         for entry in _entries(size).values():
             assert entry.dataset is not None
-            published = metrics.get((size, entry.dataset), [])  # two, where ImageNet-1k and -22k backbones compete
+            # lucid converted the hub's models; where that has two, of ImageNet-1k and -22k, nobody says which.
+            published = metrics.get((size, entry.dataset), [])
             metric = published[0] if len(published) == 1 else ""
             name = f"{entry.meta['model']}:{entry.tag}"
             queries = entry.meta["config"]["num_queries"]
