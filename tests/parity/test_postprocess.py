@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 from transformers import Mask2FormerImageProcessorPil
 
-from lucid_mlx.images import Instances, instance_segmentation, panoptic_segmentation, semantic_segmentation
-from lucid_mlx.images.postprocess import huggingface
+from lucid_mlx.images import instance_segmentation, panoptic_segmentation, semantic_segmentation
+from lucid_mlx.images.postprocess import Instances, huggingface
 
 TIE = 1e-6
 THINGS = range(0, 80, 2)
