@@ -76,7 +76,7 @@ ALL, LEFT, DOT = np.ones((4, 4)), np.tile([1, 1, 0, 0], (4, 1)), np.pad([[1]], (
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decode
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     task=st.sampled_from(TASKS),
     seed=st.integers(0, 2**16),

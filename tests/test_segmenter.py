@@ -186,7 +186,7 @@ class TestBatches:
         images = photos()
         alone = [segmenters[task](image, limits=FOUND) for image in images]
         assert len({result.map.tobytes() for result in alone}) == len(images)
-        for batch_size in (1, 3, 7, 20):
+        for batch_size in (3, 7):
             together = segmenters[task](images, batch_size=batch_size, limits=FOUND)
             assert all(same(a, b) for a, b in zip(together, alone, strict=True))
             assert all(np.array_equal(result.image, image) for result, image in zip(together, images, strict=True))
