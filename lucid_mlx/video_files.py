@@ -222,7 +222,7 @@ def _pixels(frame: "av.VideoFrame", size: dict[str, int]) -> np.ndarray:
     from av.video.reformatter import Colorspace
 
     told = None if frame.colorspace != UNTOLD or frame.height < HD else Colorspace.ITU709
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24", src_colorspace=told, **size)
+    pixels: np.ndarray = frame.reformat(**size, format="rgb24", src_colorspace=told).to_ndarray()
     return pixels
 
 
