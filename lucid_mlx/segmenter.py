@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
-from typing import Any
+from typing import Any, overload
 
 import mlx.core as mx
 import numpy as np
@@ -18,6 +18,7 @@ from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.images import Batch, batches, read_image
 from lucid_mlx.images.postprocess import instance_segmentation, panoptic_segmentation, semantic_segmentation
+from lucid_mlx.images.read import Source
 from lucid_mlx.images.recipes import Recipe, parse_size
 from lucid_mlx.images.result import TASKS, Segmentation
 from lucid_mlx.models import Mask2Former
@@ -123,6 +124,14 @@ class Segmenter:
         self.task = task or trained or "semantic"
         if expect := _EXPECT.get((trained or "", self.task)):
             warnings.warn(f"the weights are for {trained} segmentation: {expect}", stacklevel=2)
+
+    @overload
+    def __call__(
+        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, limits: Limits | None = None
+    ) -> list[Segmentation]: ...
+
+    @overload
+    def __call__(self, images: Source, *, batch_size: int = 1, limits: Limits | None = None) -> Segmentation: ...
 
     def __call__(
         self, images: Any, *, batch_size: int = 1, limits: Limits | None = None

@@ -6,9 +6,11 @@ from typing import Any
 import click
 
 import lucid_mlx
+from lucid_mlx.cli.app import app
 from lucid_mlx.cli.convert import convert
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.segment import segment
+from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
 
 
@@ -42,7 +44,9 @@ def main() -> None:
     """Segment images with Mask2Former on Apple silicon."""
 
 
+main.add_command(app)
 main.add_command(convert)
 main.add_command(doctor)
 main.add_command(segment)
+main.add_command(video)
 main.add_command(weights)

@@ -2,8 +2,9 @@
 
 import colorsys
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 
@@ -115,6 +116,22 @@ def shade(colour: Colour, number: int) -> Colour:
     lightness = 0.5 * wanted / half if wanted < half else 0.5 + 0.5 * (wanted - half) / (1 - half)
     red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
     return (red, green, blue)
+
+
+def segment_colours(
+    kinds: Sequence[int], base: Mapping[int, Colour], shades: Sequence[int] | None = None
+) -> list[Colour]:
+    """Return the colours of segments: shades of their classes' colours.
+
+    Args:
+        kinds: the segments' classes.
+        base: the classes' colours.
+        shades: the number of each segment's shade, as `shade` takes it; None to count the segments of each class.
+    """
+    if shades is None:
+        counts: dict[int, count[int]] = {kind: count() for kind in kinds}
+        shades = [next(counts[kind]) for kind in kinds]
+    return [shade(base[kind], number) for kind, number in zip(kinds, shades, strict=True)]
 
 
 def text_colour(background: Colour) -> Colour:

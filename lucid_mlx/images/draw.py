@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.images.colours import Colour, class_colours, shade
+from lucid_mlx.images.colours import Colour, class_colours, segment_colours
 from lucid_mlx.images.fonts import readable
 from lucid_mlx.images.labels import Box, Words, draw_labels, place_labels
 from lucid_mlx.images.layout import Entry, joined, with_legend, with_note
@@ -27,6 +27,8 @@ class _Style:
     dataset: str | None
     legend: bool
     note: str | None
+    colours: np.ndarray | None
+    shades: Sequence[int] | None = None
 
 
 class Masks(Protocol):
@@ -62,6 +64,7 @@ def draw_semantic(
     *,
     opacity: float = 0.5,
     dataset: str | None = None,
+    colours: np.ndarray | None = None,
     legend: bool = True,
     note: str | None = None,
 ) -> Image.Image:
@@ -73,6 +76,7 @@ def draw_semantic(
         labels: the classes' names.
         opacity: of the tint, 0 to 1.
         dataset: whose colours to use; see `palette`.
+        colours: those of the classes, as `palette` returns them, if they must not depend on which are in the picture.
         legend: whether to list the classes in the picture, largest first, with their shares of it.
         note: a line to print above, if any.
 
@@ -86,7 +90,7 @@ def draw_semantic(
     classes = _checked_map("classes", classes, image)
     present = present_ids(classes)
     regions = to_regions(classes, present)
-    return _picture(image, regions, present, None, labels, _Style(opacity, dataset, legend, note))
+    return _picture(image, regions, present, None, labels, _Style(opacity, dataset, legend, note, colours))
 
 
 def draw_panoptic(
@@ -97,6 +101,8 @@ def draw_panoptic(
     *,
     opacity: float = 0.5,
     dataset: str | None = None,
+    colours: np.ndarray | None = None,
+    shades: Sequence[int] | None = None,
     legend: bool = True,
     note: str | None = None,
 ) -> Image.Image:
@@ -107,7 +113,8 @@ def draw_panoptic(
         segment_map: (H, W) int, the id of each pixel's segment; 0 or negative where there is none.
         segments: the segments, with `id`, `label_id` and `score`. One may have the id 0.
         labels: the classes' names.
-        opacity, dataset, legend, note: as for `draw_semantic`.
+        shades: the number of each segment's shade, from 0; None to count the segments of each class.
+        opacity, dataset, colours, legend, note: as for `draw_semantic`.
 
     Returns:
         An RGB picture; a photo with a longer side under 480 pixels is enlarged.
@@ -125,7 +132,8 @@ def draw_panoptic(
     if strangers:
         raise InputError(f"segment_map has the id {min(strangers)}, but none of the segments has it")
     kinds, scores = [int(segment.label_id) for segment in segments], [segment.score for segment in segments]
-    return _picture(image, to_regions(segment_map, ids), kinds, scores, labels, _Style(opacity, dataset, legend, note))
+    style = _Style(opacity, dataset, legend, note, colours, shades)
+    return _picture(image, to_regions(segment_map, ids), kinds, scores, labels, style)
 
 
 def draw_instances(
@@ -138,6 +146,8 @@ def draw_instances(
     boxes: bool = False,
     opacity: float = 0.5,
     dataset: str | None = None,
+    colours: np.ndarray | None = None,
+    shades: Sequence[int] | None = None,
     legend: bool = True,
     note: str | None = None,
 ) -> Image.Image:
@@ -150,7 +160,8 @@ def draw_instances(
         scores: N numbers from 0 to 1.
         labels: the classes' names.
         boxes: whether to draw the smallest box around each mask.
-        opacity, dataset, legend, note: as for `draw_semantic`; a share is what is seen of a class.
+        shades: as for `draw_panoptic`.
+        opacity, dataset, colours, legend, note: as for `draw_semantic`; a share is what is seen of a class.
 
     Returns:
         An RGB picture; a photo with a longer side under 480 pixels is enlarged.
@@ -177,7 +188,7 @@ def draw_instances(
         mask = mask[part]
         regions[part][mask] = number
         edges[part] |= borders(mask, width)
-    kinds, style = [int(kind) for kind in label_ids], _Style(opacity, dataset, legend, note)
+    kinds, style = [int(kind) for kind in label_ids], _Style(opacity, dataset, legend, note, colours, shades)
     return _picture(image, regions, kinds, scores, labels, style, edges, around if boxes else ())
 
 
@@ -213,8 +224,10 @@ def _picture(
     if nameless:
         raise InputError(f"labels has no name for the class {nameless[0]}; it needs one for each class in the picture")
     image, regions = _enlarged(image), _enlarged(regions)
-    base = class_colours(labels, set(kinds), style.dataset)
-    colours = _shades(kinds, base)
+    if style.shades is not None and len(style.shades) != len(kinds):
+        raise InputError(f"shades must be a number for each of the {len(kinds)} segments, got {len(style.shades)}")
+    base = _class_colours(labels, set(kinds), style)
+    colours = segment_colours(kinds, base, style.shades)
 
     width = _line_width(regions)
     edges = borders(regions, width) if edges is None else edges
@@ -243,14 +256,16 @@ def _picture(
     return with_note(picture, style.note, size) if style.note else picture
 
 
-def _shades(kinds: Sequence[int], base: Mapping[int, Colour]) -> list[Colour]:
-    """Give the first segment of each class the class's colour, and others shades of it."""
-    seen: Counter[int] = Counter()
-    colours = []
-    for kind in kinds:
-        colours.append(shade(base[kind], seen[kind]))
-        seen[kind] += 1
-    return colours
+def _class_colours(labels: Mapping[int, str], kinds: set[int], style: _Style) -> dict[int, Colour]:
+    if style.colours is None:
+        return class_colours(labels, kinds, style.dataset)
+    table = np.asarray(style.colours)
+    if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != 3 or len(table) <= max(kinds, default=-1):
+        raise InputError(
+            f"colours must be (K, 3) uint8 with a row for each class, as palette(labels) returns them, got "
+            f"{table.shape} {table.dtype}"
+        )
+    return {kind: (red, green, blue) for kind in kinds for red, green, blue in [table[kind].tolist()]}
 
 
 def _readable_names(labels: Mapping[int, str], kinds: Iterable[int]) -> dict[int, Words]:

@@ -1,0 +1,177 @@
+"""A page in the browser, on this machine alone. Needs gradio, which the extra `app` brings."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.extras import require
+from lucid_mlx.images import Segmentation
+from lucid_mlx.images.colours import class_colours, segment_colours
+from lucid_mlx.images.result import TASKS
+from lucid_mlx.segmenter import Limits, Segmenter
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+HERE = "127.0.0.1"
+THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}  # those of Limits; in a semantic segmentation every pixel has a class
+LARGEST = 1280  # longer side of the picture on the page; the downloads have all pixels
+TINT = 0.6
+
+
+def serve(
+    segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, note: str | None = None
+) -> None:
+    """Serve a page that segments the photos that are dropped on it, until Ctrl-C.
+
+    It listens on 127.0.0.1 alone. Photos and results lie in a temporary folder, which goes with it.
+
+    Args:
+        segmenter: finds the segments; its task is the one that is chosen at first.
+        ready: called with the page's address when it is there.
+        port: where to listen; the first free one from 7860 on if None.
+        note: a line to show above, if any.
+
+    Raises:
+        InputError: if gradio is missing, or no port is free.
+    """
+    with tempfile.TemporaryDirectory(prefix="lucid-mlx-") as folder:
+        # Gradio reads these when it is imported and when it is used. Left alone it sends statistics to its makers.
+        os.environ |= {
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_RUN_HISTORY": "False",
+            "GRADIO_TEMP_DIR": folder,
+        }
+        require("gradio", "app")
+        page = build(segmenter, Path(folder), note)
+        try:
+            _, address, _ = page.launch(
+                server_name=HERE,
+                server_port=port,
+                share=False,
+                ssr_mode=False,
+                mcp_server=False,
+                pwa=False,
+                footer_links=[],
+                quiet=True,
+                prevent_thread_lock=True,
+                theme=_theme(),
+            )
+        except OSError as error:
+            where = "no port from 7860 on" if port is None else f"port {port}"
+            raise InputError(f"{where} is free; pass another with --port") from error
+        ready(address)
+        page.block_thread()
+
+
+def _theme() -> Any:
+    """Return gradio's theme with the system's fonts: its own come from elsewhere."""
+    import gradio as gr
+
+    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Blocks":
+    """Make the page.
+
+    Args:
+        segmenter: finds the segments.
+        folder: where to put what can be downloaded.
+        note: a line to show above, if any.
+    """
+    import gradio as gr
+
+    def of_task(task: str) -> Any:
+        return gr.Slider(value=THRESHOLDS.get(task, 0.0), visible=task in THRESHOLDS)
+
+    def segment(path: str | None, task: str, threshold: float) -> Any:
+        if path is None:
+            return None, "", gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False)
+        chosen = copy(segmenter)  # the same network and lock
+        chosen.task = task
+        try:
+            result = chosen(path, limits=Limits(threshold=threshold))
+            result = replace(result, name=Path(path).name)
+            place = Path(tempfile.mkdtemp(dir=folder)) / Path(path).stem
+            picture = result.save(place.with_suffix(".png"), note=note)
+        except InputError as error:
+            raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
+        data = place.with_suffix(".json")
+        data.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        value, colours = annotations(result)
+        return (
+            gr.AnnotatedImage(value=value, color_map=colours),
+            result.summary(),
+            gr.DownloadButton(value=picture, interactive=True),
+            gr.DownloadButton(value=data, interactive=True),
+        )
+
+    with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
+        if note:
+            gr.Markdown(f"**{note}**")
+        with gr.Row():
+            with gr.Column(scale=1):
+                photo = gr.File(label="Photo")
+                task = gr.Radio(list(TASKS), value=segmenter.task, label="Task")
+                threshold = gr.Slider(
+                    0.0, 1.0, THRESHOLDS.get(segmenter.task, 0.0), step=0.01,
+                    label="Sureness from which a segment counts", visible=segmenter.task in THRESHOLDS,
+                )  # fmt: skip
+                downloads = [
+                    gr.DownloadButton(f"Download the {what}", interactive=False) for what in ("picture", "JSON")
+                ]
+            with gr.Column(scale=3):
+                seen = gr.AnnotatedImage(label="Segments")
+                summary = gr.Textbox(label="Found", interactive=False)
+        run: dict[str, Any] = {
+            "fn": segment,
+            "inputs": [photo, task, threshold],
+            "outputs": [seen, summary, *downloads],
+            "api_visibility": "private",
+        }
+        gr.on([photo.upload, photo.clear, threshold.release], **run)
+        task.input(of_task, task, threshold, api_visibility="private").then(**run)
+    return page
+
+
+def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[tuple[np.ndarray, str]]], dict[str, str]]:
+    """Return what gradio's AnnotatedImage shows, in the colours of `result.draw()`.
+
+    Returns:
+        A picture and, of each segment that is seen in it, the mask, (H, W) from 0 to 1, and the name; and the names'
+        colours. A name has its class, its number if there are several of that, and how sure it is or, of a semantic
+        segmentation, how much of the picture it has.
+    """
+    height, width = result.map.shape
+    scale = min(1.0, LARGEST / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rows, columns = (np.arange(new) * old // new for new, old in ((size[1], height), (size[0], width)))
+    small = result.map[rows][:, columns]
+
+    kinds = [segment.label_id for segment in result.segments]
+    # As `draw` has it: a class gets its colour by the number, not by the size, of what is there.
+    colours = segment_colours(kinds, class_colours(result.labels, set(kinds)))
+    of_class, numbers = Counter(kinds), Counter[int]()
+    parts: list[tuple[np.ndarray, str]] = []
+    named: dict[str, str] = {}
+    for segment, (red, green, blue) in zip(result.segments, colours, strict=True):
+        numbers[segment.label_id] += 1
+        mask = small == segment.id
+        if not mask.any():
+            continue
+        number = f" {numbers[segment.label_id]}" if of_class[segment.label_id] > 1 else ""
+        measure = f"{segment.area / result.map.size:.0%}" if segment.score is None else f"{segment.score:.2f}"
+        name = f"{segment.label}{number}, {measure}"
+        parts.append((TINT * mask, name))
+        named[name] = f"#{red:02x}{green:02x}{blue:02x}"
+    return (Image.fromarray(result.image).resize(size), parts), named

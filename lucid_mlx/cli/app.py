@@ -1,0 +1,38 @@
+"""`lucid-mlx app`."""
+
+import click
+
+from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
+from lucid_mlx.extras import require
+from lucid_mlx.images.result import TASKS
+from lucid_mlx.segmenter import Segmenter
+
+
+@click.command()
+@click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
+@click.option(
+    "--task", type=click.Choice(TASKS), help="What to look for at first; what the weights are for, if left out."
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Where to listen; the first free one from 7860 on, if left out."
+)
+def app(weights: str | None, task: str | None, port: int | None) -> None:
+    """Open a page for the browser on which photos are dropped and their segments seen.
+
+    It can be reached from this machine alone. Needs gradio: pip install 'lucid-mlx[app]'
+
+    Without --weights a small untrained network stands in, to show that everything works.
+
+    \b
+    Examples:
+      lucid-mlx app
+      lucid-mlx app --weights facebook/mask2former-swin-tiny-coco-panoptic --port 8000
+    """
+    from lucid_mlx.app import serve
+
+    require("gradio", "app")
+    if weights is None:
+        click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
+    segmenter = Segmenter(untrained_network() if weights is None else weights, task)
+    note = UNTRAINED if weights is None else None
+    serve(segmenter, lambda address: click.echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, note=note)
