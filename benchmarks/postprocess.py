@@ -27,7 +27,11 @@ def blobs(queries: int, height: int, width: int, sure: int) -> dict[str, mx.arra
     y, x = np.mgrid[:height, :width]
     masks = np.stack(
         [
-            8 - ((y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2) / rng.uniform(20, 400)
+            np.clip(
+                8 - ((y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2) / rng.uniform(20, 400),
+                -20,
+                20,
+            )
             for _ in range(queries)
         ]
     )
