@@ -140,7 +140,8 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
             "outputs": [seen, summary, picture, data],
             "api_visibility": "private",
         }
-        gr.on([photo.upload, photo.clear, threshold.release], **run)
+        # While the slider moves, only its latest place waits for its turn.
+        gr.on([photo.upload, photo.clear, threshold.input], trigger_mode="always_last", **run)
         task.input(of_task, task, threshold, api_visibility="private").then(**run)
     return page
 

@@ -124,8 +124,8 @@ class Page:
 
     def threshold(self, value):
         box = self.browser.find_element(By.CSS_SELECTOR, "input[type=number]")
-        box.clear()
-        box.send_keys(value, Keys.TAB)
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(Keys.NULL, value, Keys.TAB)
 
     def download(self, button, name):
         self.browser.find_element(By.XPATH, f"//button[contains(., '{button}')]").click()
@@ -161,9 +161,10 @@ def test_a_photo_is_dropped_segmented_and_looked_at_again_for_another_task(page)
     assert "Sureness" in page.text()
     assert len(set(objects)) == len(objects) > len(classes(objects))
     assert min(score(name) for name in objects) >= 0.5
-    page.threshold("0.65")
-    surest = page.wait(lambda: len(page.legend()) < len(objects) and page.legend())
-    assert {score(name) for name in surest} == {score(name) for name in objects if score(name) >= 0.65}
+    page.threshold("0.72")
+    surest = [name for name in objects if score(name) > 0.72]
+    assert 0 < len(surest) < len(objects)
+    page.wait(lambda: sorted(map(score, page.legend())) == sorted(map(score, surest)))
 
     data = json.loads(page.download("JSON", "coffee.json"))
     assert (data["image"], data["task"], data["width"]) == ("coffee.jpg", "instance", 600)
@@ -171,7 +172,6 @@ def test_a_photo_is_dropped_segmented_and_looked_at_again_for_another_task(page)
     with Image.open(BytesIO(page.download("picture", "coffee.png"))) as picture:
         assert picture.width == 600
         assert picture.getpixel((1, 1)) == (140, 20, 20)  # the banner that it is untrained
-    page.browser.save_screenshot("/tmp/avt/shot3.png")
 
 
 def test_a_bad_image_is_told_in_the_page(page, tmp_path):
