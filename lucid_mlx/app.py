@@ -28,6 +28,8 @@ THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}  # those of Limits; in a semanti
 LARGEST = 1280  # longer side of the picture on the page; the downloads have all pixels
 TINT = 0.6
 
+Annotation = tuple[np.ndarray | tuple[int, int, int, int], str]  # as AnnotatedImage has it; ours are all masks
+
 
 def serve(
     segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, note: str | None = None
@@ -68,8 +70,8 @@ def serve(
                 theme=_theme(),
             )
         except OSError as error:
-            where = "no port from 7860 on" if port is None else f"port {port}"
-            raise InputError(f"{where} is free; pass another with --port") from error
+            taken = "none of the ports from 7860 on is free" if port is None else f"port {port} is not free"
+            raise InputError(f"{taken}; choose another") from error
         ready(address)
         page.block_thread()
 
@@ -100,20 +102,20 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
         chosen = copy(segmenter)  # the same network and lock
         chosen.task = task
         try:
-            result = chosen(path, limits=Limits(threshold=threshold))
+            result = next(chosen.stream([path], limits=Limits(threshold=threshold)))
             result = replace(result, name=Path(path).name)
-            place = Path(tempfile.mkdtemp(dir=folder)) / Path(path).stem
-            picture = result.save(place.with_suffix(".png"), note=note)
+            place = Path(tempfile.mkdtemp(dir=folder))
+            drawn = result.save(place / f"{Path(path).stem}.png", note=note)
         except InputError as error:
             raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
-        data = place.with_suffix(".json")
-        data.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        listed = place / f"{Path(path).stem}.json"
+        listed.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
         value, colours = annotations(result)
         return (
             gr.AnnotatedImage(value=value, color_map=colours),
             result.summary(),
-            gr.DownloadButton(value=picture, interactive=True),
-            gr.DownloadButton(value=data, interactive=True),
+            gr.DownloadButton(value=drawn, interactive=True),
+            gr.DownloadButton(value=listed, interactive=True),
         )
 
     with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
@@ -127,24 +129,24 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
                     0.0, 1.0, THRESHOLDS.get(segmenter.task, 0.0), step=0.01,
                     label="Sureness from which a segment counts", visible=segmenter.task in THRESHOLDS,
                 )  # fmt: skip
-                downloads = [
-                    gr.DownloadButton(f"Download the {what}", interactive=False) for what in ("picture", "JSON")
-                ]
+                picture = gr.DownloadButton("Download the picture", interactive=False)
+                data = gr.DownloadButton("Download the JSON", interactive=False)
             with gr.Column(scale=3):
                 seen = gr.AnnotatedImage(label="Segments")
                 summary = gr.Textbox(label="Found", interactive=False)
         run: dict[str, Any] = {
             "fn": segment,
             "inputs": [photo, task, threshold],
-            "outputs": [seen, summary, *downloads],
+            "outputs": [seen, summary, picture, data],
             "api_visibility": "private",
         }
-        gr.on([photo.upload, photo.clear, threshold.release], **run)
+        # While the slider moves, only its latest place waits for its turn.
+        gr.on([photo.upload, photo.clear, threshold.input], trigger_mode="always_last", **run)
         task.input(of_task, task, threshold, api_visibility="private").then(**run)
     return page
 
 
-def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[tuple[np.ndarray, str]]], dict[str, str]]:
+def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotation]], dict[str, str]]:
     """Return what gradio's AnnotatedImage shows, in the colours of `result.draw()`.
 
     Returns:
@@ -162,7 +164,7 @@ def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[tuple[np.
     # As `draw` has it: a class gets its colour by the number, not by the size, of what is there.
     colours = segment_colours(kinds, class_colours(result.labels, set(kinds)))
     of_class, numbers = Counter(kinds), Counter[int]()
-    parts: list[tuple[np.ndarray, str]] = []
+    parts: list[Annotation] = []
     named: dict[str, str] = {}
     for segment, (red, green, blue) in zip(result.segments, colours, strict=True):
         numbers[segment.label_id] += 1

@@ -1,21 +1,19 @@
 """Libraries that only some verbs need."""
 
-import importlib
+from importlib.util import find_spec
 
 from lucid_mlx.errors import InputError
 
 
 def require(module: str, extra: str) -> None:
-    """Make sure that a library is there.
+    """Make sure that a library is there, without importing it.
 
     Args:
         module: what is going to be imported.
         extra: the name of ours under which pip installs it.
 
     Raises:
-        InputError: if it cannot be imported; it tells the command that installs it.
+        InputError: if it is not installed; it tells the command that does that.
     """
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise InputError(f"this needs a library more ({error}): pip install 'lucid-mlx[{extra}]'") from error
+    if find_spec(module) is None:
+        raise InputError(f"this needs the library {module}, which is not installed: pip install 'lucid-mlx[{extra}]'")

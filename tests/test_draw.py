@@ -422,6 +422,23 @@ class TestPictures:
         assert len(listed[0]) == 150
         assert picture.width == 640
 
+    def test_given_colours_do_not_depend_on_what_is_in_the_picture(self):
+        labels = {number: f"class {number}" for number in range(60)}
+        fixed, photo = palette(labels), noise(480, 480)
+        pixels, alone = np.zeros((2, 60, 3), np.uint8)
+        for number in labels:
+            classes = np.full((480, 480), number)
+            options = {"opacity": 1.0, "legend": False}
+            drawn = [draw_semantic(photo, classes, labels, **more, **options) for more in ({"colours": fixed}, {})]
+            pixels[number], alone[number] = (picture.getpixel((20, 20)) for picture in drawn)
+        np.testing.assert_array_equal(pixels, fixed)
+        assert (alone != fixed).any()  # those of a class that is alone
+
+    @pytest.mark.parametrize("colours", [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=str)
+    def test_colours_that_do_not_fit_are_told(self, colours):
+        with pytest.raises(InputError, match=r"colours must be \(K, 3\) uint8"):
+            draw_semantic(noise(8, 8), np.ones((8, 8), int), {1: "cup"}, colours=colours)
+
     def test_a_note_stands_above(self):
         plain, noted = (np.asarray(draw_semantic(GRAY, HALVES, NAMES, note=note)) for note in (None, "look"))
         added = len(noted) - len(plain)
@@ -483,6 +500,21 @@ class TestPanoptic:
     def test_segments_that_do_not_fit_are_told(self, ids, segments, message):
         with pytest.raises(InputError, match=message):
             draw_panoptic(GRAY, ids, segments, NAMES)
+
+    def test_shades_can_be_chosen(self):
+        ids = np.repeat([[1, 2, 3]], 480, axis=0).repeat(160, axis=1)
+        segments = [Segment(1, 0, 0.9), Segment(2, 0, 0.9), Segment(3, 1, 0.9)]
+        labels, photo = {0: "cup", 1: "spoon"}, noise(480, 480)
+        masks = np.stack([ids == number for number in (1, 2, 3)])
+        options = {"shades": [2, 0, 1], "opacity": 1.0, "legend": False}
+        panoptic = draw_panoptic(photo, ids, segments, labels, **options)
+        instances = draw_instances(photo, masks, [0, 0, 1], [0.9] * 3, labels, **options)
+        cup, spoon = rows(palette(labels))
+        for picture in (panoptic, instances):
+            seen = [picture.getpixel((x, 20)) for x in (80, 240, 400)]
+            assert seen == [shade(cup, 2), cup, shade(spoon, 1)]
+        with pytest.raises(InputError, match="for each of the 3 segments, got 2"):
+            draw_panoptic(photo, ids, segments, labels, shades=[0, 1])
 
 
 class TestInstances:

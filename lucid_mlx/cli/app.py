@@ -10,12 +10,8 @@ from lucid_mlx.segmenter import Segmenter
 
 @click.command()
 @click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
-@click.option(
-    "--task", type=click.Choice(TASKS), help="What to look for at first; what the weights are for, if left out."
-)
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="Where to listen; the first free one from 7860 on, if left out."
-)
+@click.option("--task", type=click.Choice(TASKS), help="What to look for at first; else what the weights are for.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Where to listen; else the first free one from 7860 on.")
 def app(weights: str | None, task: str | None, port: int | None) -> None:
     """Open a page for the browser on which photos are dropped and their segments seen.
 

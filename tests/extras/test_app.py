@@ -1,0 +1,231 @@
+"""The page in a browser: needs Debian's chromium and chromium-driver, and selenium."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from io import BytesIO
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from helpers import PHOTO
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from lucid_mlx.app import annotations
+from lucid_mlx.images import Segmentation
+from lucid_mlx.images.segment import Segment
+
+SECONDS = 60
+
+
+class Server:
+    """`lucid-mlx app` in a process of its own."""
+
+    def __init__(self, folder, *arguments):
+        self.folder = folder
+        environment = {
+            **os.environ,
+            "TMPDIR": str(folder),
+            "GRADIO_SERVER_NAME": "0.0.0.0",  # what may not have an effect
+            "GRADIO_SHARE": "True",
+            "GRADIO_ANALYTICS_ENABLED": "True",
+        }
+        self.log = folder.parent / "log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lucid_mlx", "app", *map(str, arguments)],
+                stdout=log, stderr=subprocess.STDOUT, env=environment,
+            )  # fmt: skip
+        self.address = self._address()
+
+    def _address(self):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            if found := re.search(r"Open (http://127\.0\.0\.1:\d+/) in a browser", self.log.read_text()):
+                return found[1]
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    work = tmp_path_factory.mktemp("app")
+    (work / "files").mkdir()
+    running = Server(work / "files", "--task", "semantic")
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log.read_text()
+    left = [path for path in running.folder.rglob("*") if path.is_file() and path.parts[-4] != "mlx"]
+    assert left == []  # photos and results are gone; MLX keeps its compiled kernels
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "window-size=1300,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    folder = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
+    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    driver.folder = folder
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(server, browser):
+    browser.get(server.address)
+    Page(browser).wait(lambda: browser.find_elements(By.CSS_SELECTOR, "input[type=file]"))
+    return Page(browser)
+
+
+class Page:
+    def __init__(self, browser):
+        self.browser = browser
+
+    def wait(self, condition):
+        return WebDriverWait(self.browser, SECONDS).until(lambda _: condition())
+
+    def drop(self, path):
+        self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
+
+    def legend(self):
+        script = "return [...document.querySelectorAll('.legend-item')].map(item => item.textContent.trim())"
+        return self.browser.execute_script(script)
+
+    def choose(self, task):
+        self.browser.find_element(By.CSS_SELECTOR, f"input[type=radio][value={task}]").click()
+
+    def found(self):
+        return self.browser.find_element(By.CSS_SELECTOR, "textarea").get_attribute("value")
+
+    def threshold(self, value):
+        box = self.browser.find_element(By.CSS_SELECTOR, "input[type=number]")
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(Keys.NULL, value, Keys.TAB)
+
+    def download(self, button, name):
+        self.browser.find_element(By.XPATH, f"//button[contains(., '{button}')]").click()
+        file = self.browser.folder / name
+        self.wait(lambda: file.exists() and file.stat().st_size)
+        return file.read_bytes()
+
+    def text(self):
+        return self.browser.find_element(By.TAG_NAME, "body").text
+
+
+def classes(names):
+    return sorted({re.fullmatch(r"(untrained [A-F])( \d+)?, (\d+%|\d\.\d\d)", name)[1] for name in names})
+
+
+def score(name):
+    return float(name.rsplit(", ")[-1])
+
+
+def test_a_photo_is_dropped_segmented_and_looked_at_again_for_another_task(page):
+    assert "Untrained network, random weights" in page.text()
+    assert "Sureness" not in page.text()
+    page.drop(PHOTO)
+    semantic = page.wait(page.legend)
+    assert len(classes(semantic)) == len(semantic) > 1
+    assert all(name in page.found() for name in classes(semantic))
+    picture = page.browser.find_element(By.CSS_SELECTOR, "img.base-image")
+    assert page.browser.execute_script("return arguments[0].naturalWidth", picture) == 600
+    assert len(page.browser.find_elements(By.CSS_SELECTOR, "img.mask")) == len(semantic)
+
+    page.choose("instance")
+    objects = page.wait(lambda: "%" not in page.found() and page.legend())
+    assert "Sureness" in page.text()
+    assert len(set(objects)) == len(objects) > len(classes(objects))
+    assert min(score(name) for name in objects) >= 0.5
+    page.threshold("0.72")
+    surest = [name for name in objects if score(name) > 0.72]
+    assert 0 < len(surest) < len(objects)
+    page.wait(lambda: sorted(map(score, page.legend())) == sorted(map(score, surest)))
+
+    data = json.loads(page.download("JSON", "coffee.json"))
+    assert (data["image"], data["task"], data["width"]) == ("coffee.jpg", "instance", 600)
+    assert classes(surest) == sorted({segment["label"] for segment in data["segments"]})
+    with Image.open(BytesIO(page.download("picture", "coffee.png"))) as picture:
+        assert picture.width == 600
+        assert picture.getpixel((1, 1)) == (140, 20, 20)  # the banner that it is untrained
+
+
+def test_a_bad_image_is_told_in_the_page(page, tmp_path):
+    (tmp_path / "notes.jpg").write_text("just text")
+    page.drop(tmp_path / "notes.jpg")
+    page.wait(lambda: "notes.jpg is not an image that Pillow can read" in page.text())
+    assert page.legend() == []
+
+
+def test_the_page_asks_nobody_else(page, browser):
+    page.drop(PHOTO)
+    page.wait(page.legend)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {
+        urlsplit(message["params"]["request"]["url"])
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    hosts = {address.hostname for address in asked if address.scheme in ("http", "https", "ws", "wss")}
+    assert hosts == {"127.0.0.1"}
+
+
+def test_it_listens_on_this_machine_alone(server):
+    port = urlsplit(server.address).port
+    with urllib.request.urlopen(server.address, timeout=10) as answer:
+        assert answer.status == 200
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
+        pass  # who listens on all addresses has this one too
+
+
+def test_a_port_that_is_taken_is_one_sentence(server):
+    port = str(urlsplit(server.address).port)
+    command = [sys.executable, "-m", "lucid_mlx", "app", "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 2
+    assert f"port {port} is not free" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_annotations_are_what_the_picture_shows():
+    ids = np.zeros((1000, 2000), np.int32)
+    ids[:500, :1000], ids[:500, 1000:], ids[500:, :1000] = 1, 2, 3
+    segments = tuple(
+        Segment(number, kind, name, 0.876, 500_000, (0, 0, 1, 1))
+        for number, kind, name in [(1, 0, "cup"), (2, 1, "spoon"), (3, 0, "cup"), (4, 0, "cup")]
+    )
+    photo = np.zeros((1000, 2000, 3), np.uint8)
+    result = Segmentation("panoptic", photo, ids, segments, {0: "cup", 1: "spoon"})
+    (picture, parts), colours = annotations(result)
+    assert picture.size == (1280, 640)
+    assert [name for _, name in parts] == ["cup 1, 0.88", "spoon, 0.88", "cup 2, 0.88"]  # the fourth is not seen
+    drawn = np.asarray(result.draw(opacity=1.0, legend=False))
+    for (mask, name), (row, column) in zip(parts, [(50, 50), (50, 1950), (950, 50)], strict=True):
+        assert mask.shape == (640, 1280)
+        assert mask[row * 640 // 1000, column * 640 // 1000] == mask.max() > 0
+        assert np.count_nonzero(mask) == 640 * 1280 // 4
+        assert colours[name] == "#" + bytes(drawn[row, column]).hex()
