@@ -7,8 +7,10 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from click.testing import CliRunner, Result
 from mlx.utils import tree_flatten, tree_unflatten
 
+from lucid_mlx.cli.main import main
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 
 DATA = Path(__file__).parent / "data"
@@ -114,3 +116,11 @@ def write_huggingface(folder: Path, arrays: dict[str, np.ndarray] | None = None,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(recipe))
     return folder
+
+
+def run_cli(*arguments: object, code: int = 0, **options: Any) -> Result:
+    """Run the command line; it ends with the code, and in any case without a traceback."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result

@@ -6,18 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers import PHOTO, write_huggingface
+from helpers import run_cli as run
 from PIL import Image
-
-from lucid_mlx.cli.main import main
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture(autouse=True)

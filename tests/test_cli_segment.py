@@ -8,23 +8,18 @@ import warnings
 import mlx.core as mx
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from helpers import PHOTO, small_config
+from helpers import PHOTO, run_cli, small_config
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lucid_mlx.cli.main import main
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
 from lucid_mlx.weights.fill import named_parameters
 
 
-def run(*arguments, code=0, **options):
-    result = CliRunner().invoke(main, ["segment", *map(str, arguments)], **options)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
+def run(*arguments, **options):
+    return run_cli("segment", *arguments, **options)
 
 
 @pytest.fixture(autouse=True)

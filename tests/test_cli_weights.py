@@ -6,21 +6,13 @@ import warnings
 import mlx.core as mx
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers import PHOTO, huggingface_arrays, write_huggingface
+from helpers import run_cli as run
 
 import lucid_mlx
-from lucid_mlx.cli.main import main
 from lucid_mlx.weights import read_checkpoint
 
 NAME = "facebook/mask2former-swin-tiny-coco-panoptic"
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture(autouse=True)
