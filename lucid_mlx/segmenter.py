@@ -71,6 +71,8 @@ class Limits:
 class Segmenter:
     """A network that is ready to segment images. Threads may share it; they take turns.
 
+    (MLX 0.32 on Linux may abort a process at its end, after all is done, if a thread that has ended used MLX.)
+
     Args:
         weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
         task: "semantic", "instance" or "panoptic"; None for what the weights were trained for, semantic if that is
