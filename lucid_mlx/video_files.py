@@ -149,6 +149,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=source.rate, options=ENCODING)
         self._ending = path.suffix
         self._sounds: dict[int, av.AudioStream] = {}
+        self._durations: deque[int] = deque()  # of the frames in the encoder
         self._begun = False
 
     def __enter__(self) -> "VideoWriter":
@@ -174,11 +175,11 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        frame.pts, frame.duration = self._source.times.popleft()
+        frame.pts, duration = self._source.times.popleft()
         frame.time_base = self._source.time_base
+        self._durations.append(duration)
         with _telling(self._failure):
-            self._container.mux(self._stream.encode(frame))
-            self._copy_sound()
+            self._encode(frame)
 
     def end(self) -> None:
         """Write what is left.
@@ -187,8 +188,13 @@ class VideoWriter:
             InputError: if that fails.
         """
         with _telling(self._failure):
-            self._container.mux(self._stream.encode())
-            self._copy_sound()
+            self._encode(None)
+
+    def _encode(self, frame: "av.VideoFrame | None") -> None:
+        for packet in self._stream.encode(frame):  # x264 drops the durations; without B-frames the order stays
+            packet.duration = self._durations.popleft()
+            self._container.mux(packet)
+        self._copy_sound()
 
     def _begin(self, width: int, height: int) -> None:
         from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
