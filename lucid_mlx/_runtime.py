@@ -4,6 +4,9 @@ MLX's Linux wheel bundles the reference BLAS: a 1024x1024 float32 product takes 
 OpenBLAS (2 x86 cores). The dynamic linker takes the first global definition of a symbol, so an OpenBLAS that is
 loaded globally before `mlx.core` answers MLX's calls; loaded after it does nothing. Nothing happens on macOS,
 where MLX uses Accelerate and Metal.
+
+OpenBLAS's threads wait for the next product in a busy loop, 2^26 cycles long if nobody says otherwise, and so keep
+MLX's own work, or another process, off their cores: post-processing took three times as long beside a busy process.
 """
 
 import ctypes
@@ -11,6 +14,7 @@ import ctypes.util
 import os
 import sys
 
+SPIN = "14"  # cycles that a thread of OpenBLAS waits before it sleeps, as a power of two
 DEFAULT_CACHE = 32 << 20  # MLX's own, in bytes
 
 
@@ -22,6 +26,7 @@ def load_openblas() -> str | None:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return None
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", SPIN)
     # The usual name first: a search takes 16 ms.
     for find in (lambda: "libopenblas.so.0", lambda: ctypes.util.find_library("openblas")):
         name = find()

@@ -1,12 +1,12 @@
 """A class for each pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.images.postprocess.inputs import Outputs, Size, View, read_logits, read_views
-from lucid_mlx.images.postprocess.tiles import resize, tiles
+from lucid_mlx.images.postprocess.tiles import Part, one_ahead, resize, tiles
 from lucid_mlx.ops import sigmoid, softmax
 
 
@@ -45,13 +45,22 @@ def semantic_segmentation(
 
 def semantic_map(classes: mx.array, masks: mx.array, view: View, resize_scores: bool) -> mx.array:
     """Do the above for one image: classes (Q, num_labels + 1), masks (Q, h, w)."""
-    probabilities = softmax(classes)[:, :-1]
-    queries, labels = probabilities.shape
     result = np.empty(view.size, np.int32)
+    # NumPy finds the largest of a row four times as fast as MLX does on a CPU.
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    scored = _scores(classes, masks, view, resize_scores)
+    for part, found in one_ahead((part, scores if on_cpu else mx.argmax(scores, axis=-1)) for part, scores in scored):
+        result[part] = found.argmax(axis=-1) if on_cpu else found
+    return mx.array(result)
+
+
+def _scores(classes: mx.array, masks: mx.array, view: View, resize_scores: bool) -> Iterator[tuple[Part, mx.array]]:
+    """Make the scores of one tile after the other, (height, width, num_labels)."""
+    probabilities = mx.contiguous(softmax(classes)[:, :-1])
+    queries, labels = probabilities.shape
     for tile in tiles(masks, view, max(queries, labels), stop_at_input=resize_scores):
         shown = sigmoid(resize(tile.cells, tile.resizes[0]))
         scores = (shown.reshape(-1, queries) @ probabilities).reshape(*shown.shape[:2], labels)
         for weights in tile.resizes[1:]:
             scores = resize(scores, weights)
-        result[tile.part] = np.array(mx.argmax(scores, axis=-1))
-    return mx.array(result)
+        yield tile.part, scores

@@ -8,7 +8,7 @@ product along each axis. Inside a tile queries or classes come last, (height, wi
 are products with a few long rows, and a pixel's channels lie together for the sum over queries and the argmax.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -22,6 +22,7 @@ _TILE_BYTES = {mx.DeviceType.cpu: 1 << 20, mx.DeviceType.gpu: 128 << 20}
 _TILE_COLUMNS = {mx.DeviceType.cpu: 64, mx.DeviceType.gpu: 1024}
 
 Weights = tuple[mx.array, mx.array]
+Part = tuple[slice, slice]
 
 
 class Tile(NamedTuple):
@@ -33,7 +34,7 @@ class Tile(NamedTuple):
         resizes: the weights of rows and columns for one resize after another, the last to the tile's size.
     """
 
-    part: tuple[slice, slice]
+    part: Part
     cells: mx.array
     resizes: list[Weights]
 
@@ -60,8 +61,9 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
         view: the sizes.
         channels: the most values for each pixel that will be made of a tile.
         stop_at_input: leave the resize to the network's input and the resize to the result two steps, so that what
-            is not linear can come between; one step if False.
+            is not linear can come between; one step if False, or if the result has the size of the input.
     """
+    stop_at_input = stop_at_input and view.seen != view.size
     device = mx.default_device().type
     columns = _TILE_COLUMNS[device]
     rows = max(1, _TILE_BYTES[device] // (4 * channels * min(columns, view.size[1])))
@@ -72,6 +74,19 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
         for band in across:
             resizes = list(zip(down.weights, band.weights, strict=True))
             yield Tile((down.part, band.part), strip[:, band.cells], resizes)
+
+
+def one_ahead(made: Iterable[tuple[Part, mx.array]]) -> Iterator[tuple[Part, np.ndarray]]:
+    """Hand out what is made of tiles while the next one is computed."""
+    waiting: list[tuple[Part, mx.array]] = []
+    for part, array in made:
+        mx.async_eval(array)
+        waiting.append((part, array))
+        if len(waiting) == 2:
+            part, array = waiting.pop(0)
+            yield part, np.array(array, copy=False)
+    for part, array in waiting:
+        yield part, np.array(array, copy=False)
 
 
 def axis_weights(cells: int, view: View, axis: int) -> np.ndarray:
