@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import lucid_mlx  # noqa: F401  # before mlx, for its BLAS
+
 import mlx.core as mx  # isort: skip
 import numpy as np
 
@@ -87,11 +88,15 @@ def blobs(queries: int, height: int, width: int) -> dict[str, mx.array]:
 
 def tasks(outputs: dict[str, Any], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
     sizes: dict[str, Any] = {"input_size": seen, "target_sizes": [size]}
+
+    def panoptic() -> None:
+        mx.eval([result.segmentation for result in post_process(outputs, "panoptic", thing_ids=THINGS, **sizes)])
+
     return {
-        "semantic": lambda: mx.eval(post_process(outputs, "semantic", **sizes)),
-        "semantic, scores resized": lambda: mx.eval(post_process(outputs, "semantic", resize_scores=True, **sizes)),
-        "panoptic": lambda: [mx.eval(r.segmentation) for r in post_process(outputs, "panoptic", thing_ids=THINGS, **sizes)],
-        "instance": lambda: [mx.eval(r.areas) for r in post_process(outputs, "instance", thing_ids=THINGS, **sizes)],
+        "semantic": lambda: post_process(outputs, "semantic", **sizes),
+        "semantic, scores resized": lambda: post_process(outputs, "semantic", resize_scores=True, **sizes),
+        "panoptic": panoptic,
+        "instance": lambda: post_process(outputs, "instance", thing_ids=THINGS, **sizes),
     }
 
 

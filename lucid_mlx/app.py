@@ -18,13 +18,12 @@ from lucid_mlx.extras import require
 from lucid_mlx.images import Segmentation
 from lucid_mlx.images.colours import class_colours, segment_colours
 from lucid_mlx.images.result import TASKS
-from lucid_mlx.segmenter import Limits, Segmenter
+from lucid_mlx.segmenter import THRESHOLDS, Limits, Segmenter
 
 if TYPE_CHECKING:
     import gradio as gr
 
 HERE = "127.0.0.1"
-THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}  # those of Limits; in a semantic segmentation every pixel has a class
 LARGEST = 1280  # longer side of the picture on the page; the downloads have all pixels
 TINT = 0.6
 

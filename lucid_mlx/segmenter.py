@@ -34,6 +34,8 @@ _EXPECT = {
     ("instance", "panoptic"): "it knows no background, and finds objects alone",
 }
 
+THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}  # the original project's; in a semantic map every pixel has a class
+
 _TURN = threading.Lock()  # segmenters may share a model, and all of them the machine's memory
 
 
@@ -42,8 +44,7 @@ class Limits:
     """What counts as found; the defaults are the original project's.
 
     Attributes:
-        threshold: sureness from which a segment counts: 0.8 in a panoptic and 0.5 in an instance segmentation if
-            None. In a semantic segmentation every pixel has a class.
+        threshold: sureness from which a segment counts; the task's in `THRESHOLDS` if None.
         mask_threshold: sureness from which a pixel belongs to a panoptic segment.
         overlap_mask_area_threshold: the part of its mask that others must leave to a panoptic segment.
         top_k: how many pairs of query and class may be instances.
@@ -223,12 +224,13 @@ class Segmenter:
                 Segmentation.of_semantic(photo, np.array(classes), self.labels, name)
                 for (photo, name), classes in zip(parts, maps, strict=True)
             ]
+        threshold = THRESHOLDS[self.task] if limits.threshold is None else limits.threshold
         if self.task == "panoptic":
             found = panoptic_segmentation(
                 outputs,
                 input_size,
                 thing_ids=self.labels if self.thing_ids is None else self.thing_ids,
-                threshold=0.8 if limits.threshold is None else limits.threshold,
+                threshold=threshold,
                 mask_threshold=limits.mask_threshold,
                 overlap_mask_area_threshold=limits.overlap_mask_area_threshold,
                 **sizes,
@@ -238,7 +240,6 @@ class Segmenter:
                 for (photo, name), panoptic in zip(parts, found, strict=True)
             ]
         instances = instance_segmentation(outputs, input_size, thing_ids=self.thing_ids, top_k=limits.top_k, **sizes)
-        threshold = 0.5 if limits.threshold is None else limits.threshold
         return [
             Segmentation.of_instances(photo, objects, threshold, self.labels, name)
             for (photo, name), objects in zip(parts, instances, strict=True)

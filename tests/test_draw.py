@@ -172,12 +172,17 @@ class TestFonts:
         assert readable("\ud800", "class 7") == ("class 7", fonts.OWN)
         assert readable("", "class 7") == ("", fonts.OWN)
 
-    def test_a_system_font_with_the_glyphs_is_used(self):
-        try:
-            fonts.font("DejaVuSans.ttf", 10)
-        except OSError:
-            pytest.skip("DejaVu is not installed")
-        assert fonts.readable("чашка é", "class 7") == ("чашка é", "DejaVuSans.ttf")
+    def test_the_first_system_font_with_all_the_glyphs_is_used(self, monkeypatch):
+        glyphs = {"lacking.ttf": "a", "partial.ttf": "ча", "whole.ttf": "чашкé", "late.ttf": "чашкé"}
+
+        def glyph(name, character):
+            if name == "lacking.ttf":
+                raise OSError("cannot open resource")
+            return character if character in glyphs.get(name, "") else "box"
+
+        monkeypatch.setattr(fonts, "SYSTEM_FONTS", tuple(glyphs))
+        monkeypatch.setattr(fonts, "_glyph", glyph)
+        assert fonts.readable.__wrapped__("чашка é", "class 7") == ("чашка é", "whole.ttf")
 
 
 @st.composite
