@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from helpers import PHOTO, write_huggingface
 from helpers import run_cli as run
 from PIL import Image
+
+from lucid_mlx.cli.doctor import fused_attention
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +123,18 @@ def test_doctor_reports_and_passes():
     out = run("doctor").stdout
     for word in ("mlx", "python", "Metal", "GFLOP/s", "deformable attention", "self-test", "passed"):
         assert word in out
+
+
+def test_doctor_says_whether_the_fused_attention_kernel_is_in_use(monkeypatch):
+    with mx.stream(mx.cpu):
+        assert "fused attention         not used: its kernels are for GPUs" in run("doctor").stdout
+    reasons = {"float32": None, "float16": "output off by 1e-01", "bfloat16": "RuntimeError: no such function"}
+    monkeypatch.setattr("lucid_mlx.cli.doctor.problem", lambda case, plain: reasons[str(case.dtype).split(".")[-1]])
+    assert fused_attention() == [
+        "float32 in use",
+        "float16 FAILED, not used: output off by 1e-01 (please report this)",
+        "bfloat16 FAILED, not used: RuntimeError: no such function (please report this)",
+    ]
 
 
 def test_doctor_fails_when_an_op_is_wrong(monkeypatch):

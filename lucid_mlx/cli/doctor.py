@@ -10,6 +10,8 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx import _runtime
+from lucid_mlx.ops.deformable_attention import deformable_attention_plain
+from lucid_mlx.ops.deformable_kernel_check import TOLERANCES, Case, problem
 from lucid_mlx.ops.self_test import self_test, tolerance
 
 SLOW_GFLOPS = 12  # the reference BLAS reaches 4 on one x86 core, OpenBLAS over 50
@@ -38,6 +40,8 @@ def doctor() -> None:
         _line("BLAS", _runtime.OPENBLAS or "MLX's own (reference BLAS)")
     if not gpu and rate < SLOW_GFLOPS:
         click.secho(f"  slow: {advice()}", fg="yellow")
+    for state in fused_attention() if gpu else ["not used: its kernels are for GPUs"]:
+        _line("fused attention", state)
 
     start, failed = time.perf_counter(), False
     for name, error in self_test().items():
@@ -48,6 +52,16 @@ def doctor() -> None:
     if failed:
         click.secho("please report this with the lines above", fg="red")
         raise SystemExit(1)
+
+
+def fused_attention() -> list[str]:
+    """Say for each dtype whether the GPU runs deformable attention as a kernel, or why not."""
+    states = []
+    for dtype in TOLERANCES:
+        reason = problem(Case(dtype, heads=8, dim=32, levels=3, points=4), deformable_attention_plain)
+        state = "in use" if reason is None else f"FAILED, not used: {reason} (please report this)"
+        states.append(f"{str(dtype).removeprefix('mlx.core.')} {state}")
+    return states
 
 
 def matmul_gflops(size: int = 512) -> float:

@@ -2,6 +2,9 @@
 
 import mlx.core as mx
 
+from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
+from lucid_mlx.ops.deformable_kernel_check import usable
+
 Levels = list[tuple[int, int]]
 
 # Corner rows gathered at a time. The whole of it is 1 GB at 1024x1024 pixels; parts that stay in the CPU's cache
@@ -24,6 +27,13 @@ def multi_scale_deformable_attention(
     Returns:
         (B, Q, heads * D) in the dtype of `value`. Differentiable in `value`, `locations` and `weights`.
     """
+    if usable(value, locations, deformable_attention_plain):
+        return deformable_attention_kernel(value, levels, locations, weights)
+    return deformable_attention_plain(value, levels, locations, weights)
+
+
+def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
+    """Compute `multi_scale_deformable_attention` in plain operations, on any device."""
     batch, _, heads, dim = value.shape
     queries, points = locations.shape[1], len(levels) * locations.shape[4]
     table, starts = _quad_table(value, levels)
