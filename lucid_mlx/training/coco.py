@@ -103,21 +103,45 @@ class PanopticRecord(CocoRecord):
         return _target(ids == numbers[:, None, None], self.parts)
 
 
-def coco_instances(images: str | PathLike[str], annotations: str | PathLike[str]) -> Dataset:
-    """Open a dataset in the format of COCO's `instances_*.json`.
+def coco_dataset(
+    images: str | PathLike[str], annotations: str | PathLike[str], pictures: str | PathLike[str] | None = None
+) -> Dataset:
+    """Open a dataset in COCO's format: instances, or panoptic segments.
 
     Args:
         images: the folder with the images.
-        annotations: the JSON file; polygons, run lengths and compressed run lengths will do.
+        annotations: the JSON file. If its annotations have `segments_info` they are panoptic; if they have
+            `segmentation`, polygons or run lengths, they are instances.
+        pictures: of a panoptic dataset, the folder with the pictures whose colours are segment numbers; if None, that
+            which is named as the file without `.json`.
 
     Returns:
-        The dataset; its classes are the file's categories by rising id, all of them things.
+        The dataset; its classes are the file's categories by rising id. Instances are things all of them. A panoptic
+        dataset leaves out images without an annotation.
 
     Raises:
-        InputError: if the file cannot be read or contradicts itself, or images are missing; it tells all of it.
+        InputError: if the file cannot be read or contradicts itself, or files are missing; it tells all of it.
     """
-    raw, problems = _read(annotations)
-    photos, (names, _, class_of) = _photos(raw, Path(images), problems), _categories(raw, problems)
+    raw = _read(annotations)
+    problems = Problems(str(annotations))
+    photos, (names, things, class_of) = _photos(raw, Path(images), problems), _categories(raw, problems)
+    records: Sequence[CocoRecord]
+    if pictures is not None or any("segments_info" in entry for entry in raw["annotations"] if isinstance(entry, dict)):
+        folder = Path(annotations).with_suffix("") if pictures is None else Path(pictures)
+        if not folder.is_dir():
+            raise InputError(f"the folder {folder} with the pictures of {annotations} does not exist; tell where it is")
+        task, records = "panoptic", _panoptic(raw, folder, photos, class_of, problems)
+    else:
+        task, things = "instance", frozenset(range(len(names)))
+        records = _instances(raw, photos, class_of, problems)
+    problems.tell()
+    return Dataset(task, names, things, records)
+
+
+def _instances(
+    raw: Mapping[str, Any], photos: Mapping[Id, tuple[Path, Size]], class_of: Mapping[Id, int], problems: Problems
+) -> list[InstancesRecord]:
+    """Return the images with their objects."""
     parts: dict[Id, dict[Id, Part]] = {number: {} for number in photos}
     seen: set[Id] = set()
     for place, entry in enumerate(raw["annotations"]):
@@ -135,32 +159,17 @@ def coco_instances(images: str | PathLike[str], annotations: str | PathLike[str]
         else:
             seen.add(number)
             parts[entry["image_id"]][number] = _part(entry, class_of)
-    problems.tell()
-    records = [InstancesRecord(*photo, tuple(parts[number].values())) for number, photo in photos.items()]
-    return Dataset("instance", names, frozenset(range(len(names))), records)
+    return [InstancesRecord(*photo, tuple(parts[number].values())) for number, photo in photos.items()]
 
 
-def coco_panoptic(
-    images: str | PathLike[str], annotations: str | PathLike[str], pictures: str | PathLike[str] | None = None
-) -> Dataset:
-    """Open a dataset in COCO's panoptic format: a JSON file, and pictures whose colours are segment numbers.
-
-    Args:
-        images: the folder with the images.
-        annotations: the JSON file.
-        pictures: the folder with the pictures; if None, that which is named as the file without `.json`.
-
-    Returns:
-        The dataset; its classes are the file's categories by rising id. Images without an annotation are left out.
-
-    Raises:
-        InputError: if the file cannot be read or contradicts itself, or files are missing; it tells all of it.
-    """
-    raw, problems = _read(annotations)
-    folder = Path(annotations).with_suffix("") if pictures is None else Path(pictures)
-    if not folder.is_dir():
-        raise InputError(f"the folder {folder} with the pictures of {annotations} does not exist; tell where it is")
-    photos, (names, things, class_of) = _photos(raw, Path(images), problems), _categories(raw, problems)
+def _panoptic(
+    raw: Mapping[str, Any],
+    folder: Path,
+    photos: Mapping[Id, tuple[Path, Size]],
+    class_of: Mapping[Id, int],
+    problems: Problems,
+) -> list[PanopticRecord]:
+    """Return the images with their segments."""
     records: dict[Id, PanopticRecord] = {}
     for place, entry in enumerate(raw["annotations"]):
         number = entry.get("image_id") if isinstance(entry, dict) else None
@@ -177,8 +186,7 @@ def coco_panoptic(
                 problems.add(f"{where}: {picture} does not exist")
             parts = _segments(entry["segments_info"], where, class_of, problems)
             records[number] = PanopticRecord(*photos[number], parts, picture)
-    problems.tell()
-    return Dataset("panoptic", names, things, list(records.values()))
+    return list(records.values())
 
 
 def open_labels(path: Path) -> Image.Image:
@@ -188,16 +196,16 @@ def open_labels(path: Path) -> Image.Image:
         InputError: if it is missing, or damaged.
     """
     try:
-        picture = Image.open(path)
-        picture.load()
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected a picture of labels") from None
     except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
         raise InputError(f"{path} is damaged, or no picture of labels: {error}") from error
-    return picture
 
 
-def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], Problems]:
+def _read(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         raw = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -209,7 +217,7 @@ def _read(path: str | PathLike[str]) -> tuple[dict[str, Any], Problems]:
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
             raise InputError(f"{path} has no list of {key}; expected COCO's annotations, with the images' list too")
-    return raw, Problems(str(path))
+    return raw
 
 
 def _photos(raw: Mapping[str, Any], folder: Path, problems: Problems) -> dict[Id, tuple[Path, Size]]:

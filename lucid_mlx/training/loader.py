@@ -71,7 +71,7 @@ class _Job(NamedTuple):
             raise RuntimeError(f"{self.record.name} cannot be prepared: {error!r}") from error
 
     def run_elsewhere(self) -> tuple[Sample, tuple[int, ...]]:
-        """Make the sample with its masks as bits, an eighth of what would go from process to process, and their shape."""
+        """Make the sample, its masks as bits, which are an eighth to send to another process, and their shape."""
         sample = self.run()
         return sample._replace(masks=np.packbits(sample.masks)), sample.masks.shape
 
