@@ -224,14 +224,14 @@ class TestInstance:
         truth = [(self.square(10), 0), (self.square(10, 20), 0), (self.square(36), 1)]
         # of the skies one is found well and one is not; what comes last and covers nothing costs no precision
         partly = self.square(10)
-        partly[:, 8:] = False
+        partly[:, 8:] = partly[2:, 7] = False
         masks, kinds, scores = [partly, self.square(36), self.square(4, 30)], [0, 1, 0], [0.9, 0.8, 0.1]
         whole, each = self.figures(truth, masks, kinds, scores)
         assert each["sea"] == {"AP": pytest.approx(100), "AP50": pytest.approx(100)}
-        # IoU 0.8 passes 7 of 10 thresholds; recall reaches one half, which is 51 of 101 places
-        assert each["sky"] == {"AP": pytest.approx(100 * 0.7 * 51 / 101), "AP50": pytest.approx(100 * 51 / 101)}
+        # IoU 0.72 passes 5 of 10 thresholds; recall reaches one half, which is 51 of 101 places
+        assert each["sky"] == {"AP": pytest.approx(100 * 0.5 * 51 / 101), "AP50": pytest.approx(100 * 51 / 101)}
         assert each["boat"] == {"AP": None, "AP50": None}
-        assert whole["AP"] == pytest.approx((100 + 70 * 51 / 101) / 2)
+        assert whole["AP"] == pytest.approx((100 + 50 * 51 / 101) / 2)
         assert whole["APl"] is None
         assert whole["APm"] == pytest.approx(100)  # 1296 pixels
         assert capsys.readouterr().out == ""

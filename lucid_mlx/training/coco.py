@@ -142,7 +142,7 @@ def _instances(
     raw: Mapping[str, Any], photos: Mapping[Id, tuple[Path, Size]], class_of: Mapping[Id, int], problems: Problems
 ) -> list[InstancesRecord]:
     """Return the images with their objects."""
-    parts: dict[Id, dict[Id, Part]] = {number: {} for number in photos}
+    parts: dict[Id, list[Part]] = {number: [] for number in photos}
     seen: set[Id] = set()
     for place, entry in enumerate(raw["annotations"]):
         number = entry.get("id") if isinstance(entry, dict) else None
@@ -158,8 +158,8 @@ def _instances(
             problems.add(f"annotation {number} {problem}")
         else:
             seen.add(number)
-            parts[entry["image_id"]][number] = _part(entry, class_of)
-    return [InstancesRecord(*photo, tuple(parts[number].values())) for number, photo in photos.items()]
+            parts[entry["image_id"]].append(_part(entry, class_of))
+    return [InstancesRecord(*photo, tuple(parts[number])) for number, photo in photos.items()]
 
 
 def _panoptic(
