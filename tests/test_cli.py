@@ -144,7 +144,7 @@ def test_doctor_fails_when_an_op_is_wrong(monkeypatch):
     assert "FAILED" in out
 
 
-@pytest.mark.parametrize("verb", ["convert", "doctor", "segment", "weights"])
+@pytest.mark.parametrize("verb", ["convert", "doctor", "eval", "segment", "weights"])
 def test_help_of_each_verb_shows_examples(verb):
     out = run(verb, "--help").stdout
     assert len([line for line in out.splitlines() if line.startswith("    lucid-mlx ")]) >= 2

@@ -9,6 +9,7 @@ import lucid_mlx
 from lucid_mlx.cli.app import app
 from lucid_mlx.cli.convert import convert
 from lucid_mlx.cli.doctor import doctor
+from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
 from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
@@ -47,6 +48,7 @@ def main() -> None:
 main.add_command(app)
 main.add_command(convert)
 main.add_command(doctor)
+main.add_command(eval_)
 main.add_command(segment)
 main.add_command(video)
 main.add_command(weights)

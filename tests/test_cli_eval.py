@@ -1,0 +1,97 @@
+"""`lucid-mlx eval`: labelled images in, a table and a file of figures out."""
+
+import json
+
+import mlx.core as mx
+import pytest
+from helpers import run_cli, small_model
+from labelled import NAMES, panoptic, write_coco, write_label_maps
+from mlx.utils import tree_flatten
+
+from lucid_mlx.weights import write_checkpoint
+
+
+def run(*arguments, **options):
+    return run_cli("eval", *arguments, **options)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_label_maps(tmp_path, 3)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (tmp_path / "pan").mkdir()
+    write_coco(tmp_path / "pan", panoptic())
+    model = small_model(num_labels=3)
+    model.config.id2label = dict(enumerate(NAMES))
+    arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+    write_checkpoint(
+        "model", model.config.to_dict(), arrays, {"dataset": "my_panoptic"}, {"size": {"height": 32, "width": 32}}
+    )
+    return tmp_path
+
+
+MAPS = ("--weights", "model", "--images", "images", "--annotations", "labels", "--names", "names.txt")
+SEMANTIC = (*MAPS, "--task", "semantic")
+PANOPTIC = ("--weights", "model", "--images", "pan/images", "--annotations", "pan/coco.json")
+
+
+def test_a_table_is_printed_and_the_figures_are_written(folder):
+    result = run(*SEMANTIC, "--output", "metrics.json", "--batch-size", "2")
+    assert "semantic segmentation of 3 images" in result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line] == ["mIoU", "fwIoU", "mACC", "pACC", "class", *NAMES]
+    written = json.loads((folder / "metrics.json").read_text())
+    assert (written["task"], written["images"], list(written["classes"])) == ("semantic", 3, list(NAMES))
+    assert f"{written['figures']['mIoU']:.2f}" == lines[0].split()[1]
+
+
+def test_the_task_is_that_of_the_weights():
+    result = run(*PANOPTIC)
+    assert "panoptic segmentation of 1 images" in result.stderr
+    assert result.stdout.startswith("PQ")
+    assert run(*PANOPTIC, "--task", "instance").stdout.startswith("AP")
+    assert run(*PANOPTIC, "--panoptic-folder", "pan/coco", "--threshold", "0.1").stdout.startswith("PQ")
+
+
+def test_two_runs_are_compared(folder):
+    run(*SEMANTIC, "--output", "metrics.json")
+    lines = run(*SEMANTIC, "--limit", "1", "--compare", "metrics.json").stdout.splitlines()
+    assert lines[0].split() == ["this", "other", "change"]
+    assert [line.split()[0] for line in lines[1:]] == ["mIoU", "fwIoU", "mACC", "pACC", "IoU", "IoU", "IoU"]
+    result = run(*PANOPTIC, "--compare", "metrics.json", code=2)
+    assert "figures of panoptic segmentation cannot be compared with those of semantic" in result.stderr
+
+
+def test_the_first_images_alone_are_evaluated():
+    assert "of 2 images" in run(*SEMANTIC, "--limit", "2").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*SEMANTIC, "--output", "precious.json"), "precious.json exists already; choose another name or pass --force"),
+        ((*SEMANTIC, "--output", "none/a.json"), "the folder none does not exist"),
+        ((*SEMANTIC, "--output", "labels"), "labels is a folder; expected the name of a file"),
+        ((*SEMANTIC, "--compare", "names.txt"), "names.txt is not what an evaluation wrote"),
+        ((*MAPS, "--images", "none"), "the folder none does not exist; expected the images"),
+        ((*MAPS,), "labels for semantic segmentation cannot tell how good panoptic segmentation is"),
+        (
+            (*SEMANTIC, "--names", "cityscapes_semantic"),
+            "does not know 18 of the 19 classes of the dataset",
+        ),
+        ((*PANOPTIC, "--names", "names.txt"), "pan/coco.json names its classes itself"),
+        ((*SEMANTIC, "--weights", "none"), "none"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_written(arguments, message, folder):
+    (folder / "precious.json").write_text("precious")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert message in run(*arguments, code=2).stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_force_overwrites(folder):
+    (folder / "metrics.json").write_text("old")
+    run(*SEMANTIC, "--output", "metrics.json", "--force")
+    assert json.loads((folder / "metrics.json").read_text())["images"] == 3
