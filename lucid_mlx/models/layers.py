@@ -30,8 +30,15 @@ class BatchNorm(nn.BatchNorm):
         """Normalise (B, H, W, C)."""
         if self.training:
             return super().__call__(x)
+        scale, shift = self.affine()
+        return x * scale + shift
+
+    def affine(self) -> tuple[mx.array, mx.array]:
+        """Return the scale and the shift of inference, (C,) each, in the dtype of `weight`."""
+        dtype = self.weight.dtype
         scale = self.weight * mx.rsqrt(self.running_var + self.eps)
-        return x * scale + (self.bias - self.running_mean * scale)
+        shift = self.bias - self.running_mean * scale
+        return scale.astype(dtype), shift.astype(dtype)
 
 
 class FrozenBatchNorm(BatchNorm):

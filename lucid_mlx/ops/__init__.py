@@ -1,5 +1,6 @@
 """The primitives that MLX lacks, one idea a file. Nothing here imports the rest of the package."""
 
+from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
@@ -9,6 +10,7 @@ from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 
 __all__ = [
+    "conv2d",
     "gelu",
     "group_norm",
     "multi_scale_deformable_attention",
