@@ -84,7 +84,7 @@ def test_relative_positions_count_rows_before_columns():
 
 
 def test_shift_mask_separates_what_the_shift_brought_together():
-    mask = np.array(shift_mask(4, 4, 4, 2))[0, 0]
+    mask = np.array(shift_mask(4, 4, 4, 2))[0]
     tokens = [(row, column) for row in range(4) for column in range(4)]
     for i, a in enumerate(tokens):
         for j, b in enumerate(tokens):

@@ -82,9 +82,9 @@ def shift_regions(height: int, width: int, window: int, shift: int) -> mx.array:
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
-    """Return the mask that keeps the parts of a shifted map apart, (windows, 1, window^2, window^2) float32."""
+    """Return the mask that keeps the parts of a shifted map apart, (windows, window^2, window^2) float32."""
     regions = shift_regions(height, width, window, shift)
-    return mx.where(regions[:, None, :, None] != regions[:, None, None, :], MASKED, 0.0)
+    return mx.where(regions[:, :, None] != regions[:, None, :], MASKED, 0.0)
 
 
 class WindowAttention(nn.Module):
@@ -102,21 +102,23 @@ class WindowAttention(nn.Module):
 
         Args:
             x: (B, windows, window^2, C).
-            mask: (windows, 1, window^2, window^2), added to the scores; nothing if None.
+            mask: (windows, window^2, window^2), added to the scores; nothing if None.
 
         Returns:
             (B, windows, window^2, C).
         """
         batch, windows, tokens, dim = x.shape
         size = dim // self.heads
-        qkv = self.qkv(x).reshape(batch, windows, tokens, 3, self.heads, size).transpose(3, 0, 1, 4, 2, 5)
+        # Heads first, each with all its tokens in one piece: the products below need no copies of their own.
+        qkv = self.qkv(x).reshape(batch * windows * tokens, 3 * self.heads, size).swapaxes(0, 1)
+        query, key, value = mx.contiguous(qkv).reshape(3, self.heads, batch, windows, tokens, size)
         bias = self.relative_position_bias_table[relative_position_index(self.window)]
-        bias = bias.reshape(tokens, tokens, self.heads).transpose(2, 0, 1)
+        bias = bias.reshape(tokens, tokens, self.heads).transpose(2, 0, 1)[:, None, None]
         if mask is not None:
             bias = bias + mask.astype(bias.dtype)
-        scores = (qkv[0] * (1.0 / math.sqrt(size))) @ qkv[1].swapaxes(-1, -2) + bias
-        mixed = softmax(scores) @ qkv[2]
-        return self.projection(mixed.swapaxes(2, 3).reshape(batch, windows, tokens, dim))
+        scores = (query * (1.0 / math.sqrt(size))) @ key.swapaxes(-1, -2) + bias
+        mixed = softmax(scores) @ value
+        return self.projection(mixed.transpose(1, 2, 3, 0, 4).reshape(batch, windows, tokens, dim))
 
 
 class SwinBlock(nn.Module):
