@@ -1,10 +1,12 @@
 """Small layers that MLX's `nn` lacks or that the reference defines differently."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from lucid_mlx.ops import group_norm, softmax
 
@@ -97,8 +99,21 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
+def project(layers: Sequence[nn.Linear], x: mx.array) -> list[mx.array]:
+    """Apply several linear layers with biases to the same (..., inputs): in one product, unless some are quantised."""
+    if any(type(layer) is not nn.Linear for layer in layers):
+        return [layer(x) for layer in layers]
+    weight = mx.concatenate([layer.weight for layer in layers])
+    bias = mx.concatenate([layer.bias for layer in layers])
+    ends = np.cumsum([len(layer.bias) for layer in layers])[:-1].tolist()
+    return list(mx.split(mx.addmm(bias, x, weight.T), ends, axis=-1))
+
+
 class Attention(nn.Module):
-    """Multi-head attention of queries over a memory, each with its own projection."""
+    """Multi-head attention of queries over a memory, each with its own projection.
+
+    Whoever calls projects the keys and values: layers that attend to the same memory do so together.
+    """
 
     def __init__(self, dims: int, heads: int, dropout: float = 0.0):
         super().__init__()
@@ -113,7 +128,7 @@ class Attention(nn.Module):
         """Attend.
 
         Args:
-            queries: (B, Q, C).
+            queries: (B, Q, C), projected as the others.
             keys: (B, S, C).
             values: (B, S, C).
             attend: (B, Q, S) bool, True where a query may look; everywhere if None.
@@ -122,13 +137,13 @@ class Attention(nn.Module):
             (B, Q, C).
         """
         probabilities = self.dropout(self.probabilities(queries, keys, attend))
-        mixed = probabilities @ self._split(self.value_projection(values))
+        mixed = probabilities @ self._split(values)
         return self.output_projection(mixed.transpose(0, 2, 1, 3).reshape(queries.shape))
 
     def probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None = None) -> mx.array:
         """Return the attention weights that `__call__` uses, (B, heads, Q, S)."""
-        q = self._split(self.query_projection(queries)) / math.sqrt(queries.shape[-1] // self.heads)
-        scores = q @ self._split(self.key_projection(keys)).swapaxes(-1, -2)
+        q = self._split(queries) / math.sqrt(queries.shape[-1] // self.heads)
+        scores = q @ self._split(keys).swapaxes(-1, -2)
         if attend is not None:
             scores = mx.where(attend[:, None], scores, mx.finfo(scores.dtype).min)
         return softmax(scores)

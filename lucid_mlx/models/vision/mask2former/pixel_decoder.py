@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from lucid_mlx.models.layers import GroupNorm
+from lucid_mlx.models.layers import GroupNorm, project
 from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
 from lucid_mlx.ops import conv2d, multi_scale_deformable_attention, resize_map, sine_positions, softmax
 
@@ -45,11 +45,11 @@ class DeformableAttention(nn.Module):
         queries = x + positions
         grid = (batch, cells, self.heads, NUM_LEVELS, POINTS)
         # Locations stay float32: in half precision neighbouring cells of a large map would coincide.
-        offsets = self.sampling_offsets(queries).reshape(*grid, 2).astype(mx.float32)
+        offsets, logits = project((self.sampling_offsets, self.attention_weights), queries)
+        offsets = offsets.reshape(*grid, 2).astype(mx.float32)
         sizes = mx.array([[width, height] for height, width in levels], mx.float32)
         locations = reference_points(tuple(levels)) + offsets / sizes[:, None]
-        logits = self.attention_weights(queries).reshape(batch, cells, self.heads, -1)
-        weights = softmax(logits).reshape(grid)
+        weights = softmax(logits.reshape(batch, cells, self.heads, -1)).reshape(grid)
         value = self.value_projection(x).reshape(batch, cells, self.heads, dims // self.heads)
         return self.output_projection(multi_scale_deformable_attention(value, levels, locations, weights))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx.models.layers import MLP, Attention
+from lucid_mlx.models.layers import MLP, Attention, project
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
 from lucid_mlx.ops import gelu, resize_map, sine_positions
 
@@ -58,28 +58,31 @@ class DecoderLayer(nn.Module):
         Args:
             x: (B, Q, C).
             query_positions: (Q, C), added to the queries of both attentions.
-            keys: (B, S, C), a memory with its positions.
-            values: (B, S, C), the memory.
+            keys: (B, S, C), a memory with its positions, projected for the cross-attention.
+            values: (B, S, C), the memory, projected for it.
             attend: (B, Q, S) bool, True where a query may look.
 
         Returns:
             The refined (B, Q, C), and the self-attention weights, (B, heads, Q, Q), computed only if used.
         """
+        crossing, looking = self.cross_attention, self.self_attention
 
         def cross(y: mx.array) -> mx.array:
-            return self.cross_attention(y + query_positions, keys, values, attend)
+            return crossing(crossing.query_projection(y + query_positions), keys, values, attend)
 
         def among(y: mx.array) -> mx.array:
-            return self.self_attention(y + query_positions, y + query_positions, y)
+            own_queries, own_keys = project((looking.query_projection, looking.key_projection), y + query_positions)
+            probabilities.append(looking.probabilities(own_queries, own_keys))
+            return looking(own_queries, own_keys, looking.value_projection(y))
 
         def feedforward(y: mx.array) -> mx.array:
             return self.linear2(self.dropout(_ACTIVATIONS[self.activation](self.linear1(y))))
 
+        probabilities: list[mx.array] = []
         x = self._residual(x, cross, self.cross_attention_norm)
-        looking = (self.self_attention_norm(x) if self.pre_norm else x) + query_positions
         x = self._residual(x, among, self.self_attention_norm)
         x = self._residual(x, feedforward, self.feedforward_norm)
-        return x, self.self_attention.probabilities(looking, looking)
+        return x, probabilities[0]
 
     def _residual(self, x: mx.array, part: Callable[[mx.array], mx.array], norm: nn.LayerNorm) -> mx.array:
         if self.pre_norm:
@@ -112,15 +115,20 @@ class TransformerDecoder(nn.Module):
             memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
         """
         batch = mask_features.shape[0]
-        keys, values, level_features = [], [], []
+        keys: list[list[mx.array]] = []
+        values: list[list[mx.array]] = []
+        level_features: list[mx.array] = []
         for level, memory in enumerate(memories):
             size = (memory.shape[1], memory.shape[2])
             flat = memory.reshape(batch, size[0] * size[1], -1)
             if self.input_projections:
                 flat = self.input_projections[level](flat)
             flat = flat + self.level_embedding[level]
-            values.append(flat)
-            keys.append(flat + sine_positions(*size, flat.shape[-1]).astype(flat.dtype))
+            # Every third layer looks at this level: its keys for all of them are one product, and so are its values.
+            crossing = [layer.cross_attention for layer in self.layers[level::NUM_LEVELS]]
+            positions = sine_positions(*size, flat.shape[-1]).astype(flat.dtype)
+            keys.append(project([attention.key_projection for attention in crossing], flat + positions))
+            values.append(project([attention.value_projection for attention in crossing], flat))
             # The reference resizes the mask of every query in every layer. Resizing is linear, so resizing the
             # features once gives the same.
             level_features.append(_planes(resize_map(mask_features, size)))
@@ -136,9 +144,11 @@ class TransformerDecoder(nn.Module):
             output.class_logits.append(self.class_head(state))
             output.mask_logits.append((masks @ features).reshape(batch, -1, *mask_features.shape[1:3]))
             if index < len(self.layers):
-                level = index % NUM_LEVELS
+                turn, level = divmod(index, NUM_LEVELS)
                 attend = attention_mask(masks @ level_features[level])
-                x, attention = self.layers[index](x, self.query_positions, keys[level], values[level], attend)
+                x, attention = self.layers[index](
+                    x, self.query_positions, keys[level][turn], values[level][turn], attend
+                )
                 output.attentions.append(attention)
         return output
 
