@@ -46,7 +46,7 @@ def test_the_untrained_network_always_draws_the_same_picture(folder):
 def test_a_converted_checkpoint_segments_a_photo(weights):
     result = run("segment", PHOTO, "--weights", weights, "-o", "out.jpg")
     assert "Untrained" not in result.output
-    assert re.search("semantic segmentation on the (CPU|GPU); the checkpoint's own recipe", result.stderr)
+    assert re.search("semantic segmentation in float\\d+ on the (CPU|GPU); the checkpoint's own recipe", result.stderr)
     with Image.open("out.jpg") as picture:
         assert picture.width == 600
 

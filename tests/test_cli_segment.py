@@ -57,7 +57,7 @@ def test_a_folder_is_segmented_into_a_folder(weights, folder):
     result = run("trip", "--weights", weights, "-o", "out", *EASY)
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png"]
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["trip/a.png", "trip/b.jpg"]
-    assert "panoptic segmentation on the" in result.stderr
+    assert "panoptic segmentation in float" in result.stderr
 
 
 def test_patterns_are_opened_up(weights, folder):

@@ -10,6 +10,7 @@ from mlx.utils import tree_flatten
 import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig, create_model, list_models
+from lucid_mlx.models.compiled import compiled
 from lucid_mlx.models.vision.mask2former.transformer_decoder import attention_mask
 
 PARAMETERS = {
@@ -320,3 +321,41 @@ def test_a_model_can_be_copied():
 def test_nan_pixels_give_nan_and_end_nothing():
     x = mx.ones((1, 3, 64, 64)).at[0, 0, 5, 5].add(mx.nan)
     assert mx.isnan(small_model()(x)["class_queries_logits"]).all().item()
+
+
+@pytest.mark.parametrize("predictions", [1, 2, 3])
+def test_a_decoder_may_have_fewer_layers_than_levels(predictions):
+    outputs = small_model(decoder_layers=predictions)(mx.zeros((1, 3, 64, 64)), output_auxiliary_logits=True)
+    assert len(outputs["auxiliary_logits"]) == predictions - 1
+    assert mx.isfinite(outputs["class_queries_logits"]).all().item()
+
+
+class TestCompiled:
+    def test_a_compiled_network_computes_the_same_at_every_shape(self):
+        model = small_model().eval()
+        run = compiled(model)
+        for shape in ((1, 3, 64, 64), (2, 3, 64, 96), (1, 3, 64, 64)):
+            pixels = mx.random.normal(shape, key=mx.random.key(0))
+            wanted, got = model(pixels), run(pixels)
+            for name, value in got.items():
+                assert mx.allclose(value, wanted[name], atol=1e-4).item(), name
+
+    def test_new_weights_are_seen(self):
+        model = small_model().eval()
+        run, pixels = compiled(model), mx.ones((1, 3, 64, 64))
+        before = run(pixels)["class_queries_logits"]
+        model.transformer_decoder.class_head.bias = model.transformer_decoder.class_head.bias + 1.0
+        assert mx.allclose(run(pixels)["class_queries_logits"], before + 1.0, atol=1e-4).item()
+
+    def test_shapes_beyond_a_few_are_forgotten(self, monkeypatch):
+        monkeypatch.setattr("lucid_mlx.models.compiled.KEPT", 2)
+        model, seen = small_model().eval(), []
+        monkeypatch.setattr(type(model), "__call__", lambda self, pixels: seen.append(pixels.shape) or logits(pixels))
+
+        def logits(pixels):
+            return {"class_queries_logits": pixels + 1, "masks_queries_logits": pixels + 2}
+
+        run = compiled(model)
+        for side in (1, 2, 1, 3, 1, 2):
+            run(mx.zeros((1, 1, side, side)))
+        assert [shape[-1] for shape in seen] == [1, 2, 3, 2]

@@ -7,6 +7,7 @@ import click
 
 import lucid_mlx
 from lucid_mlx.cli.app import app
+from lucid_mlx.cli.bench import bench
 from lucid_mlx.cli.convert import convert
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
@@ -46,6 +47,7 @@ def main() -> None:
 
 
 main.add_command(app)
+main.add_command(bench)
 main.add_command(convert)
 main.add_command(doctor)
 main.add_command(eval_)

@@ -101,7 +101,7 @@ class MLP(nn.Module):
 
 def project(layers: Sequence[nn.Linear], x: mx.array) -> list[mx.array]:
     """Apply several linear layers with biases to the same (..., inputs): in one product, unless some are quantised."""
-    if any(type(layer) is not nn.Linear for layer in layers):
+    if not layers or any(type(layer) is not nn.Linear for layer in layers):
         return [layer(x) for layer in layers]
     weight = mx.concatenate([layer.weight for layer in layers])
     bias = mx.concatenate([layer.bias for layer in layers])

@@ -1,0 +1,146 @@
+"""`lucid-mlx bench`."""
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import mlx.core as mx
+
+import lucid_mlx
+from lucid_mlx.bench import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
+from lucid_mlx.cli.segment import DTYPES, device_name
+from lucid_mlx.errors import InputError
+from lucid_mlx.files import write_file
+from lucid_mlx.models import Mask2Former, create_model, list_models
+from lucid_mlx.models.load import load
+
+
+def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    """Read "512,1024"."""
+    found = [int(part) if part.strip().isdigit() else 0 for part in value.split(",")]
+    if min(found) < 1:
+        raise click.BadParameter(f"expected whole numbers of at least 1, such as 512,1024; got {value!r}")
+    return found
+
+
+@click.command()
+@click.option("--weights", help="What `segment` takes; the time depends on the network's shape, hardly on its weights.")
+@click.option(
+    "--model", default="mask2former_swin_tiny", show_default=True, help="The network, if no weights are given."
+)
+@click.option(
+    "--size", "sizes", callback=numbers, default="512", show_default=True, help="Pixels a side, with commas between."
+)
+@click.option(
+    "--batch", "batches", callback=numbers, default="1", show_default=True, help="Images at a time, with commas."
+)
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Of each, after two that warm up.")
+@click.option("--against", type=click.Choice(["torch"]), help="Run transformers on torch in turn, on the same weights.")
+@click.option(
+    "--json", "output", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file."
+)
+@click.option("--force", is_flag=True, help="Overwrite it.")
+def bench(
+    weights: str | None, model: str, sizes: list[int], batches: list[int], dtype: str, runs: int,
+    against: str | None, output: Path | None, force: bool,
+) -> None:  # fmt: skip
+    """Time a network on this machine, whole and part by part.
+
+    \b
+    Examples:
+      lucid-mlx bench --size 512,1024
+      lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 --json row.json
+    """
+    if output is not None and output.exists() and not force:
+        raise InputError(f"{output} exists; pass --force to overwrite it")
+    kind = getattr(mx, dtype)
+    start = time.perf_counter()
+    network = _network(weights, model, kind)
+    report: dict[str, Any] = {
+        "weights": weights or model,
+        "dtype": dtype,
+        "machine": f"{platform.platform()}, {platform.machine()}",
+        "device": device_name(),
+        "versions": {"lucid_mlx": lucid_mlx.__version__, "mlx": version("mlx")},
+        "load_seconds": time.perf_counter() - start,
+        "products_per_second": product_rate(kind),
+        "rows": [],
+    }
+    click.echo(
+        f"{report['weights']}, {dtype}, on the {report['device']} ({report['machine']}), mlx {version('mlx')}\n"
+        f"ready in {report['load_seconds']:.2f} s; matrix products reach {report['products_per_second'] / 1e9:.0f} "
+        "GFLOP/s"
+    )
+    for size in sizes:
+        for batch in batches:
+            report["rows"].append(_row(network, size, batch, runs, report["products_per_second"], against))
+    if output is not None:
+        write_file(output, json.dumps(report, indent=2).encode())
+
+
+def _network(weights: str | None, name: str, dtype: mx.Dtype) -> Mask2Former:
+    if weights is not None:
+        network = load(weights, dtype)
+    else:
+        names = [known for known in list_models() if known.startswith("mask2former")]
+        if name not in names:
+            raise InputError(f"there is no network {name!r}; expected one of {', '.join(names)}")
+        mx.random.seed(0)
+        network = cast(Mask2Former, create_model(name, 150))
+        network.set_dtype(dtype)
+        network.eval()
+    mx.eval(network.parameters())
+    return network
+
+
+def _row(network: Mask2Former, size: int, batch: int, runs: int, rate: float, against: str | None) -> dict[str, Any]:
+    """Measure one size of image and batch, and print it."""
+    pixels = mx.random.normal((batch, size, size, network.config.num_channels), key=mx.random.key(0))
+    nchw = pixels.transpose(0, 3, 1, 2)
+    mx.eval(pixels, nchw)
+
+    def forward() -> list[mx.array]:
+        outputs = network(nchw)
+        return [outputs["class_queries_logits"], outputs["masks_queries_logits"]]
+
+    works: dict[str, Any] = {"whole": forward}
+    if against is not None:
+        from lucid_mlx.bench_torch import reference
+
+        works[against] = reference(network, nchw)
+    timings = measure_in_turn(works, runs)
+    each = {name: measure(run, runs) for name, run in parts(network, pixels.astype(network.dtype)).items()}
+    flops = flops_of_parts(network, pixels)
+
+    whole = timings["whole"]
+    click.echo(
+        f"\n{size}x{size}, batch {batch}: {whole.median:.3f} s ({min(whole.seconds):.3f} to {max(whole.seconds):.3f}), "
+        f"{batch / whole.median:.2f} images/s, first {whole.first:.2f} s, peak {whole.peak / 1e6:.0f} MB"
+    )
+    if against is not None:
+        theirs = timings[against]
+        click.echo(f"  {against}: {theirs.median:.3f} s, {theirs.median / whole.median:.2f} times ours")
+    for name, timing in each.items():
+        reached = f"{flops[name] / 1e9:8.1f} GFLOP {flops[name] / timing.median / rate:6.0%}" if name in flops else ""
+        click.echo(f"  {name:20}{timing.median:8.3f} s{reached}")
+    return {
+        "size": size,
+        "batch": batch,
+        **{name: _figures(timing) for name, timing in timings.items()},
+        "parts": {name: _figures(timing) for name, timing in each.items()},
+        "flops": flops,
+    }
+
+
+def _figures(timing: Timing) -> dict[str, Any]:
+    return {
+        "median": timing.median,
+        "first": timing.first,
+        "seconds": list(timing.seconds),
+        "peak_bytes": timing.peak,
+    }
