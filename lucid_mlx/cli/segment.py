@@ -79,7 +79,8 @@ def segment(
     for label in wanted or ():
         label_ids(label, segmenter.labels)
     click.echo(
-        f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} on the {device_name()}; "
+        f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
+        f"on the {device_name()}; "
         f"{segmenter.recipe_note} "
         f"(ready in {time.perf_counter() - start:.1f} s)",
         err=True,
