@@ -1,7 +1,7 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021, eq. 3) in plain MLX operations."""
 
+from contextlib import nullcontext
 from functools import cache
-from typing import Any
 
 import mlx.core as mx
 
@@ -49,16 +49,12 @@ def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.ar
     sums: list[mx.array] = []
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
-        with mx.stream(_streams(device)[len(sums) % 2]):
+        # On the CPU, where a queue of work keeps one core busy, every other part goes to a second queue.
+        aside = device == mx.DeviceType.cpu and len(sums) % 2
+        with mx.stream(_second_cpu_stream()) if aside else nullcontext():
             quads = mx.take(table, rows[part], axis=0).reshape(-1, points * 4, dim)
             sums.append(corners[part] @ quads)
     return mx.concatenate(sums).reshape(batch, queries, heads * dim)
-
-
-def _streams(device: mx.DeviceType) -> tuple[Any, Any]:
-    """Return two queues of work: on a CPU, of which one keeps one core busy, they run beside each other."""
-    default = mx.default_stream(mx.default_device())
-    return default, _second_cpu_stream() if device == mx.DeviceType.cpu else default
 
 
 @cache
