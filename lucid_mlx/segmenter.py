@@ -105,6 +105,7 @@ class Segmenter:
         if task is not None and task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         dataset: str | None = None
+        things: str | None = None
         if isinstance(weights, Mask2Former):
             self.model, self.recipe, self.recipe_note = weights, Recipe(), "384x384, as of the published models"
             if dtype is not None:
@@ -113,14 +114,14 @@ class Segmenter:
             checkpoint = obtain(weights)
             self.model = build(checkpoint, dtype)
             self.recipe, self.recipe_note = default_recipe(checkpoint)
-            dataset = checkpoint.metadata.get("dataset")
+            dataset, things = (checkpoint.metadata.get(name) for name in ("dataset", "things"))
         if size is not None:
             self.recipe, self.recipe_note = parse_size(size, self.recipe), f"size {size}, as asked"
         self.model.eval()
         # An array that waits to be computed or read belongs to the thread that made it; others cannot use it.
         mx.eval(self.model.parameters())
         self.labels = self.model.config.id2label
-        self.thing_ids = _things(self.labels, dataset)
+        self.thing_ids = _things(self.labels, dataset) if things is None else frozenset(map(int, things.split()))
         trained = next((known for known in TASKS if dataset and dataset.endswith(f"_{known}")), None)
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained == "semantic"

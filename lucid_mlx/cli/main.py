@@ -11,6 +11,7 @@ from lucid_mlx.cli.convert import convert
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
+from lucid_mlx.cli.train import train
 from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
 
@@ -50,5 +51,6 @@ main.add_command(convert)
 main.add_command(doctor)
 main.add_command(eval_)
 main.add_command(segment)
+main.add_command(train)
 main.add_command(video)
 main.add_command(weights)
