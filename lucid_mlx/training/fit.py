@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -165,16 +165,17 @@ class Run:
         clip = config.optimiser.clip or math.inf
         gradients, norm = clip_grad_norm(gradients, clip)
         mx.eval(gradients, norm)
-        values = {name: float(loss.item()) for name, loss in totals.items()}
+        values = {name: _number(loss) for name, loss in totals.items()}
         values = {"loss": sum(values.values()), **values}
-        if self._any(not math.isfinite(values["loss"]) or not math.isfinite(norm.item())):
-            raise InputError(self._not_finite(values["loss"], norm.item()))
+        length = _number(norm)
+        if self._any(not (math.isfinite(values["loss"]) and math.isfinite(length))):
+            raise InputError(self._not_finite(values["loss"], length))
         self.optimiser.update(gradients, number)
         if self.average is not None:
             self.average.update(self.model, number)
         mx.eval(self.model.parameters(), self.optimiser.state, self.average.arrays if self.average else [])
         self.progress = Progress(number + 1, *batch.after)
-        return values, float(norm.item())
+        return values, length
 
     def save(self) -> None:
         """Write the state, and the model that is to be used."""
@@ -229,8 +230,8 @@ class Run:
             self.save()
         names = self.loader.names(*self.progress[1:], batches=self.config.accumulate)
         return (
-            f"step {self.progress.step + 1} has a loss of {loss} and a gradient of the norm {norm}; the state before it "
-            f"is saved in {self.folder.state}. Its images: {', '.join(names)}. Look at these, or lower the learning "
+            f"step {self.progress.step + 1} has a loss of {loss} and a gradient of the norm {norm}; the state before "
+            f"it is saved in {self.folder.state}. Its images: {', '.join(names)}. Look at these, or lower the learning "
             "rate, and start again with --resume"
         )
 
@@ -238,7 +239,11 @@ class Run:
         """Return whether the flag is set in any process."""
         if self.group.size() == 1:
             return flag
-        return mx.distributed.all_sum(mx.array(float(flag)), group=self.group).item() > 0
+        return _number(mx.distributed.all_sum(mx.array(float(flag)), group=self.group)) > 0
+
+
+def _number(array: mx.array) -> float:
+    return cast(float, array.item())
 
 
 @contextmanager
@@ -260,5 +265,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

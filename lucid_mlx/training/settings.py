@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import type_problem
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 Made = TypeVar("Made")

@@ -1,8 +1,10 @@
 """The network with which a training run begins."""
 
 from dataclasses import asdict
+from typing import cast
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from lucid_mlx.convert.pipeline import obtain
 from lucid_mlx.errors import InputError
@@ -41,7 +43,7 @@ def build_network(run: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former, R
         model, notes = _continued(config, checkpoint, labels)
     model.config.id2label = labels
     if config.freeze_backbone:
-        model.backbone.freeze()
+        cast(nn.Module, model.backbone).freeze()
     if config.gradient_checkpointing:
         checkpoint_layers(model)
     recipe = parse_size(config.size or run.sample_size, recipe)
@@ -53,12 +55,10 @@ def train_mode(model: Mask2Former, config: NetworkConfig) -> None:
     """Put a network into training mode, all but a frozen backbone."""
     model.train()
     if config.freeze_backbone:
-        model.backbone.eval()
+        cast(nn.Module, model.backbone).eval()
 
 
-def _continued(
-    config: NetworkConfig, checkpoint: Checkpoint, labels: dict[int, str]
-) -> tuple[Mask2Former, list[str]]:
+def _continued(config: NetworkConfig, checkpoint: Checkpoint, labels: dict[int, str]) -> tuple[Mask2Former, list[str]]:
     """Build a network as the checkpoint has it but for the fields and the classes that are given."""
     source = Mask2FormerConfig.from_dict(checkpoint.config)
     model = Mask2Former(Mask2FormerConfig.from_dict({**asdict(source), **config.fields, "num_labels": len(labels)}))
@@ -67,7 +67,7 @@ def _continued(
     if source.id2label != labels:
         head = {f"{HEAD}{name}": array for name, array in model.transformer_decoder.class_head.parameters().items()}
         arrays |= head
-        notes.append(f"the classes are others ({source.num_labels} then, {len(labels)} now): the class head starts anew")
+        notes.append(f"the classes are others ({len(labels)} now, {source.num_labels} before): the class head is new")
     try:
         fill(model, arrays)
     except InputError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
@@ -29,14 +29,16 @@ class Progress(NamedTuple):
     position: int = 0
 
 
-def save_state(path: Path, progress: Progress, model: Mask2Former, optimiser: Optimiser, average: Average | None) -> None:
+def save_state(
+    path: Path, progress: Progress, model: Mask2Former, optimiser: Optimiser, average: Average | None
+) -> None:
     """Write the state beside its place and move it there when it is complete.
 
     Raises:
         InputError: if it cannot be written; what was there before is then still there.
     """
     arrays = {f"model.{name}": array for name, array in named_parameters(model).items()}
-    arrays |= {f"optimiser.{name}": array for name, array in tree_flatten(optimiser.state)}
+    arrays |= {f"optimiser.{name}": array for name, array in _flat(optimiser).items()}
     if average is not None:
         arrays |= {f"average.{name}": array for name, array in average.arrays.items()}
     write_arrays(path, arrays, {name: str(value) for name, value in progress._asdict().items()})
@@ -56,8 +58,7 @@ def load_state(path: Path, model: Mask2Former, optimiser: Optimiser, average: Av
     try:
         progress = Progress(*(int(metadata[name]) for name in Progress._fields))
         fill(model, parts["model"])
-        wanted: dict[str, mx.array] = dict(tree_flatten(optimiser.state))
-        if {n: x.shape for n, x in wanted.items()} != {n: x.shape for n, x in parts["optimiser"].items()}:
+        if {n: x.shape for n, x in _flat(optimiser).items()} != {n: x.shape for n, x in parts["optimiser"].items()}:
             raise InputError("the optimiser has other parameters; is the backbone frozen as it was?")
         if (average is None) == bool(parts["average"]):
             raise InputError("the average of the parameters is on in one and off in the other")
@@ -68,6 +69,10 @@ def load_state(path: Path, model: Mask2Former, optimiser: Optimiser, average: Av
         average.arrays = parts["average"]
     mx.eval(model.parameters(), optimiser.state, parts["average"])
     return progress
+
+
+def _flat(optimiser: Optimiser) -> dict[str, mx.array]:
+    return dict(cast(list[tuple[str, mx.array]], tree_flatten(optimiser.state)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
