@@ -136,46 +136,50 @@ class Run:
         """Take one step.
 
         Returns:
-            The losses, and the norm of the gradient before it was clipped.
+            The losses of this process's images, and the norm of the gradient before it was clipped.
 
         Raises:
             InputError: if a loss or the norm is not finite; the state before the step is then saved.
         """
-        config = self.config
         number = self.progress.step
         # All that is random in a step follows from its number: a resumed run draws what the other would have drawn.
-        seeds = np.random.SeedSequence(config.seed, spawn_key=(number, self.group.rank())).generate_state(1, np.uint64)
-        mx.random.seed(int(seeds[0]))
-        totals: dict[str, mx.array] = {}
-        gradients: Any = None
-        for _ in range(config.accumulate):
-            batch = next(batches)
-            losses, found = loss_and_gradients(
-                self.model,
-                batch.pixels.transpose(0, 3, 1, 2),
-                batch.masks,
-                batch.class_ids,
-                dtype=mx.bfloat16 if config.dtype == "bfloat16" else None,
-            )
-            losses, found = tree_map(lambda x: x / config.accumulate, (losses, found))
-            gradients = found if gradients is None else tree_map(mx.add, gradients, found)
-            totals = {name: totals.get(name, 0.0) + loss for name, loss in losses.items()}
-            mx.eval(totals, gradients)
-        gradients = nn.utils.average_gradients(gradients, self.group)
-        clip = config.optimiser.clip or math.inf
-        gradients, norm = clip_grad_norm(gradients, clip)
-        mx.eval(gradients, norm)
-        values = {name: _number(loss) for name, loss in totals.items()}
+        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(number, self.group.rank()))
+        mx.random.seed(int(seeds.generate_state(1, np.uint64)[0]))
+        losses, gradients, after = self.gradients(batches)
+        gradients, norm = clip_grad_norm(gradients, self.config.optimiser.clip or math.inf)
+        mx.eval(gradients)
+        values, length = {name: _number(loss) for name, loss in losses.items()}, _number(norm)
         values = {"loss": sum(values.values()), **values}
-        length = _number(norm)
         if self._any(not (math.isfinite(values["loss"]) and math.isfinite(length))):
             raise InputError(self._not_finite(values["loss"], length))
         self.optimiser.update(gradients, number)
         if self.average is not None:
             self.average.update(self.model, number)
         mx.eval(self.model.parameters(), self.optimiser.state, self.average.arrays if self.average else [])
-        self.progress = Progress(number + 1, *batch.after)
+        self.progress = Progress(number + 1, *after)
         return values, length
+
+    def gradients(self, batches: Iterator[Batch]) -> tuple[dict[str, mx.array], dict[str, Any], tuple[int, int]]:
+        """Return losses and gradients of the next batches, means over these, the gradients over all processes too.
+
+        Returns:
+            The losses, the gradients as a tree, and `after` of the last batch.
+        """
+        losses: dict[str, mx.array] = {}
+        gradients: dict[str, Any] = {}
+        for _ in range(self.config.accumulate):
+            batch = next(batches)
+            found = loss_and_gradients(
+                self.model,
+                batch.pixels.transpose(0, 3, 1, 2),
+                batch.masks,
+                batch.class_ids,
+                dtype=mx.bfloat16 if self.config.dtype == "bfloat16" else None,
+            )
+            found = tree_map(lambda x: x / self.config.accumulate, found)
+            losses, gradients = tree_map(mx.add, (losses, gradients), found) if gradients else found
+            mx.eval(losses, gradients)
+        return losses, nn.utils.average_gradients(gradients, self.group), batch.after
 
     def save(self) -> None:
         """Write the state, and the model that is to be used."""

@@ -92,7 +92,7 @@ def plot_curves(lines: list[dict[str, Any]], path: Path) -> None:
         axes.set_ylabel(title)
         if title == "loss":
             axes.set_yscale("log")
-        if any(name for name, _ in curves):
+        if any(name and points for name, points in curves):
             axes.legend()
     axes.set_xlabel("step")
     with draft(path) as place:
