@@ -8,6 +8,7 @@ import click
 import lucid_mlx
 from lucid_mlx.cli.app import app
 from lucid_mlx.cli.convert import convert
+from lucid_mlx.cli.demo import demo
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
@@ -48,6 +49,7 @@ def main() -> None:
 
 main.add_command(app)
 main.add_command(convert)
+main.add_command(demo)
 main.add_command(doctor)
 main.add_command(eval_)
 main.add_command(segment)
