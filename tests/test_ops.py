@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid_mlx import ops
+from lucid_mlx.ops import convolution
 from lucid_mlx.ops.self_test import TOLERANCE, deformable_attention_by_loops, self_test
 
 sides = st.integers(1, 6)
@@ -12,7 +13,8 @@ sides = st.integers(1, 6)
 
 def test_every_op_passes_its_self_test():
     errors = self_test()
-    names = {"deformable attention", "gelu", "resize", "group norm", "sine positions", "sigmoid", "softmax"}
+    names = {"deformable attention", "gelu", "group norm", "point sample", "resize", "sigmoid", "sine positions"}
+    names |= {"softmax", "softplus"}
     assert set(errors) == names
     assert max(errors.values()) < TOLERANCE
 
@@ -170,3 +172,36 @@ def test_sigmoid_s_gradient_is_exact():
 
 def test_sigmoid_keeps_half_precision():
     assert ops.sigmoid(mx.array([0.0], mx.float16)).dtype == mx.float16
+
+
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)), kernel=st.sampled_from([1, 3, 7]), stride=st.integers(1, 2)
+)
+@settings(max_examples=40, deadline=None)
+def test_convolving_band_by_band_changes_nothing(size, kernel, stride):
+    keys = mx.random.split(mx.random.key(size[0] * 41 + size[1]))
+    x = mx.random.normal((2, *size, 3), key=keys[0])
+    weight = mx.random.normal((5, kernel, kernel, 3), key=keys[1])
+    padding = kernel // 2
+    whole = mx.conv2d(x, weight, stride, padding)
+    for band in (1, 4096, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convolution, "_BAND_BYTES", band)
+            ours = ops.conv2d(x, weight, stride, padding)
+        assert ours.shape == whole.shape
+        assert mx.allclose(ours, whole, atol=1e-5).item()
+
+
+def test_a_convolution_does_not_write_out_all_its_windows_at_once():
+    x, weight = mx.zeros((1, 128, 128, 128)), mx.zeros((128, 3, 3, 128))
+    mx.eval(x, weight)
+    mx.reset_peak_memory()
+    previous = mx.set_memory_limit(1)  # one operation at a time
+    before = mx.get_active_memory()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convolution, "_BAND_BYTES", 8 << 20)
+            mx.eval(ops.conv2d(x, weight, padding=1))
+    finally:
+        mx.set_memory_limit(previous)
+    assert mx.get_peak_memory() - before < 60 << 20  # 88 with all windows, 34 with a band of them

@@ -26,16 +26,38 @@ class GroupNorm(nn.Module):
 class BatchNorm(nn.BatchNorm):
     """Batch normalisation; in inference a single scale and shift by the running statistics."""
 
+    fixed: tuple[str, ...] = ("running_mean", "running_var")
+    """The parameters that are never trainable."""
+
+    @property
+    def _no_grad(self) -> set[str]:
+        # `unfreeze` on a module above empties this set, so what is fixed comes back at each look.
+        self._frozen.update(self.fixed)
+        return self._frozen
+
+    @_no_grad.setter
+    def _no_grad(self, names: set[str]) -> None:
+        self._frozen = names
+
     def __call__(self, x: mx.array) -> mx.array:
         """Normalise (B, H, W, C)."""
         if self.training:
             return super().__call__(x)
+        scale, shift = self.affine()
+        return x * scale + shift
+
+    def affine(self) -> tuple[mx.array, mx.array]:
+        """Return the scale and the shift of inference, (C,) each, in the dtype of `weight`."""
+        dtype = self.weight.dtype
         scale = self.weight * mx.rsqrt(self.running_var + self.eps)
-        return x * scale + (self.bias - self.running_mean * scale)
+        shift = self.bias - self.running_mean * scale
+        return scale.astype(dtype), shift.astype(dtype)
 
 
 class FrozenBatchNorm(BatchNorm):
     """Batch normalisation that never trains: running statistics always, scale and shift fixed."""
+
+    fixed = ("weight", "bias", "running_mean", "running_var")
 
     def __init__(self, channels: int):
         super().__init__(channels)
@@ -43,15 +65,6 @@ class FrozenBatchNorm(BatchNorm):
 
     def _set_training_mode(self, mode: bool) -> None:
         """Stay in inference."""
-
-    @property
-    def _no_grad(self) -> set[str]:
-        # `unfreeze` on a module above empties this set; each caller gets its own.
-        return {"weight", "bias", "running_mean", "running_var"}
-
-    @_no_grad.setter
-    def _no_grad(self, names: set[str]) -> None:
-        """Stay frozen."""
 
 
 class DropPath(nn.Module):

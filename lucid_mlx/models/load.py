@@ -1,7 +1,9 @@
 """From weights of any kind to a model that is ready to run."""
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
+from lucid_mlx._runtime import ROOM
 from lucid_mlx.convert.pipeline import obtain
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
@@ -47,4 +49,5 @@ def build(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> Mask2Former:
     if dtype is not None:
         model.set_dtype(dtype)
     model.eval()
+    ROOM.add(sum(weights.nbytes for weights in dict(tree_flatten(model.parameters())).values()))
     return model

@@ -1,5 +1,8 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021, eq. 3) in plain MLX operations."""
 
+from functools import cache
+from typing import Any
+
 import mlx.core as mx
 
 from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
@@ -37,17 +40,30 @@ def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.ar
     batch, _, heads, dim = value.shape
     queries, points = locations.shape[1], len(levels) * locations.shape[4]
     table, starts = _quad_table(value, levels)
+    rows, corners = _corners(locations, weights, levels, starts)
+    rows = rows.reshape(-1, points)
+    corners = corners.astype(value.dtype).reshape(-1, 1, points * 4)
 
-    row_bytes = batch * heads * points * 4 * dim * value.dtype.size
-    chunk = max(1, _CHUNK_BYTES[mx.default_device().type] // row_bytes)
-    outputs = []
-    for first in range(0, queries, chunk):
-        part = slice(first, first + chunk)
-        rows, corners = _corners(locations[:, part], weights[:, part], levels, starts)
-        quads = mx.take(table, rows.reshape(-1, points), axis=0).reshape(-1, points * 4, dim)
-        sums = corners.astype(value.dtype).reshape(-1, 1, points * 4) @ quads
-        outputs.append(sums.reshape(batch, -1, heads * dim))
-    return outputs[0] if len(outputs) == 1 else mx.concatenate(outputs, axis=1)
+    device = mx.default_device().type
+    step = max(1, _CHUNK_BYTES[device] // (points * 4 * dim * value.dtype.size))
+    sums: list[mx.array] = []
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        with mx.stream(_streams(device)[len(sums) % 2]):
+            quads = mx.take(table, rows[part], axis=0).reshape(-1, points * 4, dim)
+            sums.append(corners[part] @ quads)
+    return mx.concatenate(sums).reshape(batch, queries, heads * dim)
+
+
+def _streams(device: mx.DeviceType) -> tuple[Any, Any]:
+    """Return two queues of work: on a CPU, of which one keeps one core busy, they run beside each other."""
+    default = mx.default_stream(mx.default_device())
+    return default, _second_cpu_stream() if device == mx.DeviceType.cpu else default
+
+
+@cache
+def _second_cpu_stream() -> mx.ThreadLocalStream:
+    return mx.new_thread_local_stream(mx.cpu)
 
 
 def _quad_table(value: mx.array, levels: Levels) -> tuple[mx.array, mx.array]:

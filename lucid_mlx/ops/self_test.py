@@ -9,10 +9,12 @@ import numpy as np
 from lucid_mlx.ops.deformable_attention import Levels, multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
+from lucid_mlx.ops.point_sample import point_sample
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
+from lucid_mlx.ops.softplus import softplus
 
 TOLERANCE = 1e-5  # of the largest magnitude; a GPU may round its products to TF32 and be off by 1e-3
 TF32_TOLERANCE = 5e-3
@@ -29,9 +31,11 @@ def self_test() -> dict[str, float]:
         "gelu": _gelu,
         "resize": _resize,
         "group norm": _group_norm,
+        "point sample": _point_sample,
         "sine positions": _sine_positions,
         "sigmoid": _sigmoid,
         "softmax": _softmax,
+        "softplus": _softplus,
     }
     return {name: _error(*check(np.random.default_rng(0))) for name, check in checks.items()}
 
@@ -81,6 +85,25 @@ def _deformable_attention(rng: np.random.Generator) -> tuple[mx.array, np.ndarra
 def _gelu(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
     x = np.linspace(-9, 9, 2001, dtype=np.float32)
     return gelu(mx.array(x)), np.array([value * 0.5 * math.erfc(-value / math.sqrt(2)) for value in x.tolist()])
+
+
+def point_sample_by_loops(planes: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Sample planes point by point; arguments as the op's, float64 inside."""
+    batch, channels, height, width = planes.shape
+    output = np.zeros((batch, channels, points.shape[1]))
+    for b, n in np.ndindex(batch, points.shape[1]):
+        x, y = float(points[b, n, 0]) * width - 0.5, float(points[b, n, 1]) * height - 0.5
+        for row in (math.floor(y), math.floor(y) + 1):
+            for column in (math.floor(x), math.floor(x) + 1):
+                if 0 <= row < height and 0 <= column < width:
+                    output[b, :, n] += (1 - abs(y - row)) * (1 - abs(x - column)) * planes[b, :, row, column]
+    return output
+
+
+def _point_sample(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
+    planes = rng.standard_normal((2, 3, 5, 7), np.float32)
+    points = rng.uniform(-0.2, 1.2, (2, 40, 2)).astype(np.float32)
+    return point_sample(mx.array(planes), mx.array(points)), point_sample_by_loops(planes, points)
 
 
 def _resize(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
@@ -137,3 +160,8 @@ def _softmax(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
     x = 10 * rng.standard_normal((5, 3, 96), np.float32)
     powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
     return softmax(mx.array(x)), powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _softplus(rng: np.random.Generator) -> tuple[mx.array, np.ndarray]:
+    x = np.linspace(-80, 80, 2001, dtype=np.float32)
+    return softplus(mx.array(x)), np.logaddexp(0, x.astype(np.float64))

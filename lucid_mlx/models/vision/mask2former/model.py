@@ -9,6 +9,7 @@ import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
+from lucid_mlx.models.vision.mask2former import criterion
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.initialise import initialise
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
@@ -74,22 +75,30 @@ class Mask2Former(nn.Module):
         output_hidden_states: bool | None = None,
         output_auxiliary_logits: bool | None = None,
         output_attentions: bool | None = None,
+        key: mx.array | None = None,
     ) -> Output:
         """Run the network. Nothing is computed before it is used: an entry that is not read costs nothing.
 
+        With labels it also returns the loss. To match labels and queries that computes all logits at once: it works
+        inside `nn.value_and_grad`, where `gradients.loss_and_gradients` takes half the memory, but not inside
+        `mx.compile`.
+
         Args:
             pixel_values: (B, num_channels, H, W), normalised; any H and W.
-            mask_labels: not supported yet.
-            class_labels: not supported yet.
+            mask_labels: for each image the masks of its objects, (N, height, width) of 0 and 1, of any dtype and of
+                one size for the batch; N may be 0. (uint8 or bool takes the least memory.)
+            class_labels: for each image the class of each mask, (N,) whole numbers below `num_labels`.
             pixel_mask: (B, H, W); accepted for lucid's sake. As in the reference it changes nothing.
             output_hidden_states: fill the entries named `*_hidden_states`; None takes the configuration's.
             output_auxiliary_logits: fill `auxiliary_logits`; None takes the configuration's.
             output_attentions: fill `attentions`; None takes the configuration's.
+            key: of the points at which masks are compared; None draws from `mx.random.state`. (Dropout and drop path
+                always draw from there.)
 
         Returns:
             A dictionary (sizes rounded up; an entry that was not asked for is None):
 
-            - `loss`: None.
+            - `loss`: the sum of the weighted losses, a float32 scalar; None without labels.
             - `class_queries_logits`: (B, Q, num_labels + 1), "no object" last.
             - `masks_queries_logits`: (B, Q, H / 4, W / 4).
             - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions.
@@ -103,11 +112,12 @@ class Mask2Former(nn.Module):
             - `attentions`: (B, heads, Q, Q) of each decoder layer's self-attention.
 
         Raises:
-            InputError: for pixel values of another rank or number of channels, a mask of another shape, or labels.
+            InputError: for pixel values of another rank or number of channels, a mask of another shape, or labels
+                that do not fit.
         """
         config = self.config
-        if mask_labels is not None or class_labels is not None:
-            raise InputError("training is not supported yet: call without mask_labels and class_labels")
+        if (mask_labels is None) != (class_labels is None):
+            raise InputError("mask_labels and class_labels go together: pass both for the loss, or neither")
         self._check(pixel_values, pixel_mask)
         hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attend = config.output_attentions if output_attentions is None else output_attentions
@@ -122,13 +132,16 @@ class Mask2Former(nn.Module):
             )
         mask_features, memories = self.pixel_decoder(maps)
         decoded = self.transformer_decoder(mask_features, memories)
+        earlier = self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits)
+        loss = None
+        if mask_labels is not None and class_labels is not None:
+            last = decoded.mask_logits[-1], decoded.class_logits[-1]
+            loss = self.get_loss(self.get_loss_dict(*last, mask_labels, class_labels, earlier, key))
         return {
-            "loss": None,
+            "loss": loss,
             "class_queries_logits": decoded.class_logits[-1],
             "masks_queries_logits": decoded.mask_logits[-1],
-            "auxiliary_logits": (
-                self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits) if auxiliary else None
-            ),
+            "auxiliary_logits": earlier if auxiliary else None,
             "encoder_last_hidden_state": _nchw(maps[-1]),
             "pixel_decoder_last_hidden_state": _nchw(mask_features),
             "transformer_decoder_last_hidden_state": decoded.hidden[-1],
@@ -140,6 +153,46 @@ class Mask2Former(nn.Module):
         }
 
     __call__ = forward
+
+    def get_loss_dict(
+        self,
+        masks_queries_logits: mx.array,
+        class_queries_logits: mx.array,
+        mask_labels: list[mx.array],
+        class_labels: list[mx.array],
+        auxiliary_predictions: list[dict[str, mx.array]] | None = None,
+        key: mx.array | None = None,
+    ) -> dict[str, mx.array]:
+        """Compute the weighted losses of predictions.
+
+        Args:
+            masks_queries_logits: (B, Q, H / 4, W / 4) of the last prediction.
+            class_queries_logits: (B, Q, num_labels + 1) of the last prediction.
+            mask_labels: as `forward` takes them.
+            class_labels: as `forward` takes them.
+            auxiliary_predictions: the earlier predictions as `get_auxiliary_logits` returns them; they count if the
+                configuration says `use_auxiliary_loss`.
+            key: as `forward` takes it.
+
+        Returns:
+            Float32 scalars `loss_cross_entropy`, `loss_mask` and `loss_dice`, and the same with `_0`, `_1` and so on
+            for each earlier prediction.
+
+        Raises:
+            InputError: for labels that do not fit.
+        """
+        predictions = criterion.supervised(
+            masks_queries_logits, class_queries_logits, auxiliary_predictions or [], self.config
+        )
+        targets = criterion.read_targets(mask_labels, class_labels, len(masks_queries_logits), self.config.num_labels)
+        matching, sampling = criterion.sources(key)
+        matches = criterion.Matches(targets, self.config.num_queries, len(predictions))
+        matches.solve([x.detached() for x in predictions], self.config, matching)
+        return criterion.losses(predictions, targets, matches, self.config, sampling)
+
+    def get_loss(self, loss_dict: dict[str, mx.array]) -> mx.array:
+        """Add up the losses that `get_loss_dict` returns."""
+        return mx.stack(list(loss_dict.values())).sum()
 
     def get_auxiliary_logits(self, classes: list[mx.array], output_masks: list[mx.array]) -> list[dict[str, mx.array]]:
         """Pair the predictions of all layers but the last.

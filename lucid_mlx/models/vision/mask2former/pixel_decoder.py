@@ -11,7 +11,7 @@ import numpy as np
 
 from lucid_mlx.models.layers import GroupNorm
 from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import multi_scale_deformable_attention, resize_map, sine_positions, softmax
+from lucid_mlx.ops import conv2d, multi_scale_deformable_attention, resize_map, sine_positions, softmax
 
 Levels = list[tuple[int, int]]
 
@@ -97,7 +97,7 @@ class PyramidOutput(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to the same shape."""
-        return nn.relu(self.norm(self.conv(x)))
+        return nn.relu(self.norm(conv2d(x, self.conv.weight, padding=1)))
 
 
 class PixelDecoder(nn.Module):

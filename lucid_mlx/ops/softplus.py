@@ -1,0 +1,45 @@
+"""The softplus, log(1 + e^x): the cross entropy of a logit x whose label is 0."""
+
+from typing import Any
+
+import mlx.core as mx
+
+from lucid_mlx.ops.sigmoid import sigmoid
+from lucid_mlx.ops.softmax import exp_of_negative
+
+# Minimax fit of log(1 + e) / e on [0, 1]; relative error below 3e-7.
+_P = (1.0, -0.499996064, 0.333217324, -0.2486591, 0.192019107, -0.13877011, 0.0808229765, -0.031126276, 0.00563935805)
+
+
+def softplus(x: mx.array) -> mx.array:
+    """Return log(1 + e^x), for an array of any shape, in its dtype.
+
+    MLX's CPU backend takes exponentials and logarithms one element at a time. There both come from polynomials, in
+    vectorised loops: ten times faster. The error is below 5e-6 of the value, however small that is, down to x = -87,
+    where it stays.
+    """
+    return _softplus(x)
+
+
+def _value(x: mx.array) -> mx.array:
+    if x.dtype == mx.float32 and mx.default_device().type == mx.DeviceType.cpu:
+        return _log1p_polynomial(x, exp_of_negative(-mx.abs(x)))
+    return mx.logaddexp(x, mx.zeros((), x.dtype))
+
+
+def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    return cotangent * sigmoid(x)
+
+
+_softplus: Any = mx.custom_function(_value)
+_softplus.vjp(_gradient)
+
+
+@mx.compile
+def _log1p_polynomial(x: mx.array, e: mx.array) -> mx.array:
+    e2 = e * e
+    e4 = e2 * e2
+    # Estrin's scheme: the compiler fuses shallow expressions only.
+    low = (_P[0] + _P[1] * e) + e2 * (_P[2] + _P[3] * e)
+    high = (_P[4] + _P[5] * e) + e2 * (_P[6] + _P[7] * e)
+    return mx.where(x > 0.0, x, 0.0) + e * (low + e4 * (high + e4 * _P[8]))
