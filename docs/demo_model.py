@@ -35,9 +35,9 @@ tags: [mlx, mask2former, {dataset}]
 
 # A small Mask2Former for scenes of garments
 
-{parameters:,} parameters in half precision, to try the package without a download: `lucid-mlx demo`, or `--weights demo`
-wherever weights are asked for. It knows what `examples/fashion_scenes.py` draws, garments of Fashion-MNIST (MIT
-licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
+{parameters:,} parameters in half precision, to try the package without a download: `lucid-mlx demo`, or
+`--weights demo` wherever weights are asked for. It knows what `examples/fashion_scenes.py` draws, garments of
+Fashion-MNIST (MIT licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
 
 Trained from random weights on 20,000 scenes of 128x128 pixels by `examples/train_demo.toml`: {step} of {steps} steps of
 {batch} scenes. On {images} test scenes, of photos of garments that it never saw, in percent:

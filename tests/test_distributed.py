@@ -70,7 +70,6 @@ def test_two_processes_compute_the_gradients_and_the_model_of_one(tmp_path):
         first, second = (mx.load(str(tmp_path / f"two/{what}-2-{rank}.safetensors")) for rank in range(2))
         assert all(mx.array_equal(first[name], second[name]) for name in whole)
         for name, array in whole.items():
-            assert np.allclose(first[name], array, rtol=1e-4, atol=tolerance * max(1.0, float(mx.abs(array).max()))), (
-                name
-            )
+            size = max(1.0, float(mx.abs(array).max()))
+            assert np.allclose(first[name], array, rtol=1e-4, atol=tolerance * size), name
     assert len((tmp_path / "two/out/training/metrics.jsonl").read_text().splitlines()) == 2

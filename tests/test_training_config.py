@@ -71,7 +71,7 @@ def test_the_other_augmentation_has_other_settings(config):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("steps = 3", "steps = 3\nbatchsize = 4", r"line 4: there is no setting 'batchsize'; did you mean 'batch_size'"),
+        ("steps = 3", "steps = 3\nbatchsize = 4", "line 4: there is no setting 'batchsize'; did you mean 'batch_size'"),
         ("steps = 3", 'steps = "3"', r"line 3: steps must be a whole number, got '3'"),
         ("steps = 3", "steps = 0", r"line 3: steps must be at least 1, got 0"),
         ("steps = 3", "", r"the setting 'steps' is missing"),

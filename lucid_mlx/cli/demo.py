@@ -53,5 +53,5 @@ def demo(output: Path, force: bool) -> None:
         click.echo(f"{task}, {tells} -> {places[task]}")
         for segment in found.segments:
             sure = "" if segment.score is None else f", {100 * segment.score:.0f} % sure"
-            click.echo(f"  {segment.label}: {100 * segment.area / found.map.size:.0f} % of the scene{sure}")
+            click.echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{sure}")
     click.echo(f"the scene itself -> {places['scene']}")

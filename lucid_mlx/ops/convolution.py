@@ -28,7 +28,5 @@ def conv2d(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0) -> 
     if band >= rows or mx.default_device().type != mx.DeviceType.cpu:
         return mx.conv2d(x, weight, stride, padding)
     x = mx.pad(x, [(0, 0), (padding, padding), (0, 0), (0, 0)])
-    bands = [
-        x[:, first * stride : (min(first + band, rows) - 1) * stride + kernel] for first in range(0, rows, band)
-    ]
+    bands = [x[:, first * stride : (min(first + band, rows) - 1) * stride + kernel] for first in range(0, rows, band)]
     return mx.concatenate([mx.conv2d(part, weight, stride, (0, padding)) for part in bands], axis=1)

@@ -44,8 +44,9 @@ class WebAddress:
 def parse_address(weights: Weights) -> Path | HubAddress | WebAddress:
     """Say where weights are.
 
-    What exists on disk is a path. Else "demo" is the network that comes with the package; a text is an address if it starts with `hf://` or `https://`, a tag of the
-    registry if it has a colon ("mask2former_swin_small:ADE20K_SEMANTIC"), a name on the hub if it has a single slash.
+    What exists on disk is a path. Else "demo" is the network that comes with the package, and a text is an address if
+    it starts with `hf://` or `https://`, a tag of the registry if it has a colon
+    ("mask2former_swin_small:ADE20K_SEMANTIC"), a name on the hub if it has a single slash.
 
     Raises:
         InputError: if it is none of these.
