@@ -122,6 +122,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_last_state(tmp_path
     config = replace(config, train=small_run(tmp_path / "same").train)
     run = Run(config, tmp_path / "out", resume=True)
     assert run.progress.step == 2
+    run.fit(3)
     assert not list(training.glob(".lucid-mlx-*"))
     assert lucid_mlx.load(tmp_path / "out").parameter_size
 
@@ -254,6 +255,14 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(tmp_path):
     write_arrays(tmp_path / "out" / STATE, {"model.x": mx.zeros(3)}, {"step": "1", "epoch": "0", "position": "0"})
     with pytest.raises(InputError, match="another run"):
         Run(config, tmp_path / "out", resume=True)
+
+
+def test_a_folder_is_for_one_process_at_a_time(tmp_path):
+    config = small_run(tmp_path)
+    run = Run(config, tmp_path / "out")
+    with run.folder.locked(), pytest.raises(InputError, match="another process is training"):
+        Run(config, tmp_path / "out", resume=True).fit(1)
+    assert run.fit(1) is False
 
 
 def test_a_damaged_image_is_told_before_anything_is_written(tmp_path):

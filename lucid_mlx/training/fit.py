@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,13 +82,9 @@ class Run:
         if resume:
             self.progress = load_state(self.folder.state, self.model, self.optimiser, self.average)
             tell(f"resumed at step {self.progress.step}")
-        if self.first:
-            if not resume:
-                self.folder.start(named_parameters(self.model))
-                self.save()
-            for left in self.folder.training.glob(".lucid-mlx-*"):  # of a process that was killed while it wrote
-                shutil.rmtree(left, ignore_errors=True)
-            self.metrics = Metrics(self.folder.training / "metrics.jsonl", self.progress.step)
+        if self.first and not resume:
+            self.folder.start(named_parameters(self.model))
+            self.save()
 
     def fit(self, until: int | None = None) -> bool:
         """Train to the end, or until a step; Ctrl-C saves the state first.
@@ -99,7 +95,15 @@ class Run:
         Raises:
             InputError: if the loss or the gradient is not finite, an image cannot be read, or a file not written.
         """
+        with self.folder.locked() if self.first else nullcontext():
+            return self._fit(until)
+
+    def _fit(self, until: int | None) -> bool:
         config, reports = self.config, self.config.reports
+        if self.first:
+            for left in self.folder.training.glob(".lucid-mlx-*"):  # of a process that was killed while it wrote
+                shutil.rmtree(left, ignore_errors=True)
+            metrics = Metrics(self.folder.training / "metrics.jsonl", self.progress.step)
         last = min(config.steps, until or config.steps)
         batches = self.loader.batches(*self.progress[1:])
         bar = tqdm(
@@ -117,19 +121,19 @@ class Run:
                     speed = (step - told) * config.accumulate * config.batch_size / (time.perf_counter() - start)
                     start, told = time.perf_counter(), step
                     figures = self._figures(losses, norm, speed)
-                    self.metrics.add(step, figures)
+                    metrics.add(step, figures)
                     bar.set_postfix_str(
                         f"loss {figures['loss']:.3f}, {speed:.1f} images/s, {figures['memory'] / 1e9:.1f} GB"
                     )
                 if (step % reports.save == 0 or step == last or stop) and self.first:
                     self.save()
                 if self.first and not stop:
-                    self._report(step)
+                    self._report(step, metrics)
                 if stop:
                     self.tell(f"stopped at step {step}; it is saved: go on with --resume")
                     break
         if self.first:
-            plot_curves(self.metrics.read(), self.folder.training / "curves.png")
+            plot_curves(metrics.read(), self.folder.training / "curves.png")
         return self.progress.step >= config.steps
 
     def step(self, batches: Iterator[Batch]) -> tuple[dict[str, float], float]:
@@ -192,7 +196,7 @@ class Run:
         segmenter.recipe, segmenter.thing_ids = self.recipe, self.things
         return segmenter
 
-    def _report(self, step: int) -> None:
+    def _report(self, step: int, metrics: Metrics) -> None:
         """Draw and measure, if it is time."""
         reports = self.config.reports
         draws = self.validation is not None and reports.pictures and step % reports.pictures == 0
@@ -208,7 +212,7 @@ class Run:
                 from lucid_mlx.evaluation import evaluate
 
                 result = evaluate(self.segmenter(), self.validation, batch_size=self.config.batch_size)
-                self.metrics.add(step, {"evaluation": dict(result.figures)})
+                metrics.add(step, {"evaluation": dict(result.figures)})
                 self.tell(f"step {step}: {result}")
 
     @contextmanager

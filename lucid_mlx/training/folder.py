@@ -1,6 +1,8 @@
 """The folder of a run: a model that `lucid_mlx.load` reads, and beside it in `training/` what the training needs."""
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,20 @@ class RunFolder:
             "dataset": f"{name}_{dataset.task}",
             "things": " ".join(map(str, sorted(dataset.things))),
         }
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder for this process for a while.
+
+        Raises:
+            InputError: if another one has it.
+        """
+        with (self.training / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another process is training in {self.path}; end it first") from error
+            yield
 
     @property
     def training(self) -> Path:
