@@ -79,8 +79,8 @@ class Segmenter:
         weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
         task: "semantic", "instance" or "panoptic"; None for what the weights were trained for, semantic if that is
             not known.
-        dtype: floating-point type to compute in; None for float16 on a GPU, where it is faster and the classes of
-            99.9 % of the pixels stay (benchmarks/precision.py), and that of the weights on the CPU, where it is slower.
+        dtype: floating-point type to compute in. None for float16 on a GPU, where it is faster and the classes of
+            99.9 % of the pixels stay (benchmarks/precision.py), and float32 on the CPU, where half precision is slow.
         size: how large the network sees an image: "512", "640x480" (width x height), "800/1333" (shorter side, and
             the most that the longer may be). None for the size at which the accuracy of the weights was published, if
             they are known, else for their own recipe; `recipe_note` says which.
@@ -107,6 +107,7 @@ class Segmenter:
         if task is not None and task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         dataset: str | None = None
+        things: str | None = None
         on_gpu = mx.default_device().type == mx.DeviceType.gpu
         if isinstance(weights, Mask2Former):
             self.model, self.recipe, self.recipe_note = weights, Recipe(), "384x384, as of the published models"
@@ -114,9 +115,9 @@ class Segmenter:
                 raise InputError("dtype goes with weights; set a model's own with model.set_dtype")
         else:
             checkpoint = obtain(weights)
-            self.model = build(checkpoint, dtype or (mx.float16 if on_gpu else None))
+            self.model = build(checkpoint, dtype or (mx.float16 if on_gpu else mx.float32))
             self.recipe, self.recipe_note = default_recipe(checkpoint)
-            dataset = checkpoint.metadata.get("dataset")
+            dataset, things = (checkpoint.metadata.get(name) for name in ("dataset", "things"))
         if size is not None:
             self.recipe, self.recipe_note = parse_size(size, self.recipe), f"size {size}, as asked"
         self.model.eval()
@@ -124,7 +125,7 @@ class Segmenter:
         mx.eval(self.model.parameters())
         self._forward = compiled(self.model) if on_gpu else self.model
         self.labels = self.model.config.id2label
-        self.thing_ids = _things(self.labels, dataset)
+        self.thing_ids = _things(self.labels, dataset) if things is None else frozenset(map(int, things.split()))
         trained = next((known for known in TASKS if dataset and dataset.endswith(f"_{known}")), None)
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained == "semantic"

@@ -9,9 +9,11 @@ import lucid_mlx
 from lucid_mlx.cli.app import app
 from lucid_mlx.cli.bench import bench
 from lucid_mlx.cli.convert import convert
+from lucid_mlx.cli.demo import demo
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
+from lucid_mlx.cli.train import train
 from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
 
@@ -49,8 +51,10 @@ def main() -> None:
 main.add_command(app)
 main.add_command(bench)
 main.add_command(convert)
+main.add_command(demo)
 main.add_command(doctor)
 main.add_command(eval_)
 main.add_command(segment)
+main.add_command(train)
 main.add_command(video)
 main.add_command(weights)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-from hotcoco.panoptic import PanopticEval
-
 from lucid_mlx.evaluation.coco import CocoMetrics
 from lucid_mlx.evaluation.report import Figures
+from lucid_mlx.extras import require
 from lucid_mlx.training.dataset import Dataset
 
 KEYS = {"PQ": "pq", "SQ": "sq", "RQ": "rq"}
@@ -22,13 +21,19 @@ class PanopticMetrics(CocoMetrics):
     Args:
         dataset: what is there.
         classes: which class of the dataset each class of the network is.
+
+    Raises:
+        InputError: if the library hotcoco is missing.
     """
 
     def __init__(self, dataset: Dataset, classes: Mapping[int, int]):
+        require("hotcoco", "train")
         super().__init__(dataset, classes, range(len(dataset.names)))
 
     def figures(self) -> tuple[Figures, dict[str, Figures]]:
         """Return the figures in percent: of all classes, of things and of stuff; and of each class."""
+        from hotcoco.panoptic import PanopticEval
+
         evaluator = PanopticEval(self.true, self.found)
         evaluator.evaluate()
         results = evaluator.results()

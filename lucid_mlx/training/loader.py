@@ -92,9 +92,10 @@ class Loader:
         recipe: how pixels are normalised; of it `mean`, `std` and `scale` count.
         seed: of orders and augmentations.
         workers: processes that prepare images; 0 to do it in this one, when a batch is asked for.
+        part: which part of each batch to yield, from 0, and of how many: the share of a distributed run's process.
 
     Raises:
-        InputError: for a batch size below 1, or a number of workers or a seed below 0.
+        InputError: for a batch size below 1, or that has no such parts, or a number of workers or a seed below 0.
     """
 
     def __init__(
@@ -106,10 +107,14 @@ class Loader:
         recipe: Recipe | None = None,
         seed: int = 0,
         workers: int = 0,
+        part: tuple[int, int] = (0, 1),
     ):
         for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
             if value < least:
                 raise InputError(f"{name} must be at least {least}, got {value}")
+        if batch_size % part[1]:
+            raise InputError(f"batch_size={batch_size} cannot be shared equally by {part[1]} processes")
+        self.part = part
         self.dataset, self.augment, self.recipe = dataset, augment, recipe or Recipe()
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
 
@@ -124,13 +129,18 @@ class Loader:
             InputError: if an image or its labels cannot be read; or a worker dies, which may be for want of memory.
             RuntimeError: for any other error of a worker, with the image's name.
         """
-        jobs = self._jobs(epoch, position)
+        first, parts = self.part
+        jobs = islice(self._jobs(epoch, position), first, None, parts)
         count = len(self.dataset.records)
         with closing(self._by_workers(jobs) if self.workers else (job.run() for job in jobs)) as samples:
             while True:
-                batch = list(islice(samples, self.batch_size))
+                batch = list(islice(samples, self.batch_size // parts))
                 epoch, position = divmod(epoch * count + position + self.batch_size, count)
                 yield stack(batch, self.recipe, (epoch, position))
+
+    def names(self, epoch: int, position: int, batches: int = 1) -> list[str]:
+        """Return what the images of whole batches are called; arguments as of `batches`."""
+        return [job.record.name for job in islice(self._jobs(epoch, position), self.batch_size * batches)]
 
     def _jobs(self, epoch: int, position: int) -> Iterator[_Job]:
         records = self.dataset.records

@@ -11,6 +11,8 @@ from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, resolve
 
 Weights = str | PathLike[str] | WeightEntry | WeightsEnum
 
+DEMO = Path(__file__).parents[1] / "demo"  # the small network that comes with the package
+
 _HUB = ("huggingface.co", "www.huggingface.co", "hf.co")
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
 
@@ -42,8 +44,9 @@ class WebAddress:
 def parse_address(weights: Weights) -> Path | HubAddress | WebAddress:
     """Say where weights are.
 
-    What exists on disk is a path. Else a text is an address if it starts with `hf://` or `https://`, a tag of the
-    registry if it has a colon ("mask2former_swin_small:ADE20K_SEMANTIC"), a name on the hub if it has a single slash.
+    What exists on disk is a path. Else "demo" is the network that comes with the package, and a text is an address if
+    it starts with `hf://` or `https://`, a tag of the registry if it has a colon
+    ("mask2former_swin_small:ADE20K_SEMANTIC"), a name on the hub if it has a single slash.
 
     Raises:
         InputError: if it is none of these.
@@ -62,6 +65,8 @@ def parse_address(weights: Weights) -> Path | HubAddress | WebAddress:
     path = Path(weights).expanduser()
     if weights and path.exists():
         return path
+    if weights == DEMO.name:
+        return DEMO
     if re.fullmatch(r"\w+:\w+", weights):
         return _of_entry(resolve(weights))
     if (match := _NAME.fullmatch(weights)) and not weights.startswith("."):
@@ -69,7 +74,7 @@ def parse_address(weights: Weights) -> Path | HubAddress | WebAddress:
     raise InputError(
         f"{weights} does not exist; expected a file, a folder, a name on the Hugging Face hub such as "
         "facebook/mask2former-swin-tiny-coco-panoptic, an hf:// or https:// address, or a tag such as "
-        "mask2former_swin_small:ADE20K_SEMANTIC"
+        "mask2former_swin_small:ADE20K_SEMANTIC, or demo"
     )
 
 
