@@ -59,6 +59,7 @@ VIEWS = [
     ((26, 39), (26, 1), (3, 3)),
     ((28, 40), (1, 1), (1, 1)),
     ((28, 40), (28, 40), (1, 700)),
+    ((28, 40), (21, 33), (21, 33)),
 ]
 
 
@@ -309,6 +310,13 @@ class TestHuggingFace:
         assert [(one["id"], one["label_id"], one["was_fused"]) for one in got["segments_info"]] == [
             (1, 0, True), (2, 1, False), (1, 0, True), (2, 1, False),
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("sizes", [None, [(384, 384)]])
+    def test_panoptic_at_the_size_in_which_it_works(self, sizes):
+        network = outputs(labelled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
+        got = huggingface.post_process_panoptic_segmentation(network, target_sizes=sizes)[0]
+        halves = np.repeat([[1.0, 2.0]], 192, axis=1).repeat(384, axis=0)
+        assert np.array_equal(np.array(got["segmentation"]), halves)
 
     def test_no_segment_is_minus_one_everywhere(self):
         network = outputs(labelled(NONE), boxed((0, 8, 0, 8)))

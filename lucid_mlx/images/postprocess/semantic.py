@@ -58,7 +58,8 @@ def _scores(classes: mx.array, masks: mx.array, view: View, resize_scores: bool)
     """Make the scores of one tile after the other, (height, width, num_labels)."""
     probabilities = mx.contiguous(softmax(classes)[:, :-1])
     queries, labels = probabilities.shape
-    for tile in tiles(masks, view, max(queries, labels), stop_at_input=resize_scores):
+    twice = resize_scores and view.seen != view.size
+    for tile in tiles(masks, view, max(queries, labels), stop_at_input=twice):
         shown = sigmoid(resize(tile.cells, tile.resizes[0]))
         scores = (shown.reshape(-1, queries) @ probabilities).reshape(*shown.shape[:2], labels)
         for weights in tile.resizes[1:]:

@@ -61,9 +61,8 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
         view: the sizes.
         channels: the most values for each pixel that will be made of a tile.
         stop_at_input: leave the resize to the network's input and the resize to the result two steps, so that what
-            is not linear can come between; one step if False, or if the result has the size of the input.
+            is not linear can come between; one step if False.
     """
-    stop_at_input = stop_at_input and view.seen != view.size
     device = mx.default_device().type
     columns = _TILE_COLUMNS[device]
     rows = max(1, _TILE_BYTES[device] // (4 * channels * min(columns, view.size[1])))
