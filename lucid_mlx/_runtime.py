@@ -16,7 +16,7 @@ import sys
 
 SPIN = "14"  # cycles that a thread of OpenBLAS waits before it sleeps, as a power of two
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
-WORK = 512 << 20  # bytes
+WORK = 384 << 20  # bytes
 
 
 def load_openblas() -> str | None:
