@@ -3,7 +3,7 @@
 from math import ceil
 
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.models.vision.backbones.resnet import ResNet
+from lucid_mlx.models.vision.backbones.resnet import ConvNorm, ResNet
 from lucid_mlx.models.vision.backbones.swin import Swin
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.pixel_decoder import POINTS
@@ -53,8 +53,8 @@ def _swin(swin: Swin, maps: list[Size]) -> int:
 
 
 def _resnet(resnet: ResNet, maps: list[Size]) -> int:
-    def convolution(layer: object, size: Size) -> int:
-        return _cells(size) * int(layer.conv.weight.size)  # type: ignore[attr-defined]
+    def convolution(layer: ConvNorm, size: Size) -> int:
+        return _cells(size) * int(layer.conv.weight.size)
 
     half = 2 * maps[0][0], 2 * maps[0][1]
     total = sum(convolution(layer, half) for layer in resnet.stem)

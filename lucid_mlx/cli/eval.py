@@ -35,7 +35,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 @click.option("--reduce-labels", is_flag=True, help="Label 0 does not count either, and classes begin at 1 (ADE20K).")
 @click.option("--task", type=click.Choice(TASKS), help="What to look for; what the weights are for, if left out.")
 @click.option("--size", help="How large the network sees an image: 512, 640x480, or 800/1333 (shorter, longer side).")
-@click.option("--dtype", type=click.Choice(DTYPES), help="Floating-point type to compute in.")
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), help="To compute in; float16 on a GPU, float32 on the CPU if left out."
+)
 @click.option("--threshold", type=click.FloatRange(0, 1), help="How sure the network must be of a segment.")
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images that run together.")
 @click.option("--limit", type=click.IntRange(1), help="Evaluate the first images alone, this many.")

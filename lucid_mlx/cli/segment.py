@@ -31,7 +31,9 @@ DTYPES = ("float32", "float16", "bfloat16")
     "--task", type=click.Choice(TASKS), help="What to look for; what the weights were trained for if left out."
 )
 @click.option("--size", help="How large the network sees a photo: 512, 640x480, or 800/1333 (shorter, longer side).")
-@click.option("--dtype", type=click.Choice(DTYPES), help="Floating-point type to compute in.")
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), help="To compute in; float16 on a GPU, float32 on the CPU if left out."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path),
     help="A file for one photo, a folder for more, - for standard output; `segmented` if left out.",
