@@ -1,6 +1,6 @@
 """Multi-scale deformable attention (Zhu et al., Deformable DETR, ICLR 2021, eq. 3) in plain MLX operations."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import mlx.core as mx
@@ -39,22 +39,25 @@ def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.ar
     """Compute `multi_scale_deformable_attention` in plain operations, on any device."""
     batch, _, heads, dim = value.shape
     queries, points = locations.shape[1], len(levels) * locations.shape[4]
-    table, starts = _quad_table(value, levels)
-    rows, corners = _corners(locations, weights, levels, starts)
-    rows = rows.reshape(-1, points)
-    corners = corners.astype(value.dtype).reshape(-1, 1, points * 4)
+    table, starts = _pair_table(value, levels)
+    with aside():
+        rows, corners = _corners(locations, weights, levels, starts)
+        rows = rows.reshape(-1, points * 2)
+        corners = corners.astype(value.dtype).reshape(-1, 1, points * 4)
 
-    device = mx.default_device().type
-    step = max(1, _CHUNK_BYTES[device] // (points * 4 * dim * value.dtype.size))
+    step = max(1, _CHUNK_BYTES[mx.default_device().type] // (points * 4 * dim * value.dtype.size))
     sums: list[mx.array] = []
     for first in range(0, len(rows), step):
         part = slice(first, first + step)
-        # On the CPU, where a queue of work keeps one core busy, every other part goes to a second queue.
-        aside = device == mx.DeviceType.cpu and len(sums) % 2
-        with mx.stream(_second_cpu_stream()) if aside else nullcontext():
-            quads = mx.take(table, rows[part], axis=0).reshape(-1, points * 4, dim)
-            sums.append(corners[part] @ quads)
+        with aside() if len(sums) % 2 else nullcontext():
+            samples = mx.take(table, rows[part], axis=0).reshape(-1, points * 4, dim)
+            sums.append(corners[part] @ samples)
     return mx.concatenate(sums).reshape(batch, queries, heads * dim)
+
+
+def aside() -> AbstractContextManager[object]:
+    """Send operations to a second queue of the CPU, of which one keeps one core busy; on a GPU this does nothing."""
+    return mx.stream(_second_cpu_stream()) if mx.default_device().type == mx.DeviceType.cpu else nullcontext()
 
 
 @cache
@@ -62,51 +65,48 @@ def _second_cpu_stream() -> mx.ThreadLocalStream:
     return mx.new_thread_local_stream(mx.cpu)
 
 
-def _quad_table(value: mx.array, levels: Levels) -> tuple[mx.array, mx.array]:
-    """Lay the maps out so that one row of the table holds the four corners of a cell.
+def _pair_table(value: mx.array, levels: Levels) -> tuple[mx.array, mx.array]:
+    """Lay the maps out so that one row of the table holds two corners of a cell.
 
-    Each map gets a border of zeros, one cell wide on the left, right and top and two at the bottom, which makes
-    samples outside zero without a test. Then each cell is paired with the one below. Two pairs that follow each
-    other are the corners of one cell, so the table is an overlapping view: nothing is copied four times.
+    Each map gets a border of zeros, one cell wide, which makes samples outside zero without a test. A row of the
+    table is a cell and the one to its right; rows overlap, so that nothing is copied twice.
 
     Returns:
-        The table, (rows, 4 * D), with corners in the order top left, bottom left, top right, bottom right; and
-        the table row at which each level starts, (B, 1, heads, levels, 1) int32.
+        The table, (rows, 2 * D); and the table row at which each level starts, (B, 1, heads, levels, 1) int32.
     """
     batch, _, heads, dim = value.shape
-    pairs, starts, first, row = [], [], 0, 0
+    value = value.transpose(0, 2, 1, 3)
+    maps, starts, first, row = [], [], 0, 0
     for height, width in levels:
-        level = value[:, first : first + height * width].reshape(batch, height, width, heads, dim)
-        level = mx.pad(level, [(0, 0), (1, 2), (1, 1), (0, 0), (0, 0)])
-        pair = mx.stack([level[:, :-1], level[:, 1:]], axis=4)
-        pairs.append(pair.reshape(batch, (height + 2) * (width + 2), heads, 2 * dim))
+        level = value[:, :, first : first + height * width].reshape(batch, heads, height, width, dim)
+        level = mx.pad(level, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)])
+        maps.append(level.reshape(batch, heads, -1, dim))
         starts.append(row)
         first += height * width
-        row += (height + 2) * (width + 2)
-    pairs.append(mx.zeros((batch, 1, heads, 2 * dim), value.dtype))  # what follows the very last pair
-    rows = batch * heads * (row + 1)
-    flat = mx.concatenate(pairs, axis=1).transpose(0, 2, 1, 3).reshape(rows * 2 * dim)
-    table = mx.as_strided(flat, (rows - 1, 4 * dim), (2 * dim, 1))
-    maps = mx.arange(batch * heads, dtype=mx.int32).reshape(batch, 1, heads, 1, 1) * (row + 1)
-    return table, maps + mx.array(starts, mx.int32)[:, None]
+        row += maps[-1].shape[2]
+    rows = batch * heads * row
+    table = mx.as_strided(mx.concatenate(maps, axis=2), (rows - 1, 2 * dim), (dim, 1))
+    heads_first = mx.arange(batch * heads, dtype=mx.int32).reshape(batch, 1, heads, 1, 1) * row
+    return table, heads_first + mx.array(starts, mx.int32)[:, None]
 
 
 def _corners(locations: mx.array, weights: mx.array, levels: Levels, starts: mx.array) -> tuple[mx.array, mx.array]:
-    """Return the table row of each sample, (B, Q, heads, levels, points), and its corners' weights, (..., 4)."""
+    """Return the table rows of each sample, (B, Q, heads, levels, points, 2), and its corners' weights, (..., 4)."""
     heights, widths = (mx.array(sizes, mx.float32)[:, None] for sizes in zip(*levels, strict=True))
 
     def split(coordinate: mx.array, size: mx.array) -> tuple[mx.array, mx.array]:
         pixel = coordinate * size - 0.5
         # -1 and `size` are the centres of border cells, which are zero; beyond them lies nothing else.
         pixel = mx.minimum(size, mx.maximum(-1.0, pixel))
-        cell = mx.stop_gradient(mx.floor(pixel))
+        cell = mx.stop_gradient(mx.minimum(size - 1, mx.floor(pixel)))
         return cell, pixel - cell
 
     column, right = split(locations[..., 0], widths)
     row, below = split(locations[..., 1], heights)
-    rows = starts + ((row + 1) * (widths + 2) + column + 1).astype(mx.int32)
+    above_rows = starts + ((row + 1) * (widths + 2) + column + 1).astype(mx.int32)
+    rows = mx.stack([above_rows, above_rows + (widths + 2).astype(mx.int32)], axis=-1)
     left_share, right_share = weights * (1 - right), weights * right
     above = 1 - below
-    corners = [left_share * above, left_share * below, right_share * above, right_share * below]
+    corners = [left_share * above, right_share * above, left_share * below, right_share * below]
     # A NaN location becomes any integer; as row 0 it gives NaN, where a wild one would read outside the table.
     return mx.stop_gradient(mx.maximum(rows, 0)), mx.stack(corners, axis=-1)
