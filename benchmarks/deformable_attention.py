@@ -20,8 +20,8 @@ import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.deformable_attention import deformable_attention_plain
 from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 
 HEADS, DIM, POINTS = 8, 32, 4
 Run = Callable[[], None]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lucid_mlx.ops import deformable_kernel, deformable_kernel_check, multi_scale_deformable_attention
-from lucid_mlx.ops.deformable_attention import deformable_attention_plain
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 
 LEVELS = [(3, 4), (2, 5)]
 

@@ -192,6 +192,26 @@ def test_convolving_band_by_band_changes_nothing(size, kernel, stride):
         assert mx.allclose(ours, whole, atol=1e-5).item()
 
 
+@given(
+    size=st.tuples(st.integers(7, 20), st.integers(7, 20)),
+    kernel=st.sampled_from([(1, 2, 0), (3, 1, 1), (3, 2, 1), (4, 4, 0), (7, 2, 3)]),
+)
+@settings(max_examples=20, deadline=None)
+def test_the_gradient_of_a_convolution_is_mlx_s(size, kernel):
+    kernel, stride, padding = kernel
+    keys = mx.random.split(mx.random.key(size[0] * 41 + size[1]), 3)
+    x = mx.random.normal((2, *size, 3), key=keys[0])
+    weight = mx.random.normal((5, kernel, kernel, 3), key=keys[1])
+    cotangent = mx.random.normal(mx.conv2d(x, weight, stride, padding).shape, key=keys[2])
+    _, wanted = mx.vjp(lambda x, weight: mx.conv2d(x, weight, stride, padding), [x, weight], [cotangent])
+    for band in (1, 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(convolution, "_BAND_BYTES", band)
+            _, ours = mx.vjp(lambda x, weight: ops.conv2d(x, weight, stride, padding), [x, weight], [cotangent])
+        for one, other in zip(ours, wanted, strict=True):
+            assert mx.allclose(one, other, atol=1e-4).item()
+
+
 def test_a_convolution_does_not_write_out_all_its_windows_at_once():
     x, weight = mx.zeros((1, 128, 128, 128)), mx.zeros((128, 3, 3, 128))
     mx.eval(x, weight)

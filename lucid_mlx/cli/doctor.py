@@ -10,8 +10,8 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx import _runtime
-from lucid_mlx.ops.deformable_attention import deformable_attention_plain
 from lucid_mlx.ops.deformable_kernel_check import TOLERANCES, Case, problem
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 from lucid_mlx.ops.self_test import self_test, tolerance
 
 SLOW_GFLOPS = 12  # the reference BLAS reaches 4 on one x86 core, OpenBLAS over 50

@@ -4,8 +4,8 @@ import mlx.core as mx
 import pytest
 
 from lucid_mlx.ops import deformable_kernel
-from lucid_mlx.ops.deformable_attention import deformable_attention_plain
 from lucid_mlx.ops.deformable_kernel_check import Case, problem
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 
 TEXTS = ("METAL_HEADER", "CUDA_HEADER", "GEOMETRY", "FORWARD", "BACKWARD")
 

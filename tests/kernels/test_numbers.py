@@ -4,9 +4,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_mlx.ops.deformable_attention import deformable_attention_plain
 from lucid_mlx.ops.deformable_kernel import HEAD_DIMS, deformable_attention_kernel, kernels
 from lucid_mlx.ops.deformable_kernel_check import TOLERANCES, Case, differences, example, problem
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 
 MASK2FORMER = {"heads": 8, "dim": 32, "levels": 3, "points": 4}
 ODD = [(5, 3), (9, 7), (2, 11)]

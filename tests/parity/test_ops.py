@@ -74,9 +74,9 @@ def check_deformable_attention(levels: list[tuple[int, int]], where: str, batch:
 
 
 def test_deformable_attention_of_many_queries_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lucid_mlx.ops import deformable_attention
+    from lucid_mlx.ops import deformable_plain
 
-    monkeypatch.setattr(deformable_attention, "_CHUNK_BYTES", dict.fromkeys(deformable_attention._CHUNK_BYTES, 40000))
+    monkeypatch.setattr(deformable_plain, "_PART_BYTES", dict.fromkeys(deformable_plain._PART_BYTES, 40000))
     check_deformable_attention(LEVELS["odd and unequal"], "inside", batch=2)
 
 

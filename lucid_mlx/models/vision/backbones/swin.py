@@ -12,7 +12,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import DropPath
-from lucid_mlx.ops import gelu, softmax
+from lucid_mlx.ops import conv2d, gelu, softmax
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
@@ -189,7 +189,7 @@ class PatchEmbedding(nn.Module):
         """Map (B, H, W, num_channels) to (B, ceil(H / patch), ceil(W / patch), embed_dim)."""
         _, height, width, _ = x.shape
         x = mx.pad(x, [(0, 0), (0, -height % self.patch), (0, -width % self.patch), (0, 0)])
-        return self.norm(self.projection(x))
+        return self.norm(conv2d(x, self.projection.weight, self.patch) + self.projection.bias)
 
 
 class SwinStage(nn.Module):
