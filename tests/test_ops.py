@@ -1,4 +1,5 @@
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -210,6 +211,17 @@ def test_the_gradient_of_a_convolution_is_mlx_s(size, kernel):
             _, ours = mx.vjp(lambda x, weight: ops.conv2d(x, weight, stride, padding), [x, weight], [cotangent])
         for one, other in zip(ours, wanted, strict=True):
             assert mx.allclose(one, other, atol=1e-4).item()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 6), (7, 4), (8, 8), (9, 2)])
+def test_pooling_and_its_gradient_are_mlx_s(size):
+    pool = nn.MaxPool2d(3, stride=2, padding=1)
+    x = mx.random.normal((2, *size, 3), key=mx.random.key(0))
+    cotangent = mx.random.normal(pool(x).shape, key=mx.random.key(1))
+    (ours,), (gradient,) = mx.vjp(ops.max_pool, [x], [cotangent])
+    (wanted,), (wanted_gradient,) = mx.vjp(pool, [x], [cotangent])
+    assert mx.array_equal(ours, wanted).item()
+    assert mx.allclose(gradient, wanted_gradient, atol=1e-6).item()
 
 
 def test_a_convolution_does_not_write_out_all_its_windows_at_once():

@@ -4,6 +4,7 @@ from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
+from lucid_mlx.ops.max_pool import max_pool
 from lucid_mlx.ops.point_sample import point_sample
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sigmoid import sigmoid
@@ -15,6 +16,7 @@ __all__ = [
     "conv2d",
     "gelu",
     "group_norm",
+    "max_pool",
     "multi_scale_deformable_attention",
     "point_sample",
     "resize_map",

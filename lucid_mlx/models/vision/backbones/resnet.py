@@ -10,7 +10,7 @@ import mlx.nn as nn
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
-from lucid_mlx.ops import conv2d
+from lucid_mlx.ops import conv2d, max_pool
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,6 @@ class ResNet(nn.Module):
                 ConvNorm(width // 2, width // 2, 3, 1, frozen),
                 ConvNorm(width // 2, width, 3, 1, frozen),
             ]
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stages = []
         for stage, (outputs, depth) in enumerate(zip(config.hidden_sizes, config.depths, strict=True)):
             blocks = [Block(width, outputs, 1 if stage == 0 else 2, config)]
@@ -149,7 +148,7 @@ class ResNet(nn.Module):
         """
         for conv in self.stem:
             x = nn.relu(conv(x))
-        x = self.pool(x)
+        x = max_pool(x)
         maps = []
         for blocks in self.stages:
             for block in blocks:

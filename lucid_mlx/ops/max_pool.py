@@ -1,0 +1,14 @@
+"""The pooling between a ResNet's stem and its stages."""
+
+import mlx.core as mx
+
+
+def max_pool(x: mx.array) -> mx.array:
+    """Return the largest of each 3x3 neighbourhood at every other row and column, (B, H, W, C) -> half, rounded up.
+
+    First over rows, then over columns: as fast as `nn.MaxPool2d`, whose gradient on the CPU is five times slower.
+    """
+    x = mx.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-mx.inf)
+    rows, columns = (size - 2 for size in x.shape[1:3])
+    x = mx.maximum(mx.maximum(x[:, 0:rows:2], x[:, 1 : rows + 1 : 2]), x[:, 2 : rows + 2 : 2])
+    return mx.maximum(mx.maximum(x[:, :, 0:columns:2], x[:, :, 1 : columns + 1 : 2]), x[:, :, 2 : columns + 2 : 2])
