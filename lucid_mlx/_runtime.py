@@ -5,8 +5,10 @@ OpenBLAS (2 x86 cores). The dynamic linker takes the first global definition of 
 loaded globally before `mlx.core` answers MLX's calls; loaded after it does nothing. Nothing happens on macOS,
 where MLX uses Accelerate and Metal.
 
-OpenBLAS's threads wait for the next product in a busy loop, 2^26 cycles long if nobody says otherwise, and so keep
-MLX's own work, or another process, off their cores: post-processing took three times as long beside a busy process.
+OpenBLAS gets one thread, because work is already cut for all cores (`ops/streams.py`): its own threads serve one
+product at a time, and while they do, other work waits. They would also wait for the next product in a busy loop, 2^26
+cycles long if nobody says otherwise, and so keep other processes off their cores. Whoever sets
+OPENBLAS_NUM_THREADS has it otherwise.
 """
 
 import ctypes
@@ -27,6 +29,7 @@ def load_openblas() -> str | None:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return None
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", SPIN)
     # The usual name first: a search takes 16 ms.
     for find in (lambda: "libopenblas.so.0", lambda: ctypes.util.find_library("openblas")):

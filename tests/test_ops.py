@@ -185,7 +185,7 @@ def test_convolving_band_by_band_changes_nothing(size, kernel, stride):
     weight = mx.random.normal((5, kernel, kernel, 3), key=keys[1])
     padding = kernel // 2
     whole = mx.conv2d(x, weight, stride, padding)
-    for band in (1, 4096, 1 << 30):
+    for band in (1, 1 << 12, 1 << 30):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(convolution, "_BAND_BYTES", band)
             ours = ops.conv2d(x, weight, stride, padding)

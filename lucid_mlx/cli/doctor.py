@@ -10,6 +10,7 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx import _runtime
+from lucid_mlx.bench import product_rate
 from lucid_mlx.ops.deformable_kernel_check import TOLERANCES, Case, problem
 from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 from lucid_mlx.ops.self_test import self_test, tolerance
@@ -34,7 +35,7 @@ def doctor() -> None:
     _line("python", f"{platform.python_version()} on {platform.platform()}")
     _line("device", "GPU" if gpu else "CPU")
     _line("Metal", "available" if mx.metal.is_available() else "not available")
-    rate = matmul_gflops()
+    rate = product_rate(mx.float32, 512) / 1e9
     _line("float32 matmul", f"{rate:.0f} GFLOP/s on the {'GPU' if gpu else 'CPU'}")
     if sys.platform == "linux":
         _line("BLAS", _runtime.OPENBLAS or "MLX's own (reference BLAS)")
@@ -62,18 +63,6 @@ def fused_attention() -> list[str]:
         state = "in use" if reason is None else f"FAILED, not used: {reason} (please report this)"
         states.append(f"{str(dtype).removeprefix('mlx.core.')} {state}")
     return states
-
-
-def matmul_gflops(size: int = 512) -> float:
-    """Measure a float32 product on the default device, in 10^9 operations a second (the best of three)."""
-    x = mx.ones((size, size))
-    mx.eval(x @ x)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        mx.eval(x @ x)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times) / 1e9
 
 
 def advice() -> str:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from lucid_mlx.ops import group_norm, softmax
+from lucid_mlx.ops import group_norm, in_parts, softmax
 
 
 class GroupNorm(nn.Module):
@@ -106,7 +106,8 @@ def project(layers: Sequence[nn.Linear], x: mx.array) -> list[mx.array]:
     weight = mx.concatenate([layer.weight for layer in layers])
     bias = mx.concatenate([layer.bias for layer in layers])
     ends = np.cumsum([len(layer.bias) for layer in layers])[:-1].tolist()
-    return list(mx.split(mx.addmm(bias, x, weight.T), ends, axis=-1))
+    product = in_parts(lambda x: mx.addmm(bias, x, weight.T), x, axis=-2)
+    return list(mx.split(product, ends, axis=-1))
 
 
 class Attention(nn.Module):
@@ -136,14 +137,20 @@ class Attention(nn.Module):
         Returns:
             (B, Q, C).
         """
-        probabilities = self.dropout(self.probabilities(queries, keys, attend))
-        mixed = probabilities @ self._split(values)
+
+        def mix(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+            return self.dropout(self._probabilities(q, k, attend)) @ v
+
+        mixed = in_parts(mix, *map(self._split, (queries, keys, values)), axis=1)
         return self.output_projection(mixed.transpose(0, 2, 1, 3).reshape(queries.shape))
 
     def probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None = None) -> mx.array:
         """Return the attention weights that `__call__` uses, (B, heads, Q, S)."""
-        q = self._split(queries) / math.sqrt(queries.shape[-1] // self.heads)
-        scores = q @ self._split(keys).swapaxes(-1, -2)
+        return self._probabilities(self._split(queries), self._split(keys), attend)
+
+    def _probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None) -> mx.array:
+        """Return those of some heads, whose queries and keys are (B, heads, N, C)."""
+        scores = (queries / math.sqrt(queries.shape[-1])) @ keys.swapaxes(-1, -2)
         if attend is not None:
             scores = mx.where(attend[:, None], scores, mx.finfo(scores.dtype).min)
         return softmax(scores)

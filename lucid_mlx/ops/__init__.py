@@ -11,11 +11,13 @@ from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 from lucid_mlx.ops.softplus import softplus
+from lucid_mlx.ops.streams import in_parts
 
 __all__ = [
     "conv2d",
     "gelu",
     "group_norm",
+    "in_parts",
     "max_pool",
     "multi_scale_deformable_attention",
     "point_sample",

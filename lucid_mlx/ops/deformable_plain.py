@@ -6,31 +6,34 @@ other. The backward sorts the samples by their cells: what those of one cell add
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.streams import aside, on_cpu
+from lucid_mlx.ops.streams import in_parts, on_cpu
 
 Levels = list[tuple[int, int]]
 
 # Corners gathered at a time. The whole of them is 1 GB at 1024x1024 pixels; parts that stay in the CPU's cache are
 # faster too. A GPU wants fewer, larger launches.
-_PART_BYTES = {mx.DeviceType.cpu: 8 << 20, mx.DeviceType.gpu: 512 << 20}
+_PART_BYTES = {mx.DeviceType.cpu: 32 << 20, mx.DeviceType.gpu: 512 << 20}
 
 
 def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
     """Compute `multi_scale_deformable_attention` in plain operations, on any device."""
-    batch, queries = weights.shape[:2]
     sheets = _sheets(value, levels)
     _, _, rows, width, dim = sheets.shape
-    with aside():
-        cells, shares = _samples(locations, weights, levels, rows, width)
+    flat = sheets.reshape(-1, dim)
     # MLX's own gradient of a gather adds one number at a time on the CPU.
     mix = _mix_sorted if on_cpu() else _mix
-    return mix(sheets.reshape(-1, dim), cells, shares.astype(value.dtype), width).reshape(batch, queries, -1)
+
+    def attend(locations: mx.array, weights: mx.array) -> mx.array:
+        cells, shares = _samples(locations, weights, levels, rows, width)
+        batch, queries, heads = weights.shape[:3]
+        return mix(flat, cells, shares.astype(value.dtype), width).reshape(batch, queries, heads * dim)
+
+    return in_parts(attend, locations, weights, axis=1)
 
 
 def _sheets(value: mx.array, levels: Levels) -> mx.array:
@@ -97,7 +100,7 @@ def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int) -> mx.
         (N, D).
     """
     rows = shares.reshape(len(shares), 1, -1)
-    return _in_parts(lambda part: rows[part] @ _corners(sheets, cells[part], width), sheets, cells)[:, 0]
+    return _bit_by_bit(lambda part: rows[part] @ _corners(sheets, cells[part], width), sheets, cells)[:, 0]
 
 
 def _corners(sheets: mx.array, cells: mx.array, width: int) -> mx.array:
@@ -108,15 +111,11 @@ def _corners(sheets: mx.array, cells: mx.array, width: int) -> mx.array:
     return mx.take(pairs, mx.stack([cells, cells + width], axis=-1), axis=0).reshape(len(cells), -1, dim)
 
 
-def _in_parts(compute: Callable[[slice], mx.array], sheets: mx.array, cells: mx.array) -> mx.array:
-    """Compute for some queries at a time, on the CPU for every other part in the second queue."""
+def _bit_by_bit(compute: Callable[[slice], mx.array], sheets: mx.array, cells: mx.array) -> mx.array:
+    """Compute for some queries at a time."""
     corner_bytes = cells.shape[1] * 4 * sheets.shape[1] * sheets.dtype.size
     step = max(1, _PART_BYTES[mx.default_device().type] // corner_bytes)
-    parts: list[mx.array] = []
-    for first in range(0, len(cells), step):
-        with aside() if len(parts) % 2 else nullcontext():
-            parts.append(compute(slice(first, first + step)))
-    return mx.concatenate(parts)
+    return mx.concatenate([compute(slice(first, first + step)) for first in range(0, len(cells), step)])
 
 
 def _mix_vjp(
@@ -124,9 +123,8 @@ def _mix_vjp(
 ) -> tuple[mx.array, mx.array, mx.array]:
     sheets, cells, shares, width = primals
     columns = cotangent[..., None]
-    to_shares = _in_parts(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
-    with aside():
-        to_sheets = _add_corners(cells, shares, cotangent, len(sheets), width)
+    to_shares = _bit_by_bit(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
+    to_sheets = _add_corners(cells, shares, cotangent, len(sheets), width)
     return to_sheets, mx.zeros_like(cells), to_shares.reshape(shares.shape)
 
 

@@ -9,6 +9,8 @@ from functools import lru_cache
 import mlx.core as mx
 import numpy as np
 
+from lucid_mlx.ops.streams import in_parts
+
 Size = tuple[int, int]
 Extent = tuple[float, float]
 
@@ -60,8 +62,8 @@ def resize_map(x: mx.array, size: Size) -> mx.array:
         return x
     rows = _kept_matrix(height, size[0], height).astype(x.dtype)
     columns = _kept_matrix(width, size[1], width).astype(x.dtype)
-    x = (columns @ x).reshape(batch, height, size[1] * channels)
-    return (rows @ x).reshape(batch, *size, channels)
+    x = in_parts(lambda x: columns @ x, x, axis=1).reshape(batch, height, size[1] * channels)
+    return in_parts(lambda x: rows @ x, x, axis=2).reshape(batch, *size, channels)
 
 
 def resize_planes(x: mx.array, size: Size, extent: Extent | None = None) -> mx.array:

@@ -1,9 +1,21 @@
-"""A second queue of work for the CPU."""
+"""Work on all cores of a CPU.
 
+MLX computes the operations of a queue (stream) one after the other, most of them on one core. Work that falls into
+parts therefore goes to as many queues as there are cores. GPUs fill themselves: there, nothing is cut.
+"""
+
+import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import cache
 
 import mlx.core as mx
+
+QUEUES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+_SMALL = 1 << 15  # numbers; a part that is smaller is not worth a queue
+
+_inside = ContextVar("inside a part", default=False)
 
 
 def on_cpu() -> bool:
@@ -11,11 +23,36 @@ def on_cpu() -> bool:
     return bool(mx.default_device().type == mx.DeviceType.cpu)
 
 
-def aside() -> AbstractContextManager[object]:
-    """Send operations to a second queue of the CPU, where one queue keeps one core busy; on a GPU do nothing."""
-    return mx.stream(_second_stream()) if on_cpu() else nullcontext()
+def queue(number: int) -> AbstractContextManager[object]:
+    """Send operations to one of the CPU's queues, counted round and round."""
+    number %= QUEUES
+    return mx.stream(_queue(number)) if number else nullcontext()
 
 
 @cache
-def _second_stream() -> mx.ThreadLocalStream:
+def _queue(number: int) -> mx.ThreadLocalStream:
     return mx.new_thread_local_stream(mx.cpu)
+
+
+def in_parts(function: Callable[..., mx.array], *arrays: mx.array, axis: int) -> mx.array:
+    """Compute `function(*arrays)`, on the CPU part by part, each in its queue; inside a part nothing is cut again.
+
+    Args:
+        function: what gives the same for parts along the axis, joined, as for the whole.
+        arrays: of one length along the axis.
+        axis: where to cut and to join.
+    """
+    length = arrays[0].shape[axis]
+    parts = min(QUEUES, length, arrays[0].size // _SMALL)
+    if parts < 2 or _inside.get() or not on_cpu():
+        return function(*arrays)
+    ends = [length * part // parts for part in range(1, parts)]
+    results = []
+    token = _inside.set(True)
+    try:
+        for number, part in enumerate(zip(*(mx.split(array, ends, axis) for array in arrays), strict=True)):
+            with queue(number):
+                results.append(function(*part))
+    finally:
+        _inside.reset(token)
+    return mx.concatenate(results, axis)

@@ -12,7 +12,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import DropPath
-from lucid_mlx.ops import conv2d, gelu, softmax
+from lucid_mlx.ops import conv2d, gelu, in_parts, softmax
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
@@ -97,12 +97,12 @@ class WindowAttention(nn.Module):
         self.projection = nn.Linear(dim, dim)
         self.relative_position_bias_table = mx.zeros(((2 * window - 1) ** 2, heads))
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+    def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
         """Attend within windows.
 
         Args:
             x: (B, windows, window^2, C).
-            mask: (windows, window^2, window^2), added to the scores; nothing if None.
+            mask: (1, windows, window^2, window^2), added to the scores; nothing if None.
 
         Returns:
             (B, windows, window^2, C).
@@ -138,7 +138,10 @@ class SwinBlock(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to the same shape."""
         x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(self.linear2(gelu(self.linear1(self.norm2(x)))))
+        return x + self.drop_path(in_parts(self._feed_forward, x, axis=1))
+
+    def _feed_forward(self, x: mx.array) -> mx.array:
+        return self.linear2(gelu(self.linear1(self.norm2(x))))
 
     def _attend(self, x: mx.array) -> mx.array:
         batch, height, width, dim = x.shape
@@ -151,7 +154,8 @@ class SwinBlock(nn.Module):
             x = mx.roll(mx.roll(x, -shift, 1), -shift, 2)
         x = x.reshape(batch, rows // window, window, columns // window, window, dim).swapaxes(2, 3)
         x = x.reshape(batch, -1, window * window, dim)
-        x = self.attention(x, shift_mask(rows, columns, window, shift) if shift else None)
+        mask = [shift_mask(rows, columns, window, shift)[None]] if shift else []
+        x = in_parts(self.attention, x, *mask, axis=1)
         x = x.reshape(batch, rows // window, columns // window, window, window, dim).swapaxes(2, 3)
         x = x.reshape(batch, rows, columns, dim)
         if shift:
@@ -173,7 +177,7 @@ class PatchMerging(nn.Module):
         x = mx.pad(x, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
         # Order of the block as the published weights expect it: (0, 0), (1, 0), (0, 1), (1, 1).
         block = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
-        return self.reduction(self.norm(mx.concatenate(block, axis=-1)))
+        return in_parts(lambda *block: self.reduction(self.norm(mx.concatenate(block, axis=-1))), *block, axis=1)
 
 
 class PatchEmbedding(nn.Module):

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.models.layers import MLP, Attention, project
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import gelu, resize_map, sine_positions
+from lucid_mlx.ops import gelu, in_parts, resize_map, sine_positions
 
 _ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {"relu": nn.relu, "gelu": gelu, "silu": nn.silu}
 
@@ -142,7 +143,8 @@ class TransformerDecoder(nn.Module):
             output.hidden.append(x)
             output.states.append(state)
             output.class_logits.append(self.class_head(state))
-            output.mask_logits.append((masks @ features).reshape(batch, -1, *mask_features.shape[1:3]))
+            logits = in_parts(partial(mx.matmul, masks), features, axis=2)
+            output.mask_logits.append(logits.reshape(batch, -1, *mask_features.shape[1:3]))
             if index < len(self.layers):
                 turn, level = divmod(index, NUM_LEVELS)
                 attend = attention_mask(masks @ level_features[level])
