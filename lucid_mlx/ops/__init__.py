@@ -11,7 +11,7 @@ from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 from lucid_mlx.ops.softplus import softplus
-from lucid_mlx.ops.streams import in_parts
+from lucid_mlx.ops.streams import in_parts, queue
 
 __all__ = [
     "conv2d",
@@ -21,6 +21,7 @@ __all__ = [
     "max_pool",
     "multi_scale_deformable_attention",
     "point_sample",
+    "queue",
     "resize_map",
     "resize_planes",
     "sigmoid",

@@ -43,8 +43,8 @@ def _bands(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     outputs, kernel = weight.shape[:2]
     rows, columns = (height - kernel) // stride + 1, (width - kernel) // stride + 1
     convolve = _plain(stride)
-    if stride == 1 and kernel == 3 and rows * columns > 3 * inputs:
-        # The products that are saved outweigh the kernels that are transformed.
+    if stride == 1 and kernel == 3 and rows * columns > 3 * inputs and x.dtype == mx.float32:
+        # The products that are saved outweigh the kernels that are transformed, and the sums are exact enough.
         convolve = _winograd
     row_bytes = batch * columns * x.dtype.size * max(kernel**2 * inputs, 4 * (inputs + outputs))
     band = min(-(-rows // QUEUES), max(1, _BAND_BYTES // row_bytes))
@@ -81,7 +81,7 @@ def _winograd(x: mx.array, weight: mx.array) -> mx.array:
         tiles = spread(*(line[:, :, i : i + 2 * across : 2] for i in range(4)))
         halves.append(gather(*(tile @ kernels[row, column] for column, tile in enumerate(tiles))))
     quarters = [gather(*column) for column in zip(*halves, strict=True)]  # by column, then by row
-    rows = [mx.stack(row, axis=3) for row in zip(*quarters, strict=True)]
+    rows = [mx.stack(list(row), axis=3) for row in zip(*quarters, strict=True)]
     return mx.stack(rows, axis=2).reshape(batch, 2 * down, 2 * across, outputs)[:, : height - 2, : width - 2]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.streams import in_parts, on_cpu
+from lucid_mlx.ops.streams import in_parts, on_cpu, queue, this_queue
 
 Levels = list[tuple[int, int]]
 
@@ -31,7 +31,7 @@ def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.ar
     def attend(locations: mx.array, weights: mx.array) -> mx.array:
         cells, shares = _samples(locations, weights, levels, rows, width)
         batch, queries, heads = weights.shape[:3]
-        return mix(flat, cells, shares.astype(value.dtype), width).reshape(batch, queries, heads * dim)
+        return mix(flat, cells, shares.astype(value.dtype), width, this_queue()).reshape(batch, queries, heads * dim)
 
     return in_parts(attend, locations, weights, axis=1)
 
@@ -87,7 +87,7 @@ def _samples(
     return mx.stop_gradient(mx.maximum(cells, 0)).reshape(flat), shares.reshape(*flat, 4)
 
 
-def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int) -> mx.array:
+def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int, number: int) -> mx.array:
     """Add the corners of all samples of a query up.
 
     Args:
@@ -95,6 +95,7 @@ def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int) -> mx.
         cells: (N, samples) int32, the top left corners.
         shares: (N, samples, 4), of the corners.
         width: of a sheet.
+        number: of the queue for the gradient.
 
     Returns:
         (N, D).
@@ -119,13 +120,14 @@ def _bit_by_bit(compute: Callable[[slice], mx.array], sheets: mx.array, cells: m
 
 
 def _mix_vjp(
-    primals: tuple[mx.array, mx.array, mx.array, int], cotangent: mx.array, output: mx.array
+    primals: tuple[mx.array, mx.array, mx.array, int, int], cotangent: mx.array, output: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    sheets, cells, shares, width = primals
-    columns = cotangent[..., None]
-    to_shares = _bit_by_bit(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
-    to_sheets = _add_corners(cells, shares, cotangent, len(sheets), width)
-    return to_sheets, mx.zeros_like(cells), to_shares.reshape(shares.shape)
+    sheets, cells, shares, width, number = primals
+    with queue(number):
+        columns = cotangent[..., None]
+        to_shares = _bit_by_bit(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
+        to_sheets = _add_corners(cells, shares, cotangent, len(sheets), width)
+        return to_sheets, mx.zeros_like(cells), to_shares.reshape(shares.shape)
 
 
 _mix_sorted: Any = mx.custom_function(_mix)

@@ -177,7 +177,11 @@ class PatchMerging(nn.Module):
         x = mx.pad(x, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
         # Order of the block as the published weights expect it: (0, 0), (1, 0), (0, 1), (1, 1).
         block = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
-        return in_parts(lambda *block: self.reduction(self.norm(mx.concatenate(block, axis=-1))), *block, axis=1)
+
+        def merge(*block: mx.array) -> mx.array:
+            return self.reduction(self.norm(mx.concatenate([*block], axis=-1)))
+
+        return in_parts(merge, *block, axis=1)
 
 
 class PatchEmbedding(nn.Module):

@@ -18,7 +18,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost
-from lucid_mlx.ops import point_sample, sigmoid, softplus
+from lucid_mlx.ops import point_sample, queue, sigmoid, softplus
 
 Draw = Callable[[tuple[int, ...]], mx.array]
 """Gives uniform numbers in 0 to 1 of a shape."""
@@ -92,20 +92,14 @@ class Matches:
             draw: the source of the points, (1, points, 2) for each prediction and image.
         """
         masks, classes = self.targets.masks, self.targets.classes
-        costs = [
-            [
-                matching_cost(
-                    prediction.masks[image],
-                    prediction.classes[image],
-                    masks[image],
-                    classes[image],
-                    draw((1, config.train_num_points, 2))[0],
-                    config,
-                )
-                for image in range(len(masks))
-            ]
-            for prediction in predictions
-        ]
+        costs: list[list[mx.array]] = []
+        for prediction in predictions:
+            costs.append([])
+            for image in range(len(masks)):
+                points = draw((1, config.train_num_points, 2))[0]
+                with queue(image):
+                    logits = prediction.masks[image], prediction.classes[image]
+                    costs[-1].append(matching_cost(*logits, masks[image], classes[image], points, config))
         mx.eval(costs, self.rows, self.objects)
         first_rows = self.queries * np.arange(len(masks))
         first_objects = np.cumsum([0, *map(len, classes)])
@@ -195,7 +189,8 @@ def losses(
     for number, (prediction, rows, objects) in enumerate(pairs):
         suffix = f"_{number - 1}" if number else ""
         cross_entropy = class_loss(prediction.classes.flatten(0, 1), rows, classes[objects], config.no_object_weight)
-        mask, dice = mask_losses(prediction.masks.flatten(0, 1)[rows], masks[objects], config, draw)
+        with queue(number):
+            mask, dice = mask_losses(prediction.masks.flatten(0, 1)[rows], masks[objects], config, draw)
         results[f"loss_cross_entropy{suffix}"] = config.class_weight * cross_entropy
         results[f"loss_mask{suffix}"] = config.mask_weight * mask / count
         results[f"loss_dice{suffix}"] = config.dice_weight * dice / count

@@ -39,7 +39,7 @@ class DeformableAttention(nn.Module):
         self.value_projection = nn.Linear(dims, dims)
         self.output_projection = nn.Linear(dims, dims)
 
-    def values(self, x: mx.array) -> mx.array:
+    def sampled(self, x: mx.array) -> mx.array:
         """Return what can be sampled of (B, S, C), the cells of all levels: (B, S, heads, C / heads)."""
         (value,) = project((self.value_projection,), x)
         return value.reshape(*x.shape[:2], self.heads, -1)
@@ -82,7 +82,7 @@ class EncoderLayer(nn.Module):
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
         """Map (B, S, C), the cells of all levels, to the same shape; positions are (S, C)."""
-        values, centres = self.attention.values(x), reference_points(tuple(levels))
+        values, centres = self.attention.sampled(x), reference_points(tuple(levels))
 
         def refine(x: mx.array, positions: mx.array, centres: mx.array) -> mx.array:
             x = self.attention_norm(x + self.dropout(self.attention(x + positions, centres, values, levels)))
