@@ -32,7 +32,7 @@ def matching_cost(
     """
     x = point_sample(mask_logits[None].astype(mx.float32), points[None])[0]
     labels = point_sample(masks[None], points[None])[0].T
-    # Means of the cross entropy of every pair: softplus(x) where the label is 0, softplus(-x) = softplus(x) - x where 1.
+    # Means of the cross entropy of every pair: softplus(x) where the label is 0, softplus(x) - x where it is 1.
     mask_cost = (softplus(x).sum(axis=1, keepdims=True) - x @ labels) / len(points)
     p = sigmoid(x)
     dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (p.sum(axis=1, keepdims=True) + labels.sum(axis=0) + 1.0)
