@@ -4,6 +4,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -13,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
+from lucid_mlx.ahead import ahead
 from lucid_mlx.convert.pipeline import obtain
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
@@ -170,7 +172,7 @@ class Segmenter:
         limits: Limits | None = None,
         progress: bool = False,
     ) -> Iterator[Segmentation]:
-        """Segment any number of images, in order; no more than a batch is in memory.
+        """Segment any number of images, in order; of those that are at hand the next batch is read meanwhile.
 
         Args:
             images: what `read_image` takes, one after the other.
@@ -189,16 +191,22 @@ class Segmenter:
         return self._stream(images, batch_size, limits or Limits(), progress)
 
     def _stream(self, images: Iterable[Any], batch_size: int, limits: Limits, progress: bool) -> Iterator[Segmentation]:
-        waiting = iter(images)
         total = len(images) if isinstance(images, Sized) else None
-        with tqdm(total=total, unit="image", disable=None if progress else True) as bar:
-            while sources := list(islice(waiting, batch_size)):
-                for result in self._segment(sources, limits):
+        waiting = iter(images)
+        read = (
+            (sources, [read_image(source) for source in sources])
+            for sources in iter(lambda: list(islice(waiting, batch_size)), [])
+        )
+        if total is not None:  # else they may still have to happen, as a camera's do
+            mx.eval([image for image in images if isinstance(image, mx.array)])  # by the thread that made them
+            read = ahead(read)
+        with tqdm(total=total, unit="image", disable=None if progress else True) as bar, closing(read):
+            for sources, photos in read:
+                for result in self._segment(sources, photos, limits):
                     bar.update()
                     yield result
 
-    def _segment(self, sources: list[Any], limits: Limits) -> list[Segmentation]:
-        photos = [read_image(source) for source in sources]
+    def _segment(self, sources: list[Any], photos: list[np.ndarray], limits: Limits) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
         with _TURN:
             for places, batch in batches(photos, self.recipe, len(photos)):

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
+from lucid_mlx.ahead import ahead
 from lucid_mlx.cli.inputs import contents, find_photos
 from lucid_mlx.cli.outputs import SUFFIXES, plan
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
@@ -91,7 +92,7 @@ def segment(
     failed = 0
     limits = Limits(threshold, mask_threshold)
     with tqdm(total=len(names), unit="photo", disable=None if len(names) > 1 else True) as bar:
-        for some, images, errors in _read(names, batch_size):
+        for some, images, errors in ahead(_read(names, batch_size)):
             failed += len(errors)
             for error in errors:
                 bar.write(f"Error: {error}", file=sys.stderr)
