@@ -71,7 +71,15 @@ class Room:
         self.limit = WORK
         self.ours = sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu
         if self.ours:
-            mx.set_memory_limit(self.limit)
+            self.before = mx.set_memory_limit(self.limit)
+
+    def lift(self) -> None:
+        """Set the limit that was there before: training keeps more than that, and would wait at each operation."""
+        import mlx.core as mx
+
+        if self.ours:
+            mx.set_memory_limit(self.before)
+            self.ours = False
 
     def add(self, weights: int) -> None:
         """Raise the limit by the bytes of a model's weights."""

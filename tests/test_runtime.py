@@ -33,6 +33,18 @@ class TestLinux:
         )
         assert int(python(code)) < 1000  # of 4 KB each; 32,000 where both arrays are mapped anew
 
+    def test_training_works_without_our_memory_limit(self):
+        code = (
+            "import mlx.core as mx\n"
+            "before = mx.set_memory_limit(1 << 40); mx.set_memory_limit(before)\n"
+            "from lucid_mlx._runtime import ROOM\n"
+            "ours = mx.set_memory_limit(1 << 40); mx.set_memory_limit(ours)\n"
+            "ROOM.lift(); ROOM.lift(); ROOM.add(1)\n"
+            "after = mx.set_memory_limit(1 << 40)\n"
+            "print(ours < before == after)"
+        )
+        assert python(code) == "True"
+
     def test_settings_of_the_c_library_are_left_alone(self, monkeypatch):
         monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
         code = (

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
+from lucid_mlx._runtime import ROOM
 from lucid_mlx.models.checkpointing import checkpoint
 from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
 from lucid_mlx.models.vision.backbones.resnet import Block
@@ -48,6 +49,7 @@ def loss_and_gradients(
     Raises:
         InputError: as `forward`.
     """
+    ROOM.lift()
     config, (matching, sampling) = model.config, criterion.sources(key)
     targets = criterion.read_targets(mask_labels, class_labels, len(pixel_values), config.num_labels)
     # All but running statistics, which the forward updates.
