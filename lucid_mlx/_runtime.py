@@ -7,15 +7,18 @@ where MLX uses Accelerate and Metal.
 
 OpenBLAS gets one thread, because work is already cut for all cores (`ops/streams.py`): its own threads serve one
 product at a time, and while they do, other work waits. They would also wait for the next product in a busy loop, 2^26
-cycles long if nobody says otherwise, and so keep other processes off their cores. Whoever sets
-OPENBLAS_NUM_THREADS has it otherwise.
+cycles long if nobody says otherwise, and so keep other processes off their cores. Whoever sets OPENBLAS_NUM_THREADS
+has it otherwise; NumPy's own OpenBLAS keeps its threads.
 """
 
 import ctypes
 import ctypes.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+THREADS = "OPENBLAS_NUM_THREADS"
 SPIN = "14"  # cycles that a thread of OpenBLAS waits before it sleeps, as a power of two
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 WORK = 384 << 20  # bytes
@@ -29,19 +32,32 @@ def load_openblas() -> str | None:
     """
     if sys.platform != "linux" or "mlx.core" in sys.modules:
         return None
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", SPIN)
-    # The usual name first: a search takes 16 ms.
-    for find in (lambda: "libopenblas.so.0", lambda: ctypes.util.find_library("openblas")):
-        name = find()
-        if name is None:
-            continue
-        try:
-            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-        except OSError:
-            continue
-        return name
+    with _one_thread():
+        # The usual name first: a search takes 16 ms.
+        for find in (lambda: "libopenblas.so.0", lambda: ctypes.util.find_library("openblas")):
+            name = find()
+            if name is None:
+                continue
+            try:
+                ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                continue
+            return name
     return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Tell an OpenBLAS that is loaded here, and no other, to use one thread, unless somebody has said how many."""
+    if THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
 
 
 def keep_freed_memory() -> None:

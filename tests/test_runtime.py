@@ -23,6 +23,18 @@ class TestLinux:
     def test_nothing_is_loaded_after_mlx_where_it_would_do_nothing(self):
         assert python("import mlx.core, lucid_mlx._runtime as r; print(r.OPENBLAS)") == "None"
 
+    def test_openblas_gets_one_thread_and_nobody_else_is_told(self, monkeypatch):
+        code = (
+            "import ctypes, os, lucid_mlx._runtime as r\n"
+            "print(ctypes.CDLL(r.OPENBLAS).openblas_get_num_threads(), os.environ.get('OPENBLAS_NUM_THREADS'))"
+        )
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        if python("import lucid_mlx._runtime as r; print(r.OPENBLAS)") == "None":
+            pytest.skip("this machine has no OpenBLAS")
+        assert python(code) == "1 None"
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+        assert python(code) == "2 2"
+
     def test_a_freed_block_is_kept_for_the_next_use(self):
         code = (
             "import resource, lucid_mlx, mlx.core as mx\n"
