@@ -231,7 +231,7 @@ def test_checkpointing_gives_the_same_gradients_in_less_memory(backbone):
     gradients, less = measured()
     assert_equal_gradients(gradients, wanted, 1e-4)
     if backbone is SWIN:  # the ResNet's stages have one small block each
-        assert less < 0.75 * more
+        assert less < 0.9 * more
 
 
 def test_a_checkpointed_layer_drops_the_same_in_both_runs_and_draws_anew_for_the_next():

@@ -57,7 +57,7 @@ class NetworkConfig:
     Attributes:
         weights: to start from: anything that `lucid_mlx.load` takes; random ones if None.
         freeze_backbone: leave the backbone as it is.
-        gradient_checkpointing: take a third more time and a fraction of the memory.
+        gradient_checkpointing: take a third more time and less memory.
         size: how large the network sees images when the training is over, as `lucid-mlx segment --size` has it; the
             size of the samples if None.
         fields: of `Mask2FormerConfig`, where they differ from those of the weights.
