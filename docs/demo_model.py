@@ -17,6 +17,7 @@ import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 from safetensors import safe_open
 
+from lucid_mlx.cli.demo import SURE
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.images.result import TASKS
 from lucid_mlx.training import open_dataset
@@ -48,7 +49,7 @@ Trained from random weights on 20,000 scenes of 128x128 pixels by `examples/trai
 
     python examples/fashion_scenes.py scenes --split test --count {images}
     lucid-mlx eval --weights demo --dtype float32 --images scenes/images --annotations scenes/panoptic.json \\
-        --batch-size 20 --task panoptic
+        --batch-size 20 --task panoptic --threshold {threshold}
 
 Classes: {labels}.
 """
@@ -77,7 +78,9 @@ def main() -> None:
 
 def measure(weights: Path, task: str, scenes: Path) -> Evaluation:
     dataset = open_dataset(scenes / "images", scenes / "panoptic.json")
-    result = evaluate(lucid_mlx.Segmenter(weights, task, dtype=mx.float32), dataset, batch_size=20, progress=True)
+    segmenter = lucid_mlx.Segmenter(weights, task, dtype=mx.float32)
+    limits = SURE if task == "panoptic" else None
+    result = evaluate(segmenter, dataset, batch_size=20, limits=limits, progress=True)
     print(f"{task}: {result}")
     return result
 
@@ -99,6 +102,7 @@ def card(weights: Path, results: dict[str, Evaluation], step: int, config: Path)
         batch=run.batch_size,
         images=results["panoptic"].images,
         rows="\n".join(rows),
+        threshold=SURE.threshold,
         labels=", ".join(model.config.id2label.values()),
     )
 

@@ -168,3 +168,8 @@ def test_each_group_has_its_learning_rate_and_decay():
 
 def _zeros(model):
     return tree_map(lambda x: x * 0, model.trainable_parameters())
+
+
+def test_a_dataset_without_a_name_has_the_file_s(tmp_path):
+    (tmp_path / "mine.toml").write_text(GOOD.replace('name = "maps"\n', ""))
+    assert read_config(tmp_path / "mine.toml").name == "mine"

@@ -9,10 +9,11 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.files import write_file
 from lucid_mlx.images import read_image
 from lucid_mlx.images.result import TASKS
-from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.segmenter import Limits, Segmenter
 from lucid_mlx.weights.address import DEMO
 
 SCENE = "scene.png"
+SURE = Limits(threshold=0.4)  # at which it did best on validation scenes
 TELLS = {
     "semantic": "the class of each pixel",
     "instance": "each garment by itself",
@@ -48,7 +49,7 @@ def demo(output: Path, force: bool) -> None:
     for task, tells in TELLS.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is trained for panoptic segmentation, which serves all three
-            found = Segmenter(DEMO, task)(image)
+            found = Segmenter(DEMO, task)(image, limits=SURE)
         found.save(places[task])
         click.echo(f"{task}, {tells} -> {places[task]}")
         for segment in found.segments:

@@ -99,7 +99,7 @@ class TrainingConfig:
     """A training run.
 
     Attributes:
-        name: of the dataset; it is written beside the weights.
+        name: of the dataset, written beside the weights; the file's if it is left out.
         steps: updates of the parameters.
         train: labelled images to learn from.
         augmentation: makes samples of them: a table with `kind`, "jitter" or "crop", and the fields of
@@ -166,4 +166,4 @@ def read_config(path: str | PathLike[str]) -> TrainingConfig:
             f"{settings.where('kind', 'augmentation')}: kind must be one of {', '.join(AUGMENTATIONS)}, got {kind!r}"
         )
     table["augmentation"] = settings.make(AUGMENTATIONS[kind], about, "augmentation")
-    return settings.make(TrainingConfig, table)
+    return settings.make(TrainingConfig, {"name": Path(path).stem, **table})
