@@ -11,29 +11,25 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.streams import in_parts, on_cpu, queue, this_queue
+from lucid_mlx.ops.streams import on_cpu, queue
 
 Levels = list[tuple[int, int]]
 
 # Corners gathered at a time. The whole of them is 1 GB at 1024x1024 pixels; parts that stay in the CPU's cache are
 # faster too. A GPU wants fewer, larger launches.
-_PART_BYTES = {mx.DeviceType.cpu: 32 << 20, mx.DeviceType.gpu: 512 << 20}
+_PART_BYTES = {mx.DeviceType.cpu: 16 << 20, mx.DeviceType.gpu: 512 << 20}
 
 
 def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
     """Compute `multi_scale_deformable_attention` in plain operations, on any device."""
+    batch, queries = weights.shape[:2]
     sheets = _sheets(value, levels)
     _, _, rows, width, dim = sheets.shape
-    flat = sheets.reshape(-1, dim)
+    with queue(1):
+        cells, shares = _samples(locations, weights, levels, rows, width)
     # MLX's own gradient of a gather adds one number at a time on the CPU.
     mix = _mix_sorted if on_cpu() else _mix
-
-    def attend(locations: mx.array, weights: mx.array) -> mx.array:
-        cells, shares = _samples(locations, weights, levels, rows, width)
-        batch, queries, heads = weights.shape[:3]
-        return mix(flat, cells, shares.astype(value.dtype), width, this_queue()).reshape(batch, queries, heads * dim)
-
-    return in_parts(attend, locations, weights, axis=1)
+    return mix(sheets.reshape(-1, dim), cells, shares.astype(value.dtype), width).reshape(batch, queries, -1)
 
 
 def _sheets(value: mx.array, levels: Levels) -> mx.array:
@@ -87,7 +83,7 @@ def _samples(
     return mx.stop_gradient(mx.maximum(cells, 0)).reshape(flat), shares.reshape(*flat, 4)
 
 
-def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int, number: int) -> mx.array:
+def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int) -> mx.array:
     """Add the corners of all samples of a query up.
 
     Args:
@@ -95,7 +91,6 @@ def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int, number
         cells: (N, samples) int32, the top left corners.
         shares: (N, samples, 4), of the corners.
         width: of a sheet.
-        number: of the queue for the gradient.
 
     Returns:
         (N, D).
@@ -113,21 +108,25 @@ def _corners(sheets: mx.array, cells: mx.array, width: int) -> mx.array:
 
 
 def _bit_by_bit(compute: Callable[[slice], mx.array], sheets: mx.array, cells: mx.array) -> mx.array:
-    """Compute for some queries at a time."""
+    """Compute for some queries at a time, each time in another queue."""
     corner_bytes = cells.shape[1] * 4 * sheets.shape[1] * sheets.dtype.size
     step = max(1, _PART_BYTES[mx.default_device().type] // corner_bytes)
-    return mx.concatenate([compute(slice(first, first + step)) for first in range(0, len(cells), step)])
+    bits: list[mx.array] = []
+    for first in range(0, len(cells), step):
+        with queue(len(bits)):
+            bits.append(compute(slice(first, first + step)))
+    return mx.concatenate(bits)
 
 
 def _mix_vjp(
-    primals: tuple[mx.array, mx.array, mx.array, int, int], cotangent: mx.array, output: mx.array
+    primals: tuple[mx.array, mx.array, mx.array, int], cotangent: mx.array, output: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    sheets, cells, shares, width, number = primals
-    with queue(number):
-        columns = cotangent[..., None]
-        to_shares = _bit_by_bit(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
+    sheets, cells, shares, width = primals
+    columns = cotangent[..., None]
+    to_shares = _bit_by_bit(lambda part: _corners(sheets, cells[part], width) @ columns[part], sheets, cells)
+    with queue(1):
         to_sheets = _add_corners(cells, shares, cotangent, len(sheets), width)
-        return to_sheets, mx.zeros_like(cells), to_shares.reshape(shares.shape)
+    return to_sheets, mx.zeros_like(cells), to_shares.reshape(shares.shape)
 
 
 _mix_sorted: Any = mx.custom_function(_mix)

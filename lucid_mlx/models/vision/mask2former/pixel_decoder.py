@@ -20,12 +20,12 @@ POINTS = 4  # sampling points of each head on each level
 
 @lru_cache(maxsize=32)
 def reference_points(levels: tuple[tuple[int, int], ...]) -> mx.array:
-    """Return the centre of every cell of every level as (x, y) in 0 to 1, (1, S, 1, 1, 1, 2) float32."""
+    """Return the centre of every cell of every level as (x, y) in 0 to 1, (S, 1, 1, 1, 2) float32."""
     centres = []
     for height, width in levels:
         y, x = np.mgrid[:height, :width]
         centres.append(np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2))
-    return mx.array(np.concatenate(centres).astype(np.float32)[None, :, None, None, None])
+    return mx.array(np.concatenate(centres).astype(np.float32)[:, None, None, None])
 
 
 class DeformableAttention(nn.Module):
@@ -39,32 +39,19 @@ class DeformableAttention(nn.Module):
         self.value_projection = nn.Linear(dims, dims)
         self.output_projection = nn.Linear(dims, dims)
 
-    def sampled(self, x: mx.array) -> mx.array:
-        """Return what can be sampled of (B, S, C), the cells of all levels: (B, S, heads, C / heads)."""
-        (value,) = project((self.value_projection,), x)
-        return value.reshape(*x.shape[:2], self.heads, -1)
-
-    def __call__(self, queries: mx.array, centres: mx.array, values: mx.array, levels: Levels) -> mx.array:
-        """Sample and mix.
-
-        Args:
-            queries: (B, Q, C), some or all cells with their positions.
-            centres: (1, Q, 1, 1, 1, 2), their places, of `reference_points`.
-            values: (B, S, heads, C / heads), of all cells.
-            levels: height and width of the levels.
-
-        Returns:
-            (B, Q, C).
-        """
-        batch, count, _ = queries.shape
-        grid = (batch, count, self.heads, NUM_LEVELS, POINTS)
+    def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
+        """Map (B, S, C), the cells of all levels, to the mixtures before their projection; positions are (S, C)."""
+        batch, cells, dims = x.shape
+        grid = (batch, cells, self.heads, NUM_LEVELS, POINTS)
+        (values,) = project((self.value_projection,), x)
         # Locations stay float32: in half precision neighbouring cells of a large map would coincide.
-        offsets, logits = project((self.sampling_offsets, self.attention_weights), queries)
+        offsets, logits = project((self.sampling_offsets, self.attention_weights), x + positions)
         offsets = offsets.reshape(*grid, 2).astype(mx.float32)
         sizes = mx.array([[width, height] for height, width in levels], mx.float32)
-        locations = centres + offsets / sizes[:, None]
-        weights = softmax(logits.reshape(batch, count, self.heads, -1)).reshape(grid)
-        return self.output_projection(multi_scale_deformable_attention(values, levels, locations, weights))
+        locations = reference_points(tuple(levels)) + offsets / sizes[:, None]
+        weights = softmax(logits.reshape(batch, cells, self.heads, -1)).reshape(grid)
+        values = values.reshape(batch, cells, self.heads, dims // self.heads)
+        return multi_scale_deformable_attention(values, levels, locations, weights)
 
 
 class EncoderLayer(nn.Module):
@@ -82,14 +69,13 @@ class EncoderLayer(nn.Module):
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
         """Map (B, S, C), the cells of all levels, to the same shape; positions are (S, C)."""
-        values, centres = self.attention.sampled(x), reference_points(tuple(levels))
 
-        def refine(x: mx.array, positions: mx.array, centres: mx.array) -> mx.array:
-            x = self.attention_norm(x + self.dropout(self.attention(x + positions, centres, values, levels)))
+        def refine(x: mx.array, mixtures: mx.array) -> mx.array:
+            x = self.attention_norm(x + self.dropout(self.attention.output_projection(mixtures)))
             hidden = self.dropout(nn.relu(self.linear1(x)))
             return self.feedforward_norm(x + self.dropout(self.linear2(hidden)))
 
-        return in_parts(refine, x, positions[None], centres, axis=1)
+        return in_parts(refine, x, self.attention(x, positions, levels), axis=1)
 
 
 class Projection(nn.Module):
