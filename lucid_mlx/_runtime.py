@@ -21,7 +21,7 @@ from contextlib import contextmanager
 THREADS = "OPENBLAS_NUM_THREADS"
 SPIN = "14"  # cycles that a thread of OpenBLAS waits before it sleeps, as a power of two
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
-WORK = 384 << 20  # bytes
+WORK, PIXELS = 384 << 20, 1 << 20  # bytes for a forward of so many pixels, or fewer
 
 
 def load_openblas() -> str | None:
@@ -77,36 +77,42 @@ def keep_freed_memory() -> None:
 class Room:
     """MLX's memory limit on a Linux CPU: what the weights take, and room to work.
 
-    MLX allocates the results of some ten operations ahead of the one that is being computed. Beyond the limit it waits,
-    and is no slower: at 1024x1024 pixels the peak falls from 1.4 to 0.8 GB. A limit that somebody else has set is kept.
+    MLX allocates the results of some ten operations ahead of the one that is being computed. Beyond the limit it waits
+    until nothing is computed: at 1024x1024 pixels the peak falls from 1.4 to 0.8 GB, and the time stays. A limit that
+    somebody else has set is kept.
     """
 
     def __init__(self) -> None:
         import mlx.core as mx
 
-        self.limit = WORK
+        self.weights, self.limit = 0, WORK
         self.ours = sys.platform == "linux" and mx.default_device().type == mx.DeviceType.cpu
         if self.ours:
             self.before = mx.set_memory_limit(self.limit)
 
-    def lift(self) -> None:
-        """Set the limit that was there before: training keeps more than that, and would wait at each operation."""
-        import mlx.core as mx
-
-        if self.ours:
-            mx.set_memory_limit(self.before)
-            self.ours = False
-
     def add(self, weights: int) -> None:
         """Raise the limit by the bytes of a model's weights."""
+        self.weights += weights
+        self._set(self.limit + weights)
+
+    def fit(self, pixels: int) -> None:
+        """Give a forward of so many pixels what it needs, so that it does not wait at each operation."""
+        self._set(self.weights + WORK * max(pixels, PIXELS) // PIXELS)
+
+    def lift(self) -> None:
+        """Set the limit that was there before: training keeps more than that, and would wait at each operation."""
+        self._set(self.before if self.ours else 0)
+        self.ours = False
+
+    def _set(self, limit: int) -> None:
         import mlx.core as mx
 
         if not self.ours:
             return
-        previous = mx.set_memory_limit(self.limit + weights)
+        previous = mx.set_memory_limit(limit)
         self.ours = previous == self.limit
         if self.ours:
-            self.limit += weights
+            self.limit = limit
         else:
             mx.set_memory_limit(previous)
 

@@ -45,6 +45,17 @@ class TestLinux:
         )
         assert int(python(code)) < 1000  # of 4 KB each; 32,000 where both arrays are mapped anew
 
+    def test_a_large_forward_has_more_room(self):
+        code = (
+            "import mlx.core as mx\n"
+            "from lucid_mlx._runtime import ROOM, WORK\n"
+            "limit = lambda: (mx.set_memory_limit(ROOM.limit), ROOM.limit)[0]\n"
+            "found = []\n"
+            "for pixels in (1, 1 << 20, 4 << 20, 1 << 18): ROOM.add(7); ROOM.fit(pixels); found.append(limit())\n"
+            "print(found == [7 + WORK, 14 + WORK, 21 + 4 * WORK, 28 + WORK])"
+        )
+        assert python(code) == "True"
+
     def test_training_works_without_our_memory_limit(self):
         code = (
             "import mlx.core as mx\n"

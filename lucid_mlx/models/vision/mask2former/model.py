@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from lucid_mlx._runtime import ROOM
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
 from lucid_mlx.models.vision.mask2former import criterion
@@ -125,6 +126,7 @@ class Mask2Former(nn.Module):
         if auxiliary is None:
             auxiliary = config.use_auxiliary_loss
 
+        ROOM.fit(pixel_values.size // pixel_values.shape[1])
         maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
         if tuple(x.shape[-1] for x in maps) != self.channels:
             raise InputError(
