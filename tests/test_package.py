@@ -20,4 +20,4 @@ def test_what_is_public_is_there_when_it_is_used(name):
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'segmenter_'"):
-        lucid_mlx.segmenter_  # noqa: B018
+        _ = lucid_mlx.segmenter_

@@ -15,7 +15,7 @@ import mlx.core as mx
 QUEUES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 _SMALL = 1 << 15  # numbers; a part that is smaller is not worth a queue
 
-_part: ContextVar[int | None] = ContextVar("the number of the part that is being computed", default=None)
+_inside = ContextVar("inside a part", default=False)
 
 
 def on_cpu() -> bool:
@@ -27,11 +27,6 @@ def queue(number: int) -> AbstractContextManager[object]:
     """Send operations to one of the CPU's queues, counted round and round; on a GPU do nothing."""
     number %= QUEUES
     return mx.stream(_queue(number)) if number and on_cpu() else nullcontext()
-
-
-def this_queue() -> int:
-    """Return the number of the queue that `in_parts` uses here: hand-written gradients are asked for elsewhere."""
-    return _part.get() or 0
 
 
 @cache
@@ -49,15 +44,15 @@ def in_parts(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
     """
     length = arrays[0].shape[axis]
     parts = min(QUEUES, length, arrays[0].size // _SMALL)
-    if parts < 2 or _part.get() is not None or not on_cpu():
+    if parts < 2 or _inside.get() or not on_cpu():
         return function(*arrays)
     ends = [length * part // parts for part in range(1, parts)]
     results = []
-    for number, part in enumerate(zip(*(mx.split(array, ends, axis) for array in arrays), strict=True)):
-        token = _part.set(number)
-        try:
+    token = _inside.set(True)
+    try:
+        for number, part in enumerate(zip(*(mx.split(array, ends, axis) for array in arrays), strict=True)):
             with queue(number):
                 results.append(function(*part))
-        finally:
-            _part.reset(token)
+    finally:
+        _inside.reset(token)
     return mx.concatenate(results, axis)

@@ -79,8 +79,7 @@ def loss_and_gradients(
 def checkpoint_layers(model: Mask2Former) -> None:
     """Let every block of the backbone and layer of the decoders run again in the backward pass (`checkpointing`).
 
-    Training then takes about a third more time and less memory. Blocks whose batch norms train stay as
-    they are.
+    Training then takes about a third more time and less memory. Blocks whose batch norms train stay as they are.
     """
     kinds = (SwinBlock, Block, EncoderLayer, DecoderLayer)
     checkpoint(layer for layer in model.modules() if isinstance(layer, kinds) and not _has_statistics(layer))
