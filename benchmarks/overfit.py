@@ -107,9 +107,10 @@ def score(
     """The IoU of each object's mask with its matched query's, and the number of classes that are right."""
     out = model(images)
     targets = criterion.read_targets(masks, classes, len(images), CONFIG.num_labels)
-    matches = criterion.Matches(targets, CONFIG.num_queries, 1)
+    matches = criterion.Matches(targets, CONFIG, 1)
     last = criterion.Prediction(out["masks_queries_logits"], out["class_queries_logits"])
-    matches.solve([last], CONFIG, criterion.uniform(mx.random.key(0)))
+    draw = criterion.uniform(mx.random.key(0))
+    matches.solve([last], draw, draw)
     rows, objects = matches.rows[0], matches.objects[0]
     predicted = resize_planes(last.masks.flatten(0, 1)[rows], (SIZE, SIZE)) > 0
     wanted = mx.concatenate(masks)[objects]

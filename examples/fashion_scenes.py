@@ -45,6 +45,7 @@ FILES = {"train": "train", "test": "t10k"}
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SIZE = 128  # pixels a side
 SMALLEST = 30  # visible pixels of a segment
+MOST = 8  # garments in a scene
 PHOTO = 28  # pixels a side of a garment's photo
 CLOTH = 12  # gray value from which a pixel of it is no background
 
@@ -83,7 +84,7 @@ def garments(split: str, folder: Path = FOLDER) -> tuple[np.ndarray, np.ndarray]
 
 
 @lru_cache(maxsize=4)  # a record is asked for its image and for its target
-def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path = FOLDER) -> Scene:
+def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path = FOLDER, fewest: int = 1) -> Scene:
     """Make a scene.
 
     Args:
@@ -92,11 +93,12 @@ def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path 
         seed: of all scenes.
         size: its sides, in pixels.
         folder: where the photos are.
+        fewest: garments in a scene, if there is room, of at most 8.
     """
     photos, labels = garments(split, folder)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(list(FILES).index(split), index)))
     image, segments, class_ids = _ground(rng, size)
-    wanted, hue = int(rng.integers(1, 9)), rng.random()
+    wanted, hue = int(rng.integers(fewest, MOST + 1)), rng.random()
     for trial in range(6 * wanted):
         number = int(rng.integers(len(photos)))
         tint = _colour((hue + 0.38196601 * trial) % 1.0, rng.uniform(0.25, 0.9), rng.uniform(0.75, 1.0))
@@ -321,13 +323,15 @@ def fashion_scenes(
     return Dataset(task, names, THINGS, _Records(count, task, split, seed, size, folder))
 
 
-def write(out: Path, split: str, count: int, seed: int = 0, size: int = SIZE, folder: Path = FOLDER) -> None:
+def write(
+    out: Path, split: str, count: int, seed: int = 0, size: int = SIZE, folder: Path = FOLDER, fewest: int = 1
+) -> None:
     """Write scenes in the three formats, into a new folder."""
     for name in ("images", "panoptic", "semantic"):
         (out / name).mkdir(parents=True)
     images, panoptic, instances = [], [], []
     for index in tqdm(range(count), unit="scene", disable=None):
-        made = scene(split, index, seed, size, folder)
+        made = scene(split, index, seed, size, folder, fewest)
         name = f"{index:06}.png"
         Image.fromarray(made.image).save(out / "images" / name)
         panoptic_picture(made.segments).save(out / "panoptic" / name)
@@ -361,6 +365,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=SIZE, help="pixels a side")
+    parser.add_argument("--fewest", type=int, choices=range(1, MOST + 1), default=1, help="garments in a scene")
     parser.add_argument("--garments", type=Path, default=FOLDER, help="folder with Fashion-MNIST's files")
     args = parser.parse_args()
     if args.out.exists():
@@ -369,7 +374,7 @@ def main() -> None:
         garments(args.split, args.garments)
     except InputError as error:
         parser.error(str(error))
-    write(args.out, args.split, args.count, args.seed, args.size, args.garments)
+    write(args.out, args.split, args.count, args.seed, args.size, args.garments, args.fewest)
     print(f"{args.count} scenes -> {args.out}")
 
 

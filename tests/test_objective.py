@@ -108,9 +108,9 @@ def test_the_losses_are_their_definitions():
     _, mask_labels, class_labels = scene(size=(9, 11))
     targets = criterion.read_targets(mask_labels, class_labels, 2, 5)
     prediction = criterion.Prediction(mx.array(masks), mx.array(classes))
-    matches = criterion.Matches(targets, 6, 1)
-    matches.solve([prediction], config, criterion.uniform(KEY))
-    got = criterion.losses([prediction], targets, matches, config, criterion.uniform(KEY))
+    matches = criterion.Matches(targets, config, 1)
+    matches.solve([prediction], criterion.uniform(KEY), criterion.uniform(KEY))
+    got = criterion.losses([prediction], targets, matches, config)
 
     rows, objects = np.array(matches.rows[0]), np.array(matches.objects[0])
     assert (rows[:2] < 6).all()

@@ -11,9 +11,10 @@ from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 from lucid_mlx.ops.softplus import softplus
-from lucid_mlx.ops.streams import in_parts, queue
+from lucid_mlx.ops.streams import QUEUES, in_parts, queue
 
 __all__ = [
+    "QUEUES",
     "conv2d",
     "gelu",
     "group_norm",

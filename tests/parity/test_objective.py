@@ -109,9 +109,9 @@ def test_losses_and_pairs_equal_the_reference(
     monkeypatch.setattr(reference.matcher, "forward", recording)
     targets = criterion.read_targets([*map(mx.array, labels[0])], [*map(mx.array, labels[1])], len(counts), 6)
     predictions = [criterion.Prediction(*pair) for pair in zip(mx.array(masks), mx.array(classes), strict=True)]
-    matches = criterion.Matches(targets, 11, len(predictions))
-    matches.solve(predictions, config, points.draw)
-    ours = criterion.losses(predictions, targets, matches, config, points.draw)
+    matches = criterion.Matches(targets, config, len(predictions))
+    matches.solve(predictions, points.draw, points.draw)
+    ours = criterion.losses(predictions, targets, matches, config)
     mx.eval(ours)
     last, *earlier = zip(torch.from_numpy(masks), torch.from_numpy(classes), strict=True)
     auxiliary = [{"masks_queries_logits": a, "class_queries_logits": b} for a, b in earlier]

@@ -10,6 +10,7 @@ Numbers are transformers'. Where that differs from the original (detectron2), or
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,7 +19,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost
-from lucid_mlx.ops import point_sample, queue, sigmoid, softplus
+from lucid_mlx.ops import QUEUES, point_sample, queue, sigmoid, softplus
 
 Draw = Callable[[tuple[int, ...]], mx.array]
 """Gives uniform numbers in 0 to 1 of a shape."""
@@ -64,51 +65,84 @@ class Targets:
 
 
 class Matches:
-    """Which query answers for which object, in each prediction.
+    """Which query answers for which object in each prediction, and at which points their masks are compared.
 
-    Losses may be built on the pairs before `solve` fills them in, but not computed.
+    Losses may be built on these arrays before `solve` fills them in, but not computed.
 
     Args:
         targets: the objects.
-        queries: the number of queries.
+        config: the number of queries and of points.
         predictions: the number of predictions.
 
     Attributes:
         rows: for each prediction, (M,) int32, the matched queries as rows of (B * Q,).
         objects: for each prediction, (M,) int32, the object of each, counted through the batch.
+        points: for each prediction, (M, points, 2) float32, of each pair.
+        labels: for each prediction, (M, points) float32, the object's mask there.
     """
 
-    def __init__(self, targets: Targets, queries: int, predictions: int):
-        self.targets, self.queries = targets, queries
-        pairs = sum(min(len(classes), queries) for classes in targets.classes)
+    def __init__(self, targets: Targets, config: Mask2FormerConfig, predictions: int):
+        self.targets, self.config = targets, config
+        pairs = sum(min(len(classes), config.num_queries) for classes in targets.classes)
+        points = config.train_num_points
         self.rows, self.objects = ([mx.zeros(pairs, mx.int32) for _ in range(predictions)] for _ in range(2))
+        self.points = [mx.zeros((pairs, points, 2)) for _ in range(predictions)]
+        self.labels = [mx.zeros((pairs, points)) for _ in range(predictions)]
 
-    def solve(self, predictions: Sequence[Prediction], config: Mask2FormerConfig, draw: Draw) -> None:
-        """Compute all costs in one evaluation and fill in the pairs.
+    def solve(self, predictions: Sequence[Prediction], matching: Draw, sampling: Draw) -> None:
+        """Match, choose the points and fill all in.
 
         Args:
             predictions: the predictions.
-            config: the weights of the costs and the number of points.
-            draw: the source of the points, (1, points, 2) for each prediction and image.
+            matching: the source of the points of the costs, (1, points, 2) for each prediction and image.
+            sampling: the source of the points of the losses; for each prediction (M, candidates, 2) for the M matched
+                masks and (M, the rest, 2) for the points that are not chosen from those.
         """
+        mx.eval([(x.masks, x.classes) for x in predictions], self.rows, self.objects, self.points, self.labels)
+        self._match(predictions, matching)
+        if self.rows and len(self.rows[0]):
+            self._choose_points(predictions, sampling)
+
+    def _match(self, predictions: Sequence[Prediction], draw: Draw) -> None:
         masks, classes = self.targets.masks, self.targets.classes
-        costs: list[list[mx.array]] = []
+        costs: list[mx.array] = []
         for prediction in predictions:
-            costs.append([])
             for image in range(len(masks)):
-                points = draw((1, config.train_num_points, 2))[0]
-                with queue(image):
+                points = draw((1, self.config.train_num_points, 2))[0]
+                with queue(len(costs)):
                     logits = prediction.masks[image], prediction.classes[image]
-                    costs[-1].append(matching_cost(*logits, masks[image], classes[image], points, config))
-        mx.eval(costs, self.rows, self.objects)
-        first_rows = self.queries * np.arange(len(masks))
-        first_objects = np.cumsum([0, *map(len, classes)])
-        for of_images, rows, objects in zip(costs, self.rows, self.objects, strict=True):
-            pairs = [assign(np.array(cost)) for cost in of_images]
-            # Written to the arrays' own memory, where a graph that was built on them finds it.
+                    costs.append(matching_cost(*logits, masks[image], classes[image], points, self.config))
+        start(costs)
+        first_rows = self.config.num_queries * np.arange(len(masks))
+        first_objects = np.cumsum([0, *map(len, classes)])[:-1]
+        for number, (rows, objects) in enumerate(zip(self.rows, self.objects, strict=True)):
+            pairs = [assign(np.array(cost)) for cost in costs[number * len(masks) : (number + 1) * len(masks)]]
             for array, part, firsts in ((rows, 0, first_rows), (objects, 1, first_objects)):
-                view = np.array(array, copy=False)
-                view[:] = np.concatenate([pair[part] + first for pair, first in zip(pairs, firsts, strict=False)])
+                write(array, np.concatenate([pair[part] + first for pair, first in zip(pairs, firsts, strict=True)]))
+
+    def _choose_points(self, predictions: Sequence[Prediction], draw: Draw) -> None:
+        masks = mx.concatenate(self.targets.masks)
+        chosen = []
+        for number, prediction in enumerate(predictions):
+            with queue(number):
+                logits = prediction.masks.flatten(0, 1)[self.rows[number]].astype(mx.float32)
+                points = uncertain_points(logits[:, None], self.config, draw)
+                chosen.append((points, point_sample(masks[self.objects[number]][:, None], points)[:, 0]))
+        start(chosen)
+        for number, (points, labels) in enumerate(chosen):
+            write(self.points[number], points)
+            write(self.labels[number], labels)
+
+
+def start(results: Sequence[Any]) -> None:
+    """Begin to compute results that are independent of each other, some at a time so that all queues have work."""
+    for first in range(0, len(results), QUEUES):
+        mx.async_eval(results[first : first + QUEUES])
+
+
+def write(array: mx.array, values: Any) -> None:
+    """Write values to an array's own memory, where a graph that was built on it finds them."""
+    np.array(array, copy=False)[:] = np.array(values, copy=False)
 
 
 def uniform(key: mx.array | None) -> Draw:
@@ -166,7 +200,7 @@ def read_targets(
 
 
 def losses(
-    predictions: Sequence[Prediction], targets: Targets, matches: Matches, config: Mask2FormerConfig, draw: Draw
+    predictions: Sequence[Prediction], targets: Targets, matches: Matches, config: Mask2FormerConfig
 ) -> dict[str, mx.array]:
     """Score every prediction.
 
@@ -174,23 +208,21 @@ def losses(
         predictions: the last one first, then the earlier ones in their order.
         targets: the objects.
         matches: of these predictions with these targets.
-        config: the weights, and the number and choice of points.
-        draw: the source of the points; for each prediction (M, candidates, 2) for the M matched masks and
-            (M, the rest, 2) for the points that are not chosen from those.
+        config: the weights.
 
     Returns:
         Weighted scalars `loss_cross_entropy`, `loss_mask` and `loss_dice` for the first prediction, and the same with
         `_0`, `_1` and so on for the others.
     """
-    classes, masks = mx.array(np.concatenate(targets.classes)), mx.concatenate(targets.masks)
-    count = mean_number_of_masks(targets)
+    classes, count = mx.array(np.concatenate(targets.classes)), mean_number_of_masks(targets)
     results = {}
-    pairs = zip(predictions, matches.rows, matches.objects, strict=True)
-    for number, (prediction, rows, objects) in enumerate(pairs):
+    for number, prediction in enumerate(predictions):
         suffix = f"_{number - 1}" if number else ""
+        rows, objects = matches.rows[number], matches.objects[number]
         cross_entropy = class_loss(prediction.classes.flatten(0, 1), rows, classes[objects], config.no_object_weight)
         with queue(number):
-            mask, dice = mask_losses(prediction.masks.flatten(0, 1)[rows], masks[objects], config, draw)
+            logits = prediction.masks.flatten(0, 1)[rows]
+            mask, dice = mask_losses(logits, matches.points[number], matches.labels[number])
         results[f"loss_cross_entropy{suffix}"] = config.class_weight * cross_entropy
         results[f"loss_mask{suffix}"] = config.mask_weight * mask / count
         results[f"loss_dice{suffix}"] = config.dice_weight * dice / count
@@ -223,24 +255,20 @@ def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, no_object_we
     return nn.losses.cross_entropy(logits.astype(mx.float32), labels, weights).sum() / (total or 1.0)
 
 
-def mask_losses(logits: mx.array, labels: mx.array, config: Mask2FormerConfig, draw: Draw) -> tuple[mx.array, mx.array]:
+def mask_losses(logits: mx.array, points: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
     """Return the cross entropy and the dice loss of matched masks at a few points of each, summed over masks.
 
     Args:
         logits: (M, H, W).
-        labels: (M, height, width) of 0 and 1.
-        config: number and choice of points.
-        draw: the source of the points.
+        points: (M, points, 2) in 0 to 1.
+        labels: (M, points), the objects' masks there.
     """
     if not len(logits):
         return mx.zeros(()), mx.zeros(())
-    logits = logits.astype(mx.float32)[:, None]
-    points = uncertain_points(mx.stop_gradient(logits), config, draw)
-    y = point_sample(labels[:, None], points)[:, 0]
-    x = point_sample(logits, points)[:, 0]
-    cross_entropy = (softplus(x) - x * y).mean(axis=1).sum()
+    x = point_sample(logits.astype(mx.float32)[:, None], points)[:, 0]
+    cross_entropy = (softplus(x) - x * labels).mean(axis=1).sum()
     p = sigmoid(x)
-    dice = 1.0 - (2.0 * (p * y).sum(axis=1) + 1.0) / (p.sum(axis=1) + y.sum(axis=1) + 1.0)
+    dice = 1.0 - (2.0 * (p * labels).sum(axis=1) + 1.0) / (p.sum(axis=1) + labels.sum(axis=1) + 1.0)
     return cross_entropy, dice.sum()
 
 

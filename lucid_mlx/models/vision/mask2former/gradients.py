@@ -54,7 +54,7 @@ def loss_and_gradients(
     targets = criterion.read_targets(mask_labels, class_labels, len(pixel_values), config.num_labels)
     # All but running statistics, which the forward updates.
     kept = {name: x for name, x in named_parameters(model).items() if not name.endswith(BatchNorm.fixed)}
-    matches = criterion.Matches(targets, config.num_queries, config.decoder_layers if config.use_auxiliary_loss else 1)
+    matches = criterion.Matches(targets, config, config.decoder_layers if config.use_auxiliary_loss else 1)
 
     def run(parameters: dict[str, Any]) -> tuple[mx.array, dict[str, mx.array], list[criterion.Prediction]]:
         model.update(parameters)
@@ -65,14 +65,14 @@ def loss_and_gradients(
         predictions = criterion.supervised(
             out["masks_queries_logits"], out["class_queries_logits"], out["auxiliary_logits"], config
         )
-        losses = criterion.losses(predictions, targets, matches, config, sampling)
+        losses = criterion.losses(predictions, targets, matches, config)
         return model.get_loss(losses), losses, predictions
 
     try:
         (_, losses, predictions), gradients = mx.value_and_grad(run)(model.trainable_parameters())
     finally:
         model.update(tree_unflatten([*kept.items()]))
-    matches.solve(predictions, config, matching)
+    matches.solve(predictions, matching, sampling)
     return losses, gradients
 
 

@@ -188,9 +188,9 @@ class Mask2Former(nn.Module):
         )
         targets = criterion.read_targets(mask_labels, class_labels, len(masks_queries_logits), self.config.num_labels)
         matching, sampling = criterion.sources(key)
-        matches = criterion.Matches(targets, self.config.num_queries, len(predictions))
-        matches.solve([x.detached() for x in predictions], self.config, matching)
-        return criterion.losses(predictions, targets, matches, self.config, sampling)
+        matches = criterion.Matches(targets, self.config, len(predictions))
+        matches.solve([x.detached() for x in predictions], matching, sampling)
+        return criterion.losses(predictions, targets, matches, self.config)
 
     def get_loss(self, loss_dict: dict[str, mx.array]) -> mx.array:
         """Add up the losses that `get_loss_dict` returns."""
