@@ -1,10 +1,10 @@
 """Softmax over the last axis."""
 
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
+from lucid_mlx.ops.reduce import reduce_rows
 from lucid_mlx.ops.streams import on_cpu
 
 LOG2_E = 1.4426950408889634
@@ -25,28 +25,19 @@ def softmax(x: mx.array) -> mx.array:
 
 def _value(x: mx.array) -> mx.array:
     if x.dtype == mx.float32 and on_cpu():
-        powers = exp_of_negative(x - _reduce(mx.max, x))
-        return powers * mx.reciprocal(_reduce(mx.sum, powers))
+        powers = exp_of_negative(x - reduce_rows(mx.max, x))
+        return powers * mx.reciprocal(reduce_rows(mx.sum, powers))
     return mx.softmax(x, axis=-1, precise=True)
 
 
 def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
     # The compiled loops of the value do not fuse when they are differentiated.
     products = (cotangent * output).astype(mx.float32)
-    return (products - output * _reduce(mx.sum, products)).astype(x.dtype)
+    return (products - output * reduce_rows(mx.sum, products)).astype(x.dtype)
 
 
 _softmax: Any = mx.custom_function(_value)
 _softmax.vjp(_gradient)
-
-
-def _reduce(reduction: Callable[..., mx.array], x: mx.array) -> mx.array:
-    """Reduce the last axis and keep it; long rows blockwise first, along an axis that vectorises."""
-    count = x.shape[-1]
-    block = next((size for size in (64, 32, 128, 16) if count % size == 0 and count > size), None)
-    if block is not None:
-        x = reduction(x.reshape(*x.shape[:-1], count // block, block), axis=-2)
-    return reduction(x, axis=-1, keepdims=True)
 
 
 def exp_of_negative(x: mx.array) -> mx.array:

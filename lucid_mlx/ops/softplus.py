@@ -22,6 +22,14 @@ def softplus(x: mx.array) -> mx.array:
     return _softplus(x)
 
 
+def softplus_and_sigmoid(x: mx.array) -> tuple[mx.array, mx.array]:
+    """Return both of an array of any shape, in its dtype: on the CPU they share their exponential."""
+    if x.dtype == mx.float32 and on_cpu():
+        e = exp_of_negative(-mx.abs(x))
+        return _log1p_polynomial(x, e), _logistic(x, e)
+    return softplus(x), sigmoid(x)
+
+
 def _value(x: mx.array) -> mx.array:
     if x.dtype == mx.float32 and on_cpu():
         return _log1p_polynomial(x, exp_of_negative(-mx.abs(x)))
@@ -34,6 +42,11 @@ def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
 
 _softplus: Any = mx.custom_function(_value)
 _softplus.vjp(_gradient)
+
+
+@mx.compile
+def _logistic(x: mx.array, e: mx.array) -> mx.array:
+    return mx.where(x > 0.0, 1.0, e) / (1.0 + e)
 
 
 @mx.compile

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
-from lucid_mlx.ops import point_sample, sigmoid, softplus
+from lucid_mlx.ops import point_sample, reduce_rows, softplus_and_sigmoid
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -33,9 +33,9 @@ def matching_cost(
     x = point_sample(mask_logits[None].astype(mx.float32), points[None])[0]
     labels = point_sample(masks[None], points[None])[0].T
     # Means of the cross entropy of every pair: softplus(x) where the label is 0, softplus(x) - x where it is 1.
-    mask_cost = (softplus(x).sum(axis=1, keepdims=True) - x @ labels) / len(points)
-    p = sigmoid(x)
-    dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (p.sum(axis=1, keepdims=True) + labels.sum(axis=0) + 1.0)
+    negative, p = softplus_and_sigmoid(x)
+    mask_cost = (reduce_rows(mx.sum, negative) - x @ labels) / len(points)
+    dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (reduce_rows(mx.sum, p) + labels.sum(axis=0) + 1.0)
     # The probability, not its logarithm, so that this cost is of the size of the others (DETR).
     class_cost = -mx.softmax(class_logits.astype(mx.float32), axis=-1)[:, mx.array(classes)]
     return config.class_weight * class_cost + config.mask_weight * mask_cost + config.dice_weight * dice_cost
