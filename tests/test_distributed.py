@@ -1,10 +1,10 @@
 """Two processes at half the batch compute what one does at the whole."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import mlx.core as mx
@@ -39,26 +39,34 @@ mx.save_safetensors(str(folder / f"model-{run.group.size()}-{run.group.rank()}.s
 
 
 def free_ports(count):
-    """Ports of this machine that nobody listens on."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """The first of some neighbouring ports of this machine that nobody listens on."""
+    while True:
+        with closing(socket.create_server(("127.0.0.1", 0))) as server:
+            first = server.getsockname()[1]
+        try:
+            for port in range(first, first + count):
+                socket.create_server(("127.0.0.1", port)).close()
+        except (OSError, OverflowError):
+            continue
+        return first
 
 
 def launch(folder, processes, out):
-    """Do the work in so many processes that know of each other, as `mlx.launch` starts them."""
-    hosts = folder / "hosts.json"
-    hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(processes)]))
-    started = []
-    for rank in range(processes):
-        about = {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)} if processes > 1 else {}
-        command = [sys.executable, "-c", WORK, Path(__file__).parent, folder, out]
-        started.append(subprocess.Popen(command, env={**os.environ, **about}, stderr=subprocess.PIPE, text=True))
-    for process in started:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
+    """Do the work in so many processes that know of each other."""
+    script = folder / "work.py"
+    script.write_text(WORK)
+    launcher = Path(sys.executable).with_name("mlx.launch")
+    network = ["--backend", "ring", "--starting-port", str(free_ports(processes))]
+    command = [sys.executable, launcher, "-n", str(processes), *network] if processes > 1 else []
+    # Its standard input stays open: at the end of that it would turn round and round.
+    source, end = os.pipe()
+    done = subprocess.run(
+        [*command, sys.executable, script, Path(__file__).parent, folder, out],
+        stdin=source, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    os.close(source)
+    os.close(end)
+    assert len([*folder.glob("model-*")]) == processes, done.stdout + done.stderr
 
 
 def test_two_processes_compute_the_gradients_and_the_model_of_one(tmp_path):

@@ -30,4 +30,4 @@ def train(config: Path, output: Path, resume: bool, steps: int | None, weights: 
         settings = replace(settings, network=replace(settings.network, weights=weights))
     run = Run(settings, output.expanduser(), resume, lambda text: click.echo(text, err=True))
     done = run.fit(steps)
-    click.echo(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}", err=True)
+    run.tell(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")

@@ -43,16 +43,16 @@ class Run:
         config: what to do.
         output: the folder for the model and all that is told of the run.
         resume: go on from the state that is there; else the folder must not exist, or be empty.
-        tell: gets what a user should know.
+        tell: gets what a user should know, in the first process.
 
     Raises:
         InputError: if data, weights or the folder cannot be used; or a library is missing.
     """
 
     def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, tell: Tell = lambda text: None):
-        self.config, self.tell = config, tell
-        self.group = mx.distributed.init()
+        self.config, self.group = config, mx.distributed.init()
         self.first = self.group.rank() == 0
+        self.tell = tell if self.first else lambda text: None
         if self.first:
             require("matplotlib", "train")
             if config.reports.evaluate:
@@ -64,7 +64,7 @@ class Run:
         self.model, self.recipe, notes = build_network(config, dataset)
         self.things = dataset.things
         for note in notes:
-            tell(note)
+            self.tell(note)
         self.loader = Loader(
             dataset,
             config.augmentation,
@@ -81,7 +81,7 @@ class Run:
         self.folder = RunFolder(output, self.model.config, self.recipe, dataset, config.name, config.network.weights)
         if resume:
             self.progress = load_state(self.folder.state, self.model, self.optimiser, self.average)
-            tell(f"resumed at step {self.progress.step}")
+            self.tell(f"resumed at step {self.progress.step}")
         if self.first and not resume:
             self.folder.start(named_parameters(self.model))
             self.save()
