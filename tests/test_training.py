@@ -83,6 +83,15 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, changes):
     assert told[0] == told[1]
 
 
+def test_workers_change_no_bit(tmp_path):
+    config = small_run(tmp_path)
+    for count in (0, 2):
+        trained(replace(config, workers=count), tmp_path / str(count))
+    alone, helped = (mx.load(str(tmp_path / str(count) / STATE)) for count in (0, 2))
+    assert alone.keys() == helped.keys()
+    assert all(mx.array_equal(alone[key], helped[key]) for key in alone)
+
+
 def test_lines_of_steps_that_were_lost_go(tmp_path):
     config = small_run(tmp_path, reports=ReportsConfig(log=1, save=100))
     trained(config, tmp_path / "out", 2)
