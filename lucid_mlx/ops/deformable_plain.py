@@ -17,7 +17,7 @@ Levels = list[tuple[int, int]]
 
 # Corners gathered at a time. The whole of them is 1 GB at 1024x1024 pixels; parts that stay in the CPU's cache are
 # faster too. A GPU wants fewer, larger launches.
-_PART_BYTES = {mx.DeviceType.cpu: 16 << 20, mx.DeviceType.gpu: 512 << 20}
+_PART_BYTES = {mx.DeviceType.cpu: 8 << 20, mx.DeviceType.gpu: 512 << 20}
 
 
 def deformable_attention_plain(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
@@ -58,29 +58,50 @@ def _samples(
         The cell at the top left of each sample, (B * Q * heads, levels * points) int32; and the shares of that cell, of
         the one to its right, and of the two below these, (..., 4).
     """
-    batch, _, heads = weights.shape[:3]
-    heights, widths = (mx.array(sizes, mx.float32)[:, None] for sizes in zip(*levels, strict=True))
+    batch, queries, heads, _, points = weights.shape
+    # For each sample of a query and head: x and y in turn, and what belongs to its level.
+    sizes = mx.array(np.repeat([level[::-1] for level in levels], points, axis=0).ravel(), mx.float32)
+    first_rows = np.cumsum([0] + [height + 1 for height, _ in levels[:-1]])
+    firsts = mx.array(np.repeat(first_rows * width, points).astype(np.int32))
+    sheets = mx.arange(batch * heads, dtype=mx.int32).reshape(batch, 1, heads) * (rows * width)
+    sheets = mx.broadcast_to(sheets, (batch, queries, heads)).reshape(-1, 1)
 
-    def split(coordinate: mx.array, size: mx.array) -> tuple[mx.array, mx.array]:
-        pixel = coordinate * size - 0.5
-        # -1 and `size` are the centres of cells that are zero; beyond them lies nothing else. At a tie the gradient
-        # goes to the second of the two: as by the definition, -1 has one and `size` has none.
-        pixel = mx.minimum(mx.maximum(-1.0, pixel), size)
-        cell = mx.stop_gradient(mx.minimum(size - 1, mx.floor(pixel)))
-        return cell, pixel - cell
+    weights = weights.reshape(len(sheets), len(levels) * points)
+    pixels = _pixels(locations.reshape(len(sheets), len(sizes)), sizes)
+    corners = mx.stop_gradient(_upper_left(pixels, sizes))
+    column, row = corners[:, ::2], corners[:, 1::2]
+    shares = _shares(pixels[:, ::2], pixels[:, 1::2], column, row, weights)
+    return _cells(column, row, mx.array(width), firsts, sheets), mx.stack([*shares], axis=-1)
 
-    column, right = split(locations[..., 0], widths)
-    row, below = split(locations[..., 1], heights)
-    first_rows = np.cumsum([1] + [height + 1 for height, _ in levels[:-1]])
-    firsts = mx.array((first_rows * width + 1).astype(np.int32))[:, None]
-    sheets = mx.arange(batch * heads, dtype=mx.int32).reshape(batch, 1, heads, 1, 1) * (rows * width)
-    cells = sheets + firsts + (row * width + column).astype(mx.int32)
 
-    left, above = 1 - right, 1 - below
-    shares = mx.stack([x * y for y in (weights * above, weights * below) for x in (left, right)], axis=-1)
-    flat = (-1, weights.shape[3] * weights.shape[4])
-    # A NaN location becomes any integer; as cell 0 it gives NaN, where a wild one would read outside the sheets.
-    return mx.stop_gradient(mx.maximum(cells, 0)).reshape(flat), shares.reshape(*flat, 4)
+@mx.compile
+def _pixels(locations: mx.array, sizes: mx.array) -> mx.array:
+    # -1 and `size` are the centres of cells that are zero; beyond them lies nothing else. At -1 there is a gradient and
+    # at `size` there is none, as by the definition.
+    pixels = locations * sizes - 0.5
+    return mx.where(pixels < -1.0, -1.0, mx.where(pixels >= sizes, sizes, pixels))
+
+
+@mx.compile
+def _upper_left(pixels: mx.array, sizes: mx.array) -> mx.array:
+    """Count columns and rows from the border's; a NaN stays on the sheet, and is one by its share."""
+    corners, last = (mx.where(pixels == pixels, pixels, 0.0) + 1.0).astype(mx.int32), sizes.astype(mx.int32)
+    return mx.where(corners > last, last, corners)
+
+
+@mx.compile
+def _cells(column: mx.array, row: mx.array, width: mx.array, firsts: mx.array, sheets: mx.array) -> mx.array:
+    return sheets + firsts + row * width + column
+
+
+@mx.compile
+def _shares(
+    x: mx.array, y: mx.array, column: mx.array, row: mx.array, weights: mx.array
+) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    right, below = x - (column.astype(mx.float32) - 1.0), y - (row.astype(mx.float32) - 1.0)
+    left, lower = 1.0 - right, weights * below
+    upper = weights * (1.0 - below)
+    return upper * left, upper * right, lower * left, lower * right
 
 
 def _mix(sheets: mx.array, cells: mx.array, shares: mx.array, width: int) -> mx.array:
