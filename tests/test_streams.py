@@ -60,3 +60,14 @@ def test_a_convolution_and_its_gradient_are_the_same_on_any_number_of_cores(queu
         (whole,), wanted = mx.vjp(lambda *a, s=stride: mx.conv2d(*a, s, 1), [x, weight], [cotangent])
         for one, other in zip((ours, *gradients), (whole, *wanted), strict=True):
             assert mx.allclose(one, other, atol=1e-4).item()
+
+
+def test_results_of_all_queues_are_computed(queues):
+    results = []
+    for number in range(5):
+        with streams.queue(number):
+            results.append((mx.arange(3) * number, [mx.array(number) + 1]))
+    streams.start(results)
+    assert [(array.tolist(), other.item()) for array, [other] in results] == [
+        ([0, number, 2 * number], number + 1) for number in range(5)
+    ]

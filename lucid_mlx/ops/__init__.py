@@ -12,10 +12,9 @@ from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 from lucid_mlx.ops.softplus import softplus, softplus_and_sigmoid
-from lucid_mlx.ops.streams import QUEUES, in_parts, queue
+from lucid_mlx.ops.streams import in_parts, queue, start
 
 __all__ = [
-    "QUEUES",
     "conv2d",
     "gelu",
     "group_norm",
@@ -32,4 +31,5 @@ __all__ = [
     "softmax",
     "softplus",
     "softplus_and_sigmoid",
+    "start",
 ]

@@ -5,10 +5,11 @@ parts therefore goes to as many queues as there are cores. GPUs fill themselves:
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
+from typing import Any
 
 import mlx.core as mx
 
@@ -32,6 +33,15 @@ def queue(number: int) -> AbstractContextManager[object]:
 @cache
 def _queue(number: int) -> mx.ThreadLocalStream:
     return mx.new_thread_local_stream(mx.cpu)
+
+
+def start(results: Sequence[Any]) -> None:
+    """Begin to compute results, arrays or trees of them, that were sent to the queues in turn.
+
+    As many at a time as there are queues: given all at once, MLX would begin with those of one queue.
+    """
+    for first in range(0, len(results), QUEUES):
+        mx.async_eval(results[first : first + QUEUES])
 
 
 def in_parts(function: Callable[..., mx.array], *arrays: mx.array, axis: int) -> mx.array:

@@ -19,7 +19,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost
-from lucid_mlx.ops import QUEUES, point_sample, queue, sigmoid, softplus
+from lucid_mlx.ops import point_sample, queue, sigmoid, softplus, start
 
 Draw = Callable[[tuple[int, ...]], mx.array]
 """Gives uniform numbers in 0 to 1 of a shape."""
@@ -132,12 +132,6 @@ class Matches:
         for number, (points, labels) in enumerate(chosen):
             write(self.points[number], points)
             write(self.labels[number], labels)
-
-
-def start(results: Sequence[Any]) -> None:
-    """Begin to compute results that are independent of each other, some at a time so that all queues have work."""
-    for first in range(0, len(results), QUEUES):
-        mx.async_eval(results[first : first + QUEUES])
 
 
 def write(array: mx.array, values: Any) -> None:
