@@ -13,6 +13,7 @@ from lucid_mlx import InputError
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.vision.backbones import ResNetConfig, build_backbone
 from lucid_mlx.models.vision.backbones.swin import relative_position_index, shift_mask
+from lucid_mlx.models.vision.backbones.windows import from_windows, to_windows, window_order
 
 BACKBONES = {
     "swin": SWIN,
@@ -90,6 +91,25 @@ def test_shift_mask_separates_what_the_shift_brought_together():
         for j, b in enumerate(tokens):
             together = (a[0] < 2) == (b[0] < 2) and (a[1] < 2) == (b[1] < 2)
             assert mask[i, j] == (0.0 if together else -100.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 2), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.booleans())
+def test_windows_are_padded_shifted_cut_and_put_together_again(batch, height, width, window, shifted):
+    shift, maps = window // 2 * shifted, np.random.default_rng(0).standard_normal((batch, height, width, 3), np.float32)
+    padded = np.pad(maps, [(0, 0), (0, -height % window), (0, -width % window), (0, 0)])
+    shown = np.roll(padded, (-shift, -shift), (1, 2))
+    corners = np.ndindex(shown.shape[1] // window, shown.shape[2] // window)
+    cut = [shown[:, y * window :, x * window :][:, :window, :window] for y, x in corners]
+    wanted = np.stack(cut, axis=1).reshape(-1, 3)
+
+    order, tokens = window_order(batch, height, width, window, shift), mx.array(maps.reshape(-1, 3))
+    windows, back = mx.vjp(lambda x: to_windows(x, *order), [tokens], [mx.array(wanted)])
+    assert np.array_equal(windows[0], wanted)
+    assert mx.array_equal(back[0], tokens).item()
+    together, back = mx.vjp(lambda x: from_windows(x, *order), windows, [tokens])
+    assert mx.array_equal(together[0], tokens).item()
+    assert np.array_equal(back[0], wanted)
 
 
 def test_drop_path_acts_in_training_only():

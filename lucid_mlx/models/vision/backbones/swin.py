@@ -12,6 +12,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import DropPath
+from lucid_mlx.models.vision.backbones.windows import from_windows, to_windows, window_order
 from lucid_mlx.ops import conv2d, gelu, in_parts, softmax
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
@@ -146,21 +147,14 @@ class SwinBlock(nn.Module):
     def _attend(self, x: mx.array) -> mx.array:
         batch, height, width, dim = x.shape
         window, shift = self.window, self.shift
-        # Padded after the norm: the padding is zero where attention reads it.
-        x = mx.pad(x, [(0, 0), (0, -height % window), (0, -width % window), (0, 0)])
-        _, rows, columns, _ = x.shape
-        if shift:
-            # Also where the map is no larger than a window: the reference keeps the shift there.
-            x = mx.roll(mx.roll(x, -shift, 1), -shift, 2)
-        x = x.reshape(batch, rows // window, window, columns // window, window, dim).swapaxes(2, 3)
-        x = x.reshape(batch, -1, window * window, dim)
+        # Padded after the norm: the padding is zero where attention reads it. A map no larger than a window is shifted
+        # too, as in the reference.
+        order = window_order(batch, height, width, window, shift)
+        x = to_windows(x.reshape(-1, dim), *order).reshape(batch, -1, window * window, dim)
+        rows, columns = (-(-side // window) * window for side in (height, width))
         mask = [shift_mask(rows, columns, window, shift)[None]] if shift else []
         x = in_parts(self.attention, x, *mask, axis=1)
-        x = x.reshape(batch, rows // window, columns // window, window, window, dim).swapaxes(2, 3)
-        x = x.reshape(batch, rows, columns, dim)
-        if shift:
-            x = mx.roll(mx.roll(x, shift, 1), shift, 2)
-        return x[:, :height, :width]
+        return from_windows(x.reshape(-1, dim), *order).reshape(batch, height, width, dim)
 
 
 class PatchMerging(nn.Module):
