@@ -1,6 +1,6 @@
 """Make the network that comes with the package, in lucid_mlx/demo, from a training run.
 
-    python examples/fashion_scenes.py scenes/train --split train --count 20000
+    python examples/fashion_scenes.py scenes/train --split train --count 20000 --fewest 6
     python examples/fashion_scenes.py scenes/validation --split test --seed 1 --count 200
     lucid-mlx train examples/train_demo.toml --output demo-run
     python examples/fashion_scenes.py scenes/test --split test --count 500
@@ -40,8 +40,8 @@ tags: [mlx, mask2former, {dataset}]
 `--weights demo` wherever weights are asked for. It knows what `examples/fashion_scenes.py` draws, garments of
 Fashion-MNIST (MIT licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
 
-Trained from random weights on 20,000 scenes of 128x128 pixels by `examples/train_demo.toml`: {step} of {steps} steps of
-{batch} scenes. On {images} test scenes, of photos of garments that it never saw, in percent:
+Trained from random weights on scenes of 128x128 pixels, {step:,} steps as `examples/train_demo.toml` says. On {images}
+test scenes, of photos of garments that it never saw, in percent:
 
 | task | figures |
 |---|---|
@@ -98,8 +98,6 @@ def card(weights: Path, results: dict[str, Evaluation], step: int, config: Path)
         dataset=run.name,
         parameters=model.parameter_size,
         step=step,
-        steps=run.steps,
-        batch=run.batch_size,
         images=results["panoptic"].images,
         rows="\n".join(rows),
         threshold=SURE.threshold,
