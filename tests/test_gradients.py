@@ -67,6 +67,10 @@ def test_point_sample(channels):
         (ops.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
         (ops.softmax, lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)),
         (ops.softplus, lambda x: np.logaddexp(x, 0)),
+        (
+            lambda x: mx.stack(ops.softplus_and_sigmoid(x)),
+            lambda x: np.stack([np.logaddexp(x, 0), 1 / (1 + np.exp(-x))]),
+        ),
     ],
 )
 def test_functions_of_one_array(op, definition):

@@ -24,16 +24,30 @@ def softplus(x: mx.array) -> mx.array:
 
 def softplus_and_sigmoid(x: mx.array) -> tuple[mx.array, mx.array]:
     """Return both of an array of any shape, in its dtype: on the CPU they share their exponential."""
-    if x.dtype == mx.float32 and on_cpu():
-        e = exp_of_negative(-mx.abs(x))
-        return _log1p_polynomial(x, e), _logistic(x, e)
-    return softplus(x), sigmoid(x)
+    negative, p = _both(x)
+    return negative, p
 
 
 def _value(x: mx.array) -> mx.array:
     if x.dtype == mx.float32 and on_cpu():
         return _log1p_polynomial(x, exp_of_negative(-mx.abs(x)))
     return mx.logaddexp(x, mx.zeros((), x.dtype))
+
+
+def _both_values(x: mx.array) -> tuple[mx.array, mx.array]:
+    if x.dtype == mx.float32 and on_cpu():
+        e = exp_of_negative(-mx.abs(x))
+        return _log1p_polynomial(x, e), _logistic(x, e)
+    return softplus(x), sigmoid(x)
+
+
+def _both_gradient(x: mx.array, cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]) -> mx.array:
+    (to_softplus, to_sigmoid), (_, p) = cotangents, outputs
+    return p * (to_softplus + to_sigmoid * (1.0 - p))
+
+
+_both: Any = mx.custom_function(_both_values)
+_both.vjp(_both_gradient)
 
 
 def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:

@@ -19,7 +19,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost
-from lucid_mlx.ops import point_sample, queue, sigmoid, softplus, start
+from lucid_mlx.ops import point_sample, queue, reduce_rows, softplus_and_sigmoid, start
 
 Draw = Callable[[tuple[int, ...]], mx.array]
 """Gives uniform numbers in 0 to 1 of a shape."""
@@ -260,9 +260,9 @@ def mask_losses(logits: mx.array, points: mx.array, labels: mx.array) -> tuple[m
     if not len(logits):
         return mx.zeros(()), mx.zeros(())
     x = point_sample(logits.astype(mx.float32)[:, None], points)[:, 0]
-    cross_entropy = (softplus(x) - x * labels).mean(axis=1).sum()
-    p = sigmoid(x)
-    dice = 1.0 - (2.0 * (p * labels).sum(axis=1) + 1.0) / (p.sum(axis=1) + labels.sum(axis=1) + 1.0)
+    negative, p = softplus_and_sigmoid(x)
+    cross_entropy = reduce_rows(mx.sum, negative - x * labels).sum() / labels.shape[1]
+    dice = 1.0 - (2.0 * reduce_rows(mx.sum, p * labels) + 1.0) / (reduce_rows(mx.sum, p + labels) + 1.0)
     return cross_entropy, dice.sum()
 
 
