@@ -118,7 +118,7 @@ def test_values_that_cannot_be_are_told(dataset, wrong):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from multiprocessing import active_children
 from lucid_mlx.training import LargeScaleJitter, Loader, label_maps
 def work():
@@ -129,6 +129,7 @@ def work():
     print(len(active_children()), "workers", flush=True)
     time.sleep(60)  # and so does the worker, as all is prepared
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background inherits as ignored
     work()
 """
 

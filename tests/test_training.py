@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_a_state(tmp_path, m
 
 
 def test_ctrl_c_saves(tmp_path):
-    told = []
+    told, before = [], signal.getsignal(signal.SIGINT)
     run = Run(small_run(tmp_path, reports=ReportsConfig(save=100)), tmp_path / "out", tell=told.append)
     real = run.step
 
@@ -183,7 +183,7 @@ def test_ctrl_c_saves(tmp_path):
     assert run.fit() is False
     assert mx.load(str(tmp_path / "out" / STATE), return_metadata=True)[1]["step"] == "1"
     assert "stopped at step 1" in told[-1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def start_from(tmp_path, names):
