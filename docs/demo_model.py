@@ -2,7 +2,7 @@
 
     python examples/fashion_scenes.py scenes/train --split train --count 20000 --fewest 6
     python examples/fashion_scenes.py scenes/validation --split test --seed 1 --count 200
-    lucid-mlx train examples/train_demo.toml --output demo-run
+    mlx.launch -n 2 --backend ring lucid-mlx train examples/train_demo.toml --output demo-run
     python examples/fashion_scenes.py scenes/test --split test --count 500
     python docs/demo_model.py demo-run scenes/test
 

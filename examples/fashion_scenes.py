@@ -93,7 +93,7 @@ def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path 
         seed: of all scenes.
         size: its sides, in pixels.
         folder: where the photos are.
-        fewest: garments in a scene, if there is room, of at most 8.
+        fewest: garments in a scene, if there is room; `MOST` are the most.
     """
     photos, labels = garments(split, folder)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(list(FILES).index(split), index)))
@@ -365,7 +365,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=SIZE, help="pixels a side")
-    parser.add_argument("--fewest", type=int, choices=range(1, MOST + 1), default=1, help="garments in a scene")
+    parser.add_argument(
+        "--fewest", type=int, choices=range(1, MOST + 1), default=1, help="garments in a scene, at least"
+    )
     parser.add_argument("--garments", type=Path, default=FOLDER, help="folder with Fashion-MNIST's files")
     args = parser.parse_args()
     if args.out.exists():

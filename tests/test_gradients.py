@@ -66,7 +66,6 @@ def test_point_sample(channels):
         (ops.gelu, lambda x: x * ndtr(x)),
         (ops.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
         (ops.softmax, lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True)),
-        (ops.softplus, lambda x: np.logaddexp(x, 0)),
         (
             lambda x: mx.stack(ops.softplus_and_sigmoid(x)),
             lambda x: np.stack([np.logaddexp(x, 0), 1 / (1 + np.exp(-x))]),
@@ -107,11 +106,11 @@ def test_resizing_is_linear_and_its_gradient_the_transpose(resize, size):
 
 def test_softplus_keeps_its_digits_and_passes_nan_on():
     x = np.concatenate([np.linspace(-87, 87, 50_001), [0.0, 1e30]]).astype(np.float32)
-    error = np.abs(np.array(ops.softplus(mx.array(x))) / np.logaddexp(x.astype(np.float64), 0) - 1)
+    error = np.abs(np.array(ops.softplus_and_sigmoid(mx.array(x))[0]) / np.logaddexp(x.astype(np.float64), 0) - 1)
     assert error.max() < 5e-6
     assert error[np.abs(x) < 8].max() < 1e-6
-    assert np.isnan(ops.softplus(mx.array([mx.nan])).item())
-    assert ops.softplus(mx.array([0.0], mx.float16)).dtype == mx.float16
+    assert all(np.isnan(y.item()) for y in ops.softplus_and_sigmoid(mx.array([mx.nan])))
+    assert {y.dtype for y in ops.softplus_and_sigmoid(mx.array([0.0], mx.float16))} == {mx.float16}
 
 
 def test_a_nan_or_infinite_point_reads_nothing_outside():

@@ -54,6 +54,16 @@ def test_every_segment_is_to_be_seen_and_every_pixel_has_one(garments):
     assert (min(counts), max(counts)) == (1, 8)
 
 
+def test_scenes_can_be_asked_for_that_are_full(garments):
+    def count(**fewest):
+        made = [scenes.scene("train", index, 0, 128, garments, **fewest) for index in range(20)]
+        return [sum(kind < len(scenes.GARMENTS) for kind in each.class_ids) for each in made]
+
+    assert min(count()) < 4
+    assert min(count(fewest=6)) >= 4  # there is not always room
+    assert np.mean(count(fewest=6)) > 6
+
+
 def test_a_split_shows_its_own_garments(garments, monkeypatch):
     seen = []
     original = scenes._garment

@@ -11,7 +11,7 @@ from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
-from lucid_mlx.ops.softplus import softplus, softplus_and_sigmoid
+from lucid_mlx.ops.softplus import softplus_and_sigmoid
 from lucid_mlx.ops.streams import in_parts, queue, start
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "sigmoid",
     "sine_positions",
     "softmax",
-    "softplus",
     "softplus_and_sigmoid",
     "start",
 ]

@@ -1,10 +1,9 @@
-"""The softplus, log(1 + e^x): the cross entropy of a logit x whose label is 0."""
+"""The softplus, log(1 + e^x), which is the cross entropy of a logit x whose label is 0; and the logistic function."""
 
 from typing import Any
 
 import mlx.core as mx
 
-from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.softmax import exp_of_negative
 from lucid_mlx.ops.streams import on_cpu
 
@@ -12,50 +11,31 @@ from lucid_mlx.ops.streams import on_cpu
 _P = (1.0, -0.499996064, 0.333217324, -0.2486591, 0.192019107, -0.13877011, 0.0808229765, -0.031126276, 0.00563935805)
 
 
-def softplus(x: mx.array) -> mx.array:
-    """Return log(1 + e^x), for an array of any shape, in its dtype.
-
-    MLX's CPU backend takes exponentials and logarithms one element at a time. There both come from polynomials, in
-    vectorised loops: ten times faster. The error is below 5e-6 of the value, however small that is, down to x = -87,
-    where it stays.
-    """
-    return _softplus(x)
-
-
 def softplus_and_sigmoid(x: mx.array) -> tuple[mx.array, mx.array]:
-    """Return both of an array of any shape, in its dtype: on the CPU they share their exponential."""
-    negative, p = _both(x)
-    return negative, p
+    """Return log(1 + e^x), and its derivative 1 / (1 + e^-x), of an array of any shape, in its dtype.
+
+    MLX's CPU backend takes exponentials and logarithms one element at a time. There both results come from one
+    exponential, it and the logarithm are polynomials, in vectorised loops: ten times faster. The error is below 5e-6
+    of the value, however small that is, down to x = -87, where it stays.
+    """
+    softplus, sigmoid = _both(x)
+    return softplus, sigmoid
 
 
-def _value(x: mx.array) -> mx.array:
-    if x.dtype == mx.float32 and on_cpu():
-        return _log1p_polynomial(x, exp_of_negative(-mx.abs(x)))
-    return mx.logaddexp(x, mx.zeros((), x.dtype))
-
-
-def _both_values(x: mx.array) -> tuple[mx.array, mx.array]:
+def _value(x: mx.array) -> tuple[mx.array, mx.array]:
     if x.dtype == mx.float32 and on_cpu():
         e = exp_of_negative(-mx.abs(x))
         return _log1p_polynomial(x, e), _logistic(x, e)
-    return softplus(x), sigmoid(x)
+    return mx.logaddexp(x, mx.zeros((), x.dtype)), mx.sigmoid(x)
 
 
-def _both_gradient(x: mx.array, cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]) -> mx.array:
-    (to_softplus, to_sigmoid), (_, p) = cotangents, outputs
-    return p * (to_softplus + to_sigmoid * (1.0 - p))
+def _gradient(x: mx.array, cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]) -> mx.array:
+    (to_softplus, to_sigmoid), (_, sigmoid) = cotangents, outputs
+    return sigmoid * (to_softplus + to_sigmoid * (1.0 - sigmoid))
 
 
-_both: Any = mx.custom_function(_both_values)
-_both.vjp(_both_gradient)
-
-
-def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
-    return cotangent * sigmoid(x)
-
-
-_softplus: Any = mx.custom_function(_value)
-_softplus.vjp(_gradient)
+_both: Any = mx.custom_function(_value)
+_both.vjp(_gradient)
 
 
 @mx.compile

@@ -65,13 +65,16 @@ def compare(
             assert_close(f"auxiliary_logits[{index}][{key}]", got[key], wanted[key])
 
 
-def converted(config: Mask2FormerConfig, folder: Path) -> tuple[torch.nn.Module, lucid_mlx.models.Mask2Former]:
+Networks = tuple[torch.nn.Module, lucid_mlx.models.Mask2Former]
+
+
+def converted(config: Mask2FormerConfig, folder: Path) -> Networks:
     reference = build(config, folder / "theirs")
     return reference, lucid_mlx.load(convert(folder / "theirs", folder / "ours"))
 
 
 @pytest.fixture(scope="module", params=list(BACKBONES))
-def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Networks:
     folder = tmp_path_factory.mktemp(request.param)
     config = Mask2FormerConfig(backbone_config=BACKBONES[request.param](), num_labels=150)
     reference = build(config, folder / "theirs")
@@ -80,7 +83,7 @@ def preset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("size", [(256, 320), (211, 333), (64, 64)], ids=str)
-def test_preset_equals_the_reference(preset, size: tuple[int, int], ties: Ties) -> None:  # type: ignore[no-untyped-def]
+def test_preset_equals_the_reference(preset: Networks, size: tuple[int, int], ties: Ties) -> None:
     compare(*preset, size)
 
 

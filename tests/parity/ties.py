@@ -40,7 +40,12 @@ def ties(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ties]:
     predictor = modeling_mask2former.Mask2FormerMaskPredictor
     forward = predictor.forward
 
-    def replaying(self, outputs, pixel_embeddings, attention_mask_target_size=None):  # type: ignore[no-untyped-def]
+    def replaying(
+        self: torch.nn.Module,
+        outputs: torch.Tensor,
+        pixel_embeddings: torch.Tensor,
+        attention_mask_target_size: tuple[int, int] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         masks, blocked = forward(self, outputs, pixel_embeddings, attention_mask_target_size)
         if record.ours:  # after the last layer a mask is made that nobody uses
             inside = torch.from_numpy(record.ours.pop(0))
