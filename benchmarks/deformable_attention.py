@@ -1,8 +1,8 @@
-"""Time multi-scale deformable attention, forward and backward: plain MLX, the fused kernel, and transformers on torch.
+"""Time multi-scale deformable attention, forward and backward: plain MLX, what its device gets, transformers on torch.
 
 One encoder layer's shapes in Mask2Former: 8 heads of 32 channels, 4 points on each of the levels of strides 32, 16
-and 8. The contenders take turns, and the medians are printed as a table and as one line of JSON. The kernel needs a
-GPU. The torch column needs the `parity` extra, and is left out without it.
+and 8. The contenders take turns, and the medians are printed as a table and as one line of JSON. A GPU gets the fused
+kernel, a CPU the product with a sparse matrix. The torch column needs the `parity` extra, and is left out without it.
 
     python benchmarks/deformable_attention.py                       # 512 and 1024 pixels
     python benchmarks/deformable_attention.py --device mps --dtype float16 --sizes 1024
@@ -22,6 +22,7 @@ import numpy as np
 
 from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
 from lucid_mlx.ops.deformable_plain import deformable_attention_plain
+from lucid_mlx.ops.deformable_sparse import deformable_attention_sparse
 
 HEADS, DIM, POINTS = 8, 32, 4
 Run = Callable[[], None]
@@ -81,15 +82,15 @@ def contenders(size: int, dtype: str, device: str) -> dict[str, dict[str, Run]]:
         rng.standard_normal((1, cells, HEADS * DIM)),
     ]
     arrays = [x.astype(np.float32) for x in numbers]
-    runs = {"plain": mlx_runs(deformable_attention_plain, arrays, levels, dtype)}
-    if on_gpu():
-        runs["kernel"] = mlx_runs(deformable_attention_kernel, arrays, levels, dtype)
+    ways = {"plain": deformable_attention_plain}
+    ways |= {"kernel": deformable_attention_kernel} if on_gpu() else {"sparse": deformable_attention_sparse}
+    runs = {name: mlx_runs(attend, arrays, levels, dtype) for name, attend in ways.items()}
     try:
         runs["torch"] = torch_runs(arrays, levels, dtype, device)
     except ModuleNotFoundError as error:
         print(f"without torch's column: {error}")
-    ways = ("forward", "forward and backward")
-    return {way: {name: pair[i] for name, pair in runs.items()} for i, way in enumerate(ways)}
+    passes = ("forward", "forward and backward")
+    return {name: {way: pair[i] for way, pair in runs.items()} for i, name in enumerate(passes)}
 
 
 def nearby(levels: list[tuple[int, int]], samples: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_mlx.ops import deformable_kernel, deformable_kernel_check, multi_scale_deformable_attention
+from lucid_mlx.ops import (
+    deformable_kernel,
+    deformable_kernel_check,
+    deformable_sparse,
+    multi_scale_deformable_attention,
+)
 from lucid_mlx.ops.deformable_plain import deformable_attention_plain
 
 LEVELS = [(3, 4), (2, 5)]
@@ -132,3 +137,23 @@ def test_the_cpu_never_asks_for_a_kernel(monkeypatch):
     monkeypatch.delattr(deformable_kernel, "kernels")
     with mx.stream(mx.cpu):
         mx.eval(attend(*arrays()))
+
+
+@pytest.mark.parametrize("dtype", deformable_kernel_check.TOLERANCES, ids=str)
+def test_on_the_cpu_a_sparse_product_gives_what_plain_operations_give(dtype):
+    ours, theirs = attend(*arrays(dtype)), plain(*arrays(dtype))
+    assert ours.dtype == theirs.dtype == dtype
+    difference = mx.abs(ours.astype(mx.float32) - theirs.astype(mx.float32)).max().item()
+    assert difference < deformable_kernel_check.TOLERANCES[dtype] * mx.abs(theirs).max().item()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [mx.compile, mx.checkpoint, mx.grad, lambda f: mx.compile(mx.grad(f)), lambda f: mx.grad(mx.checkpoint(f))],
+)
+def test_inside_of_transformations_there_is_no_sparse_product(monkeypatch, transform):
+    inside = transform(lambda *x: attend(*x).sum())
+    wanted = transform(lambda *x: plain(*x).sum())(*arrays())
+    if transform is not mx.checkpoint:  # which is no transformation without a gradient
+        monkeypatch.delattr(deformable_sparse, "_mix")
+    np.testing.assert_allclose(np.array(inside(*arrays())), np.array(wanted), rtol=1e-5)

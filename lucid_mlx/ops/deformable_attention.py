@@ -4,7 +4,10 @@ import mlx.core as mx
 
 from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
 from lucid_mlx.ops.deformable_kernel_check import usable
-from lucid_mlx.ops.deformable_plain import Levels, deformable_attention_plain
+from lucid_mlx.ops.deformable_plain import deformable_attention_plain
+from lucid_mlx.ops.deformable_samples import Levels
+from lucid_mlx.ops.deformable_sparse import deformable_attention_sparse
+from lucid_mlx.ops.streams import on_cpu
 
 
 def multi_scale_deformable_attention(
@@ -22,6 +25,8 @@ def multi_scale_deformable_attention(
     Returns:
         (B, Q, heads * D) in the dtype of `value`. Differentiable in `value`, `locations` and `weights`.
     """
+    if on_cpu():
+        return deformable_attention_sparse(value, levels, locations, weights)
     if usable(value, locations, deformable_attention_plain):
         return deformable_attention_kernel(value, levels, locations, weights)
     return deformable_attention_plain(value, levels, locations, weights)

@@ -20,8 +20,7 @@ from lucid_mlx.ops.deformable_kernel_source import (
     METAL_HEADER,
     METAL_INDEX,
 )
-
-Levels = list[tuple[int, int]]
+from lucid_mlx.ops.deformable_samples import Levels
 
 DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 HEAD_DIMS = (8, 16, 32, 64, 128)  # four channels a lane, and a SIMD group of 32 lanes holds whole heads

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.deformable_kernel import Levels, deformable_attention_kernel, supports
+from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel, supports
+from lucid_mlx.ops.deformable_samples import Levels
 
 Attention = Callable[[mx.array, Levels, mx.array, mx.array], mx.array]
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
-from lucid_mlx.ops.deformable_plain import Levels
+from lucid_mlx.ops.deformable_samples import Levels
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.point_sample import point_sample

@@ -5,7 +5,8 @@ parts therefore goes to as many queues as there are cores. GPUs fill themselves:
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
@@ -66,3 +67,10 @@ def in_parts(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
     finally:
         _inside.reset(token)
     return mx.concatenate(results, axis)
+
+
+def in_threads(function: Callable[[int], None], parts: Iterable[int]) -> None:
+    """Call a function for each part on all cores: one in NumPy and SciPy, which let other threads run meanwhile."""
+    with ThreadPoolExecutor(QUEUES) as pool:
+        for _ in pool.map(function, parts):
+            pass
