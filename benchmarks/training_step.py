@@ -116,22 +116,22 @@ def labels(size: int, batch: int) -> tuple[list[Any], list[Any]]:
 def prepare_ours(folder: Path, size: int, batch: int) -> tuple[Callable[[], float], int]:
     import lucid_mlx  # isort: skip  # before mlx, for its BLAS
     import mlx.core as mx
-    from mlx.optimizers import AdamW
 
     from lucid_mlx.models.vision.mask2former import loss_and_gradients
+    from lucid_mlx.training.optimiser import Optimiser, OptimiserConfig
 
     model = lucid_mlx.load(folder / "ours")
     model.train()
-    optimizer = AdamW(LEARNING_RATE)
+    optimiser = Optimiser(model, OptimiserConfig(LEARNING_RATE, schedule="cosine"), steps=1000)
     pixels = mx.repeat(mx.array(photo(size)), batch, axis=0)
     masks, classes = ([mx.array(x) for x in part] for part in labels(size, batch))
     mx.eval(model.parameters(), pixels, masks, classes)
 
     def step() -> float:
         losses, gradients = loss_and_gradients(model, pixels, masks, classes)
-        optimizer.update(model, gradients)
+        optimiser.update(gradients, 0)
         loss = model.get_loss(losses)
-        mx.eval(loss, model.parameters(), optimizer.state)
+        mx.eval(loss, model.parameters(), optimiser.state)
         return loss.item()
 
     return step, model.parameter_size

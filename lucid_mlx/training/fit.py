@@ -17,6 +17,7 @@ from mlx.optimizers import clip_grad_norm
 from mlx.utils import tree_map
 from tqdm.auto import tqdm
 
+from lucid_mlx._runtime import ROOM
 from lucid_mlx.errors import InputError
 from lucid_mlx.extras import require
 from lucid_mlx.models.vision.mask2former.gradients import loss_and_gradients
@@ -50,6 +51,7 @@ class Run:
     """
 
     def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, tell: Tell = lambda text: None):
+        ROOM.lift()
         self.config, self.group = config, mx.distributed.init()
         self.first = self.group.rank() == 0
         self.tell = tell if self.first else lambda text: None
