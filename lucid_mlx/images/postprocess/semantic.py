@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.images.postprocess.inputs import Outputs, Size, View, read_logits, read_views
-from lucid_mlx.images.postprocess.tiles import Part, one_ahead, resize, tiles
+from lucid_mlx.images.postprocess.tiles import Part, computed, resize, tiles
 from lucid_mlx.ops import sigmoid, softmax
 
 
@@ -49,7 +49,7 @@ def semantic_map(classes: mx.array, masks: mx.array, view: View, resize_scores: 
     # NumPy finds the largest of a row four times as fast as MLX does on a CPU.
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     scored = _scores(classes, masks, view, resize_scores)
-    for part, found in one_ahead((part, scores if on_cpu else mx.argmax(scores, axis=-1)) for part, scores in scored):
+    for part, found in computed((part, scores if on_cpu else mx.argmax(scores, axis=-1)) for part, scores in scored):
         result[part] = found.argmax(axis=-1) if on_cpu else found
     return mx.array(result)
 

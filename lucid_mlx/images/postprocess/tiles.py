@@ -8,7 +8,9 @@ product along each axis. Inside a tile queries or classes come last, (height, wi
 are products with a few long rows, and a pixel's channels lie together for the sum over queries and the argmax.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -16,6 +18,7 @@ import numpy as np
 
 from lucid_mlx.images.postprocess.inputs import View
 from lucid_mlx.ops.resize import interpolation_weights
+from lucid_mlx.ops.streams import QUEUES, queue
 
 # One map of all channels in a tile, and a tile's width. On a CPU it stays in the cache; a GPU wants larger launches.
 _TILE_BYTES = {mx.DeviceType.cpu: 1 << 20, mx.DeviceType.gpu: 128 << 20}
@@ -75,17 +78,20 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
             yield Tile((down.part, band.part), strip[:, band.cells], resizes)
 
 
-def one_ahead(made: Iterable[tuple[Part, mx.array]]) -> Iterator[tuple[Part, np.ndarray]]:
-    """Hand out what is made of tiles while the next one is computed."""
-    waiting: list[tuple[Part, mx.array]] = []
-    for part, array in made:
-        mx.async_eval(array)
-        waiting.append((part, array))
-        if len(waiting) == 2:
-            part, array = waiting.pop(0)
+def computed(made: Iterator[tuple[Part, mx.array]]) -> Iterator[tuple[Part, np.ndarray]]:
+    """Hand out what is made of tiles while the next ones are computed, each in another queue."""
+    waiting: deque[tuple[Part, mx.array]] = deque()
+    for number in count():
+        with queue(number):
+            following = next(made, None)
+        if following is not None:
+            mx.async_eval(following[1])
+            waiting.append(following)
+        if not waiting:
+            return
+        if following is None or len(waiting) > QUEUES:
+            part, array = waiting.popleft()
             yield part, np.array(array, copy=False)
-    for part, array in waiting:
-        yield part, np.array(array, copy=False)
 
 
 def axis_weights(cells: int, view: View, axis: int) -> np.ndarray:
