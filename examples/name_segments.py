@@ -8,8 +8,7 @@ network, which took two and a half hours on two x86 cores, names 64 % after 160,
     python examples/name_segments.py train.toml named --steps 8000
     lucid-mlx train train.toml          # with `weights = "named"` under [network]
 
-Of the configuration count what it says of images, augmentation, network and the weights to begin with.
-Two processes on a machine: mlx.launch -n 2 --backend ring python examples/name_segments.py ...
+It takes images, augmentation, network and first weights from the configuration, and works in mlx.launch too.
 """
 
 import argparse
