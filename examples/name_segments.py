@@ -69,6 +69,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         config = replace(read_config(args.config), batch_size=args.batch_size)
+        if any(int(side) % 32 for side in config.sample_size.split("x")):
+            parser.error(f"samples have {config.sample_size} pixels; both sides must be multiples of 32")
         run = Run(config, args.output, tell=print)
         train(run, args.steps, args.learning_rate)
     except lucid_mlx.InputError as error:
