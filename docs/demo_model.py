@@ -1,8 +1,7 @@
 """Make the network that comes with the package, in lucid_mlx/demo, from a training run.
 
-    python examples/fashion_scenes.py scenes/train --split train --count 20000 --fewest 6
-    python examples/fashion_scenes.py scenes/validation --split test --seed 1 --count 200
-    mlx.launch -n 2 --backend ring lucid-mlx train examples/train_demo.toml --output demo-run
+examples/train_demo.toml has the commands of the training; then
+
     python examples/fashion_scenes.py scenes/test --split test --count 500
     python docs/demo_model.py demo-run scenes/test
 
@@ -40,8 +39,8 @@ tags: [mlx, mask2former, {dataset}]
 `--weights demo` wherever weights are asked for. It knows what `examples/fashion_scenes.py` draws, garments of
 Fashion-MNIST (MIT licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
 
-Trained from random weights on scenes of 128x128 pixels, {step:,} steps as `examples/train_demo.toml` says. On {images}
-test scenes, of photos of garments that it never saw, in percent:
+Trained on scenes of 128x128 pixels: its backbone first to name garments in their true masks, then all of it, {step:,}
+steps, as `examples/train_demo.toml` tells. On {images} test scenes, of photos of garments that it never saw, in percent:
 
 | task | figures |
 |---|---|
