@@ -40,8 +40,8 @@ tags: [mlx, mask2former, {dataset}]
 Fashion-MNIST (MIT licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
 
 Trained on scenes of 128x128 pixels: its backbone first, to name garments in their true masks, then all of it,
-{step:,} steps, as `examples/train_demo.toml` tells. On {images} test scenes, of photos of garments that it never saw, in
-percent:
+{step:,} steps, as `examples/train_demo.toml` tells. On {images} test scenes, of photos of garments that it never saw,
+in percent:
 
 | task | figures |
 |---|---|
