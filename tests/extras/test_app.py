@@ -45,6 +45,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lucid_mlx", "app", *map(str, arguments)],
                 stdout=log, stderr=subprocess.STDOUT, env=environment,
+                # A job in the background inherits Ctrl-C as ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
         self.address = self._address()
 
@@ -62,6 +64,7 @@ class Server:
             self.process.wait(20)
         finally:
             self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture(scope="module")
