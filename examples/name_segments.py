@@ -2,9 +2,9 @@
 
 The published networks begin with backbones that have learned to classify a million photos of ImageNet. This is the
 same for one's own labelled images: each of the backbone's maps is averaged inside each mask, and a linear layer names
-the mean. A backbone that named 46 % of unseen garments after 176,000 of fashion_scenes.py's scenes inside the whole
-network, which took two and a half hours on two x86 cores, named 64 % after 160,000 more of them in this way, in one,
-and 67 % after 150,000 more: the network that followed from it is the one that comes with the package.
+the mean. Muon (Jordan et al., 2024) updates the filters, AdamW the rest. The network that comes with the package had a
+mIoU of 57.7 % after 232,000 scenes of training as a whole; it has 68.1 % after 460,000 more in this way and 230,000 as
+a whole, with two blocks more.
 
     python examples/name_segments.py train.toml named --steps 8000
     lucid-mlx train train.toml          # with `weights = "named"` under [network]
@@ -21,13 +21,15 @@ from pathlib import Path
 import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.optimizers import AdamW, MultiOptimizer, Muon
 from tqdm.auto import tqdm
 
 from lucid_mlx.training import Run, read_config
-from lucid_mlx.training.optimiser import Optimiser, OptimiserConfig
+from lucid_mlx.training.optimiser import OptimiserConfig
 from lucid_mlx.weights.fill import named_parameters
 
 SAVE = 500  # steps
+ADAMW = 3e-3  # learning rate of all but the filters
 
 
 class Naming(nn.Module):
@@ -65,8 +67,8 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="of a training, as `lucid-mlx train` takes it")
     parser.add_argument("output", type=Path, help="new folder for the network with its new backbone")
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=0.04, help="of the filters, which Muon updates")
     args = parser.parse_args()
     try:
         config = replace(read_config(args.config), batch_size=args.batch_size)
@@ -82,15 +84,18 @@ def train(run: Run, steps: int, learning_rate: float) -> None:
     """Train the backbone of a run's network."""
     model = run.model
     naming = Naming(model.backbone, model.channels, model.config.num_labels)
-    config = OptimiserConfig(learning_rate, backbone_multiplier=1.0, schedule="cosine", warm_up=steps // 20)
-    optimiser = Optimiser(naming, config, steps)
+    schedule = OptimiserConfig(schedule="cosine", warm_up=steps // 20)
+    groups = [Muon(learning_rate, weight_decay=0.0), AdamW(ADAMW, bias_correction=True)]
+    optimiser = MultiOptimizer(groups, [lambda _, array: array.ndim == 4])
     differentiate = nn.value_and_grad(naming, loss)
     lately = mx.zeros(len(naming.heads))
     bar = tqdm(total=steps, unit="step", disable=None if run.first else True)
     with closing(run.loader.batches()) as batches, bar:
         for step, batch in enumerate(islice(batches, steps)):
             (_, right), gradients = differentiate(naming, batch.pixels, batch.masks, mx.concatenate(batch.class_ids))
-            optimiser.update(nn.average_gradients(gradients), step)
+            for group, rate in zip(groups, (learning_rate, ADAMW), strict=True):
+                group.learning_rate = rate * schedule.factor(step, steps)
+            optimiser.update(naming, nn.average_gradients(gradients))
             lately = lately + (right - lately) / min(step + 1, SAVE)
             mx.eval(naming.state, optimiser.state, lately)
             bar.update()
