@@ -3,7 +3,7 @@
 The published networks begin with backbones that have learned to classify a million photos of ImageNet. This is the
 same for one's own labelled images: each of the backbone's maps is averaged inside each mask, and a linear layer names
 the mean. Muon (Jordan et al., 2024) updates the filters, AdamW the rest. The network that comes with the package had a
-mIoU of 57.7 % after 232,000 scenes of training as a whole; it has 68.1 % after 460,000 more in this way and 230,000 as
+mIoU of 57.7 % after 176,000 scenes of training as a whole; it has 68.1 % after 460,000 more in this way and 230,000 as
 a whole, with two blocks more.
 
     python examples/name_segments.py train.toml named --steps 8000
