@@ -34,19 +34,17 @@ def conv2d(x: mx.array, weight: mx.array, stride: int = 1, padding: int = 0) -> 
         return in_parts(lambda x: x @ weight[:, 0, 0].T, x[:, ::stride, ::stride], axis=1)
     if not on_cpu():
         return mx.conv2d(x, weight, stride, padding)
-    out: mx.array = _on_cpu(mx.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)]), weight, stride)
+    out: mx.array = _on_cpu(x, weight, stride, padding)
     return out
 
 
-def _bands(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """Convolve without padding, a band of rows after the other, each in another queue."""
+def _bands(x: mx.array, weight: mx.array, stride: int, padding: int) -> mx.array:
+    """Convolve a band of rows after the other, each in another queue."""
+    x = _padded(x, padding)
     batch, height, width, inputs = x.shape
     outputs, kernel = weight.shape[:2]
     rows, columns = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-    convolve = _plain(stride)
-    if stride == 1 and kernel == 3 and rows * columns > 3 * inputs and x.dtype == mx.float32:
-        # The products that are saved outweigh the kernels that are transformed, and the sums are exact enough.
-        convolve = _winograd
+    convolve = _winograd if _worth_winograd(x, weight, stride) else _plain(stride)
     row_bytes = batch * columns * x.dtype.size * max(kernel**2 * inputs, 4 * (inputs + outputs))
     band = min(-(-rows // QUEUES), max(1, _BAND_BYTES // row_bytes))
     band += band % 2  # for Winograd's, which computes rows in pairs
@@ -58,8 +56,18 @@ def _bands(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     return mx.concatenate(parts, axis=1)
 
 
+def _padded(x: mx.array, padding: int) -> mx.array:
+    return mx.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+
+
 def _plain(stride: int) -> Convolution:
     return lambda x, weight: mx.conv2d(x, weight, stride)
+
+
+def _worth_winograd(x: mx.array, weight: mx.array, stride: int) -> bool:
+    """Return whether the products saved outweigh the kernels that are transformed; the sums are exact enough."""
+    batch, height, width, inputs = x.shape
+    return stride == 1 and weight.shape[1] == 3 and batch * height * width > 3 * inputs and x.dtype == mx.float32
 
 
 def _winograd(x: mx.array, weight: mx.array) -> mx.array:
@@ -70,20 +78,48 @@ def _winograd(x: mx.array, weight: mx.array) -> mx.array:
     down, across = x.shape[1] // 2 - 1, x.shape[2] // 2 - 1  # tiles of 4x4, which overlap by half
     kernels = weight.transpose(1, 2, 3, 0).reshape(3, -1)
     kernels = (_KERNEL @ (_KERNEL @ kernels).reshape(4, 3, -1)).reshape(4, 4, inputs, outputs)
-
-    def spread(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, ...]:
-        return a - c, b + c, c - b, b - d
-
-    def gather(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, ...]:
-        return a + b + c, b - c - d
-
     halves = []
-    for row, line in enumerate(spread(*(x[:, i : i + 2 * down : 2] for i in range(4)))):
-        tiles = spread(*(line[:, :, i : i + 2 * across : 2] for i in range(4)))
-        halves.append(gather(*(tile @ kernels[row, column] for column, tile in enumerate(tiles))))
-    quarters = [gather(*column) for column in zip(*halves, strict=True)]  # by column, then by row
+    for row, tiles in enumerate(_tiles(x, down, across)):
+        halves.append(_gather(*(tile @ kernels[row, column] for column, tile in enumerate(tiles))))
+    quarters = [_gather(*column) for column in zip(*halves, strict=True)]  # by column, then by row
     rows = [mx.stack(list(row), axis=3) for row in zip(*quarters, strict=True)]
     return mx.stack(rows, axis=2).reshape(batch, 2 * down, 2 * across, outputs)[:, : height - 2, : width - 2]
+
+
+def _winograd_to_weight(x: mx.array, cotangent: mx.array) -> mx.array:
+    """Return the gradient of the kernel that `_winograd` convolves with: as many products, of what they had."""
+    (inputs, outputs), (rows, columns) = (x.shape[-1], cotangent.shape[-1]), cotangent.shape[1:3]
+    x, cotangent = (mx.pad(each, [(0, 0), (0, rows % 2), (0, columns % 2), (0, 0)]) for each in (x, cotangent))
+    down, across = cotangent.shape[1] // 2, cotangent.shape[2] // 2
+    lines = _spread(cotangent[:, ::2], cotangent[:, 1::2])
+    spread = [_spread(line[:, :, ::2], line[:, :, 1::2]) for line in lines]
+    products = [
+        [part.reshape(-1, outputs).T @ tile.reshape(-1, inputs) for part, tile in zip(*line, strict=True)]
+        for line in zip(spread, _tiles(x, down, across), strict=True)
+    ]
+    whole = mx.stack([mx.stack(line) for line in products]).reshape(4, -1)
+    whole = (_KERNEL.T @ whole).reshape(3, 4, -1).swapaxes(0, 1).reshape(4, -1)
+    return (_KERNEL.T @ whole).reshape(3, 3, outputs, inputs).transpose(2, 1, 0, 3)
+
+
+def _tiles(x: mx.array, down: int, across: int) -> list[tuple[mx.array, ...]]:
+    """Return the tiles of a map, 4x4 numbers each, as they are multiplied: by row and by column of the tile."""
+
+    def mixed(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, ...]:
+        return a - c, b + c, c - b, b - d
+
+    lines = mixed(*(x[:, i : i + 2 * down : 2] for i in range(4)))
+    return [mixed(*(line[:, :, i : i + 2 * across : 2] for i in range(4))) for line in lines]
+
+
+def _gather(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, mx.array]:
+    """Return two neighbouring outputs of the products of a tile's row or column."""
+    return a + b + c, b - c - d
+
+
+def _spread(a: mx.array, b: mx.array) -> tuple[mx.array, ...]:
+    """Return what `_gather`'s gradient makes of those of its outputs."""
+    return a, a + b, a - b, -b
 
 
 _KERNEL = mx.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])
@@ -98,26 +134,40 @@ def _windows(x: mx.array, kernel: int, stride: int) -> mx.array:
 
 
 def _gradient(
-    primals: tuple[mx.array, mx.array, int], cotangent: mx.array, output: mx.array
+    primals: tuple[mx.array, mx.array, int, int], cotangent: mx.array, output: mx.array
 ) -> tuple[mx.array, mx.array]:
-    """Differentiate as many parts of the batch as there are queues."""
-    x, weight, stride = primals
+    """Differentiate; sums over the batch in as many parts of it as there are queues."""
+    x, weight, stride, padding = primals
+    kernel = weight.shape[1]
 
     def product(x: mx.array, weight: mx.array) -> mx.array:
-        return _windows(x, weight.shape[1], stride) @ weight.reshape(len(weight), -1).T
+        return _windows(_padded(x, padding), kernel, stride) @ weight.reshape(len(weight), -1).T
 
-    # MLX's own gradient of a convolution with a stride takes one number at a time: it is 10 to 25 times slower.
-    convolve = product if stride > 1 else _plain(stride)
-    to_x, to_weight = [], []
-    ends = [len(x) * number // QUEUES for number in range(QUEUES + 1)]
+    def to_weight(x: mx.array, cotangent: mx.array) -> mx.array:
+        x = _padded(x, padding)
+        if _worth_winograd(x, weight, stride):
+            return _winograd_to_weight(x, cotangent)
+        return mx.vjp(lambda weight: mx.conv2d(x, weight), [weight], [cotangent])[1][0]
+
+    if stride > 1 or padding >= kernel:
+        # MLX's own gradient of a convolution with a stride takes one number at a time: it is 10 to 25 times slower.
+        both = _by_batch(lambda x, cotangent: mx.vjp(product, [x, weight], [cotangent])[1], x, cotangent)
+        to_x, to_weights = zip(*both, strict=True)
+        return mx.concatenate(list(to_x)), sum(to_weights[1:], to_weights[0])
+    # An input's gradient is a convolution too, by the kernel turned round.
+    turned = weight[:, ::-1, ::-1].transpose(3, 1, 2, 0)
+    first, *others = _by_batch(to_weight, x, cotangent)
+    return _bands(cotangent, turned, 1, kernel - 1 - padding), sum(others, first)
+
+
+def _by_batch(function: Callable[[mx.array, mx.array], Any], x: mx.array, cotangent: mx.array) -> list[Any]:
+    """Call a function with parts of the batch, each in another queue."""
+    ends = sorted({len(x) * number // QUEUES for number in range(QUEUES + 1)})
+    results = []
     for number, part in enumerate(slice(*ends) for ends in pairwise(ends)):
-        if part.start == part.stop:
-            continue
         with queue(number):
-            _, gradients = mx.vjp(convolve, [x[part], weight], [cotangent[part]])
-        to_x.append(gradients[0])
-        to_weight.append(gradients[1])
-    return mx.concatenate(to_x), sum(to_weight[1:], to_weight[0])
+            results.append(function(x[part], cotangent[part]))
+    return results
 
 
 _on_cpu: Any = mx.custom_function(_bands)
