@@ -51,7 +51,10 @@ in percent:
     lucid-mlx eval --weights demo --dtype float32 --images scenes/images --annotations scenes/panoptic.json \\
         --batch-size 20 --task panoptic --threshold {threshold}
 
-Classes: {labels}.
+(The other tasks with their names, and no threshold.)
+
+Its outlines are better than its names: T-shirts, pullovers, dresses, coats and shirts look alike. The IoU of each
+class: {classes}.
 """
 
 
@@ -89,19 +92,18 @@ def card(weights: Path, results: dict[str, Evaluation], step: int, config: Path)
     from lucid_mlx.training import read_config
 
     run = read_config(config)
-    model = lucid_mlx.load(weights)
     rows = [
         f"| {task} | " + ", ".join(f"{name} {results[task].figures[name]:.1f}" for name in names) + " |"
         for task, names in QUOTED.items()
     ]
     return CARD.format(
         dataset=run.name,
-        parameters=model.parameter_size,
+        parameters=lucid_mlx.load(weights).parameter_size,
         step=step,
         images=results["panoptic"].images,
         rows="\n".join(rows),
         threshold=SURE.threshold,
-        labels=", ".join(model.config.id2label.values()),
+        classes=", ".join(f"{name} {figures['IoU']:.0f}" for name, figures in results["semantic"].classes.items()),
     )
 
 
