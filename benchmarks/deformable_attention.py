@@ -20,9 +20,9 @@ import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.deformable_kernel import deformable_attention_kernel
-from lucid_mlx.ops.deformable_plain import deformable_attention_plain
-from lucid_mlx.ops.deformable_sparse import deformable_attention_sparse
+from lucid_mlx.backends.cpu.deformable_gather import deformable_attention_plain
+from lucid_mlx.backends.cpu.deformable_sparse import deformable_attention_sparse
+from lucid_mlx.backends.gpu.deformable_kernel import deformable_attention_kernel
 
 HEADS, DIM, POINTS = 8, 32, 4
 Run = Callable[[], None]
@@ -95,9 +95,9 @@ def contenders(size: int, dtype: str, device: str) -> dict[str, dict[str, Run]]:
 
 def nearby(levels: list[tuple[int, int]], samples: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return locations a few cells away from each query's own, as a trained network's are."""
-    centres = [np.stack(np.mgrid[:height, :width][::-1], -1).reshape(-1, 2) for height, width in levels]
+    centers = [np.stack(np.mgrid[:height, :width][::-1], -1).reshape(-1, 2) for height, width in levels]
     sizes = np.array([[width, height] for height, width in levels])
-    own = np.concatenate([(centre + 0.5) / size for centre, size in zip(centres, sizes, strict=True)])
+    own = np.concatenate([(center + 0.5) / size for center, size in zip(centers, sizes, strict=True)])
     return own[:, None, None, None] + 2 * rng.standard_normal((*samples, 2)) / sizes[:, None]
 
 

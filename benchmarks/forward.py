@@ -128,7 +128,7 @@ def resident_megabytes() -> float:
 
 
 def photo(size: int) -> Any:
-    """The photo as (1, 3, size, size), normalised as for ImageNet."""
+    """The photo as (1, 3, size, size), normalized as for ImageNet."""
     import numpy as np
     from PIL import Image
 

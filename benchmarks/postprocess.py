@@ -20,8 +20,9 @@ import lucid_mlx  # noqa: F401  # before mlx, for its BLAS
 import mlx.core as mx  # isort: skip
 import numpy as np
 
-from lucid_mlx.images import Recipe, post_process, preprocess, read_image
 from lucid_mlx.models import mask2former_swin_tiny
+from lucid_mlx.postprocessing import post_process
+from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
 
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
 CLASSES, THINGS, SURE = 133, range(80), 15
@@ -33,10 +34,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.large:
-        work = tasks(blobs(200, 200, 300), seen=(800, 1200), size=(4000, 6000))
+        work = tasks(blobs(200, 200, 300), content_sizes=(800, 1200), size=(4000, 6000))
         print("6000x4000, 200 queries, 133 classes")
     else:
-        work = {"forward": forward(), **tasks(blobs(100, 256, 256), seen=(1024, 1024), size=(1024, 1024))}
+        work = {"forward": forward(), **tasks(blobs(100, 256, 256), content_sizes=(1024, 1024), size=(1024, 1024))}
         print("1024x1024, 100 queries, 133 classes")
     seconds: dict[str, list[float]] = {name: [] for name in work}
     megabytes = {}
@@ -60,7 +61,7 @@ def main() -> None:
 def forward() -> Callable[[], None]:
     mx.random.seed(0)
     model = mask2former_swin_tiny(CLASSES).eval()
-    pixels = preprocess(read_image(PHOTO), Recipe(size=(1024, 1024))).pixels.transpose(0, 3, 1, 2)
+    pixels = preprocess(read_image(PHOTO), ImageConfig(size=(1024, 1024))).pixels.transpose(0, 3, 1, 2)
     mx.eval(model.parameters(), pixels)
 
     def run() -> None:
@@ -86,8 +87,10 @@ def blobs(queries: int, height: int, width: int) -> dict[str, mx.array]:
     return outputs
 
 
-def tasks(outputs: dict[str, Any], seen: tuple[int, int], size: tuple[int, int]) -> dict[str, Callable[[], Any]]:
-    sizes: dict[str, Any] = {"input_size": seen, "target_sizes": [size]}
+def tasks(
+    outputs: dict[str, Any], content_sizes: tuple[int, int], size: tuple[int, int]
+) -> dict[str, Callable[[], Any]]:
+    sizes: dict[str, Any] = {"input_size": content_sizes, "target_sizes": [size]}
 
     def panoptic() -> None:
         mx.eval([result.segmentation for result in post_process(outputs, "panoptic", thing_ids=THINGS, **sizes)])

@@ -1,4 +1,4 @@
-"""What half precision and quantised weights change on a photo: logits, classes of pixels, size of the file.
+"""What half precision and quantized weights change on a photo: logits, classes of pixels, size of the file.
 
     python benchmarks/precision.py
     python benchmarks/precision.py --parts
@@ -18,11 +18,12 @@ import mlx.core as mx
 import numpy as np
 
 import lucid_mlx
-from lucid_mlx.images import Recipe, preprocess, read_image, semantic_segmentation
+from lucid_mlx.loading import build
 from lucid_mlx.models import Mask2Former, mask2former_swin_tiny
-from lucid_mlx.models.load import build
+from lucid_mlx.postprocessing import semantic_segmentation
+from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import Checkpoint, read_checkpoint, write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 from lucid_mlx.weights.quantize import quantize
 
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
@@ -137,10 +138,10 @@ def by_part(weights: str | None, pixels: mx.array) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="any weights that lucid_mlx.load takes; random ones if left out")
-    parser.add_argument("--parts", action="store_true", help="quantise one part at a time")
+    parser.add_argument("--parts", action="store_true", help="quantize one part at a time")
     parser.add_argument("--photo", type=Path, default=PHOTO)
     arguments = parser.parse_args()
-    pixels = preprocess(read_image(arguments.photo), Recipe()).pixels.transpose(0, 3, 1, 2)
+    pixels = preprocess(read_image(arguments.photo), ImageConfig()).pixels.transpose(0, 3, 1, 2)
     (by_part if arguments.parts else whole)(arguments.weights, pixels)
 
 

@@ -118,20 +118,20 @@ def prepare_ours(folder: Path, size: int, batch: int) -> tuple[Callable[[], floa
     import mlx.core as mx
 
     from lucid_mlx.models.vision.mask2former import loss_and_gradients
-    from lucid_mlx.training.optimiser import Optimiser, OptimiserConfig
+    from lucid_mlx.training.optimizer import Optimizer, OptimizerConfig
 
     model = lucid_mlx.load(folder / "ours")
     model.train()
-    optimiser = Optimiser(model, OptimiserConfig(LEARNING_RATE, schedule="cosine"), steps=1000)
+    optimizer = Optimizer(model, OptimizerConfig(LEARNING_RATE, schedule="cosine"), steps=1000)
     pixels = mx.repeat(mx.array(photo(size)), batch, axis=0)
     masks, classes = ([mx.array(x) for x in part] for part in labels(size, batch))
     mx.eval(model.parameters(), pixels, masks, classes)
 
     def step() -> float:
         losses, gradients = loss_and_gradients(model, pixels, masks, classes)
-        optimiser.update(gradients, 0)
+        optimizer.update(gradients, 0)
         loss = model.get_loss(losses)
-        mx.eval(loss, model.parameters(), optimiser.state)
+        mx.eval(loss, model.parameters(), optimizer.state)
         return loss.item()
 
     return step, model.parameter_size

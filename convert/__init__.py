@@ -1,5 +1,5 @@
 """Weight conversion: from a public checkpoint to a folder of MLX safetensors, without torch."""
 
-from lucid_mlx.convert.pipeline import Conversion, convert, prepare
+from lucid_mlx.convert.pipeline import Conversion, convert, convert_in_memory
 
-__all__ = ["Conversion", "convert", "prepare"]
+__all__ = ["Conversion", "convert", "convert_in_memory"]

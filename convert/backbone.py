@@ -12,10 +12,10 @@ from lucid_mlx.convert import detectron2, huggingface, torchvision
 from lucid_mlx.convert.families import Family, detect
 from lucid_mlx.convert.lucid import order_positions_by_row
 from lucid_mlx.convert.rules import Rule, rename, to_mlx_layout
-from lucid_mlx.convert.source import open_source
+from lucid_mlx.convert.source import read_source
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import build_backbone
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.utils.parameters import named_parameters
 
 _IN_MASK2FORMER = "model.pixel_level_module.encoder."
 _BLOCK = "layers.{i}.blocks.{j}."
@@ -119,7 +119,7 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any]) -> dict[
             error lists every key or parameter that is missing, unknown or mis-shaped.
     """
     backbone = cast(nn.Module, build_backbone(config))
-    source = open_source(path)
+    source = read_source(path)
     family = detect(source.arrays, FAMILIES)
     renamed, problems = rename(family.rules, family.repair(source.arrays))
     wanted = {

@@ -5,19 +5,19 @@ from typing import Any
 
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
 
-# What people call the licences that this package knows of.
-LICENCES = {
+# What people call the licenses that this package knows of.
+LICENSES = {
     "cc-by-nc-4.0": "CC BY-NC 4.0: for non-commercial use, with attribution",
     "apache-2.0": "Apache 2.0",
     "mit": "MIT",
 }
-UNKNOWN_LICENCE = "unknown: ask who published the source"
+UNKNOWN_LICENSE = "unknown: ask who published the source"
 
 
-def licence_text(metadata: Mapping[str, str]) -> str:
-    """Return the licence of a conversion as people read it."""
-    licence = metadata.get("licence")
-    return LICENCES.get(licence, licence) if licence else UNKNOWN_LICENCE
+def license_text(metadata: Mapping[str, str]) -> str:
+    """Return the license of a conversion as people read it."""
+    license = metadata.get("license")
+    return LICENSES.get(license, license) if license else UNKNOWN_LICENSE
 
 
 def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantization: Mapping[str, Any] | None) -> str:
@@ -25,8 +25,8 @@ def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantizat
 
     Args:
         config: of the network.
-        metadata: source, revision, family, licence, dataset, sha256.
-        quantization: the record of quantised layers, if there are any.
+        metadata: source, revision, family, license, dataset, sha256.
+        quantization: the record of quantized layers, if there are any.
     """
     from huggingface_hub import ModelCardData
 
@@ -35,7 +35,7 @@ def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantizat
     head = ModelCardData(
         library_name="mlx",
         pipeline_tag="image-segmentation",
-        license=metadata.get("licence"),
+        license=metadata.get("license"),
         base_model=source if on_hub else None,
         tags=["mlx", "mask2former", *([metadata["dataset"]] if "dataset" in metadata else [])],
     )
@@ -52,7 +52,7 @@ def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantizat
 
 Converted from {source}{at} ({metadata["family"]}) by `{metadata["converter"]}`.
 
-- Licence of the source, and of these weights: {licence_text(metadata)}.
+- License of the source, and of these weights: {license_text(metadata)}.
 - Trained on: {metadata.get("dataset", "not known")}.
 - Weights: {weights}. sha256 of the source: `{metadata["sha256"]}`.
 - Queries: {config.num_queries}. Classes: {config.num_labels}.

@@ -86,8 +86,8 @@ PREDICTOR = [
     Rule(_PREDICTOR + "class_embed.{wb}", "transformer_decoder.class_head.{wb}"),
     Rule(_PREDICTOR + "mask_embed.layers.{i}.{wb}", "transformer_decoder.mask_head.layers.{i}.{wb}"),
     Rule("criterion.empty_weight", None, "the loss builds its class weights from the configuration"),
-    Rule("pixel_mean", None, "the recipe of the images is in preprocessor_config.json"),
-    Rule("pixel_std", None, "the recipe of the images is in preprocessor_config.json"),
+    Rule("pixel_mean", None, "the image configuration of the images is in preprocessor_config.json"),
+    Rule("pixel_std", None, "the image configuration of the images is in preprocessor_config.json"),
 ]
 
 RULES = [

@@ -87,7 +87,7 @@ _DEFAULTS: dict[str, Any] = {
     "DATASETS": {"TRAIN": []},
 }
 
-# Our fields. DEC_LAYERS counts as ours do: the queries as learnt are the first of them, and it builds one layer less.
+# Our fields. DEC_LAYERS counts as ours do: the queries as learned are the first of them, and it builds one layer less.
 # The width of the encoder's feed-forward part is written into the project's code; the shapes tell it.
 _FIELDS = {
     "feature_size": "MODEL.SEM_SEG_HEAD.CONVS_DIM",
@@ -127,7 +127,7 @@ _REQUIRED: dict[str, Any] = {
     "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _MAPS[1:],
     "MODEL.SEM_SEG_HEAD.NORM": "GN",
     "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE": "multi_scale_pixel_decoder",
-    "INPUT.FORMAT": "RGB",  # a recipe for images cannot say that the channels are turned round
+    "INPUT.FORMAT": "RGB",  # a image configuration for images cannot say that the channels are turned round
 }
 _REQUIRED_OF_SWIN: dict[str, Any] = {
     "MODEL.SWIN.OUT_FEATURES": _MAPS,
@@ -176,7 +176,7 @@ class Detectron2Config:
     Attributes:
         fields: of `Mask2FormerConfig`; `num_labels` only if the file says it.
         backbone_config: `model_type` and the shape of the backbone.
-        preprocessor: the recipe for images, as a Hugging Face `preprocessor_config.json` has it.
+        preprocessor: how images are prepared, as a Hugging Face `preprocessor_config.json` has it.
         dataset: what it was trained on, one of `lucid_mlx.datasets.DATASETS`; None if that is another, or unknown.
         video: whether it was trained on videos.
     """
@@ -263,8 +263,8 @@ def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[s
     divisor = settings.get("MODEL.MASK_FORMER.SIZE_DIVISIBILITY")
     if divisor < 0:  # then the backbone's own
         divisor = 32 if backbone["model_type"] == "swin" else 0
-    mean = settings.get("MODEL.PIXEL_MEAN", "three numbers", lambda colour: len(colour) == 3)
-    std = settings.get("MODEL.PIXEL_STD", "three above 0", lambda colour: len(colour) == 3 and min(colour) > 0)
+    mean = settings.get("MODEL.PIXEL_MEAN", "three numbers", lambda color: len(color) == 3)
+    std = settings.get("MODEL.PIXEL_STD", "three above 0", lambda color: len(color) == 3 and min(color) > 0)
     return {
         "image_processor_type": "Mask2FormerImageProcessor",
         **({"size": {"shortest_edge": shortest, "longest_edge": longest}} if shortest else {"do_resize": False}),

@@ -8,10 +8,10 @@ import mlx.core as mx
 from lucid_mlx.convert.huggingface import PIXEL_DECODER, RESNET, SWIN, TRANSFORMER_DECODER
 from lucid_mlx.convert.rules import invert, rename, to_torch_layout
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import ensure_free, read_checkpoint, write_checkpoint
-from lucid_mlx.weights.fill import fill, named_parameters
 
 # The names that `save_pretrained` writes, not those that transformers 5 has in memory.
 _RULES = invert([*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER])
@@ -20,7 +20,8 @@ _RULES = invert([*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER])
 def export_huggingface(source: str | PathLike[str], destination: str | PathLike[str]) -> Path:
     """Write a converted or saved model as `Mask2FormerForUniversalSegmentation.from_pretrained` reads it.
 
-    The numbers and their floating-point type stay as they are; labels, image recipe, source and licence come along.
+    The numbers and their floating-point type stay as they are; labels, image configuration, source and license come
+    along.
 
     Args:
         source: a folder in MLX's layout.
@@ -30,17 +31,17 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
         The destination. It is complete, or nothing is left of it.
 
     Raises:
-        InputError: if the source is no such folder, incomplete, damaged, quantised, or of a network that transformers
+        InputError: if the source is no such folder, incomplete, damaged, quantized, or of a network that transformers
             does not build; or if the destination is taken or cannot be written.
     """
     ensure_free(Path(destination).expanduser())
     checkpoint = read_checkpoint(source)
     if "quantization" in checkpoint.config:
-        raise InputError(f"{source} is quantised, which transformers cannot read: convert again without --quantize")
+        raise InputError(f"{source} is quantized, which transformers cannot read: convert again without --quantize")
     config = Mask2FormerConfig.from_dict(checkpoint.config)
     described = config.to_huggingface()
     model = Mask2Former(config)
-    fill(model, checkpoint.arrays)
+    load_parameters(model, checkpoint.arrays)
     # transformers loads all in one type: of a mixture the one that holds every number.
     dtype = mx.result_type(*checkpoint.arrays.values())
     return write_checkpoint(
@@ -49,7 +50,7 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
         state_dict(model),
         checkpoint.metadata,
         {
-            **(checkpoint.preprocessor or {**Recipe().to_dict(), "ignore_index": 255}),
+            **(checkpoint.preprocessor or {**ImageConfig().to_dict(), "ignore_index": 255}),
             "image_processor_type": "Mask2FormerImageProcessor",
         },
         layout="pt",

@@ -46,9 +46,9 @@ RULES_3 = [
 
 
 def order_positions_by_row(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
-    """Permute bias tables that were learnt in another order of relative positions.
+    """Permute bias tables that were learned in another order of relative positions.
 
-    A model that lucid 2 initialised itself reads its tables by (column, row); one that it converted, by (row,
+    A model that lucid 2 initialized itself reads its tables by (column, row); one that it converted, by (row,
     column). Each file carries the index it was trained with, so that tells.
 
     Raises:

@@ -110,21 +110,21 @@ RULES = [
 
 
 def merge_patch_by_patch(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
-    """Reorder what reads the four neighbours that a Swin merging joins.
+    """Reorder what reads the four neighbors that a Swin merging joins.
 
-    There the 4 C inputs are C runs of the neighbours (0,0), (0,1), (1,0), (1,1), as torch's unfold lays them out;
+    There the 4 C inputs are C runs of the neighbors (0,0), (0,1), (1,0), (1,1), as torch's unfold lays them out;
     here they are four runs of C, for (0,0), (1,0), (0,1), (1,1). The shapes agree, so nothing else would tell.
     """
     repaired = dict(arrays)
     for key, array in repaired.items():
         merging = key.startswith("backbone.stages.") and (".downsample.norm." in key or ".downsample.reduction." in key)
         if merging and array.ndim and array.shape[-1] % 4 == 0:  # any other shape is told later
-            repaired[key] = _by_neighbour(array)
+            repaired[key] = _by_neighbor(array)
     return repaired
 
 
-def _by_neighbour(array: mx.array) -> mx.array:
-    """Turn the last axis from C runs of four neighbours to four runs of C, in our order."""
+def _by_neighbor(array: mx.array) -> mx.array:
+    """Turn the last axis from C runs of four neighbors to four runs of C, in our order."""
     *rows, inputs = array.shape
-    neighbours = array.reshape(*rows, inputs // 4, 4)[..., mx.array([0, 2, 1, 3])]
-    return neighbours.swapaxes(-1, -2).reshape(*rows, inputs)
+    neighbors = array.reshape(*rows, inputs // 4, 4)[..., mx.array([0, 2, 1, 3])]
+    return neighbors.swapaxes(-1, -2).reshape(*rows, inputs)

@@ -51,20 +51,20 @@ class Origin:
 
     Attributes:
         dataset: what it was trained on, one of `lucid_mlx.datasets.DATASETS`; None if that is another.
-        licence: of the weights, as the Hugging Face hub writes it.
+        license: of the weights, as the Hugging Face hub writes it.
         title: one line for people.
         metric: the main one of its task that its authors published, None if it is not known.
         video: whether it was trained on videos.
     """
 
     dataset: str | None
-    licence: str
+    license: str
     title: str
     metric: str | None
     video: bool
 
 
-def recognise(name: str) -> Origin | None:
+def recognize(name: str) -> Origin | None:
     """Tell who published a checkpoint.
 
     Args:
@@ -89,11 +89,11 @@ def recognise(name: str) -> Origin | None:
     return None
 
 
-def _origin(backbone: str, dataset: str, publisher: str, licence: str, metric: str | None = None) -> Origin:
+def _origin(backbone: str, dataset: str, publisher: str, license: str, metric: str | None = None) -> Origin:
     source, _, task = dataset.rpartition("_")
     video = source == "youtube_vis"
     title = f"Mask2Former {backbone}, {_SOURCES[source]} {task}, {publisher}"
-    return Origin(None if video else dataset, licence, title, metric, video)
+    return Origin(None if video else dataset, license, title, metric, video)
 
 
 def _on_hub(size: str, dataset: str) -> Origin:

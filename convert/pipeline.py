@@ -14,24 +14,23 @@ from lucid_mlx.convert.detectron2_yaml import read_detectron2_yaml
 from lucid_mlx.convert.families import FAMILIES, Family, detect
 from lucid_mlx.convert.infer import infer_config
 from lucid_mlx.convert.labels import choose_labels
-from lucid_mlx.convert.origin import Origin, recognise
+from lucid_mlx.convert.origin import Origin, recognize
 from lucid_mlx.convert.rules import rename, to_mlx_layout
-from lucid_mlx.convert.source import Source, open_source
+from lucid_mlx.convert.source import Source, read_source
+from lucid_mlx.datasets import dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.weights.address import Weights
+from lucid_mlx.utils.parameters import listing, load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import (
     CONFIG,
     FORMAT,
     Checkpoint,
     ensure_free,
-    is_converted,
-    read_checkpoint,
     write_checkpoint,
 )
-from lucid_mlx.weights.download import Fetched, fetch
-from lucid_mlx.weights.fill import fill, listing, named_parameters
+from lucid_mlx.weights.download import Downloaded, download
 from lucid_mlx.weights.quantize import quantize
+from lucid_mlx.weights.registry import WeightsLike
 
 CONVERTER_VERSION = "2"
 
@@ -46,9 +45,9 @@ class Conversion:
         family: who wrote it.
         config: of the network.
         arrays: by parameter name, in MLX's layout.
-        metadata: where it comes from: source, revision, family, licence, dataset.
-        preprocessor: the recipe of the images, in Hugging Face's terms; empty if the source has none.
-        quantization: the record of quantised layers, None if there are none.
+        metadata: where it comes from: source, revision, family, license, dataset.
+        preprocessor: the image configuration of the images, in Hugging Face's terms; empty if the source has none.
+        quantization: the record of quantized layers, None if there are none.
         notes: what a user should know.
     """
 
@@ -93,7 +92,7 @@ class Conversion:
 
 
 def convert(
-    source: Weights,
+    source: WeightsLike,
     destination: str | PathLike[str],
     *,
     family: str | None = None,
@@ -126,7 +125,7 @@ def convert(
             to run code; one error lists every key that is missing, unknown or mis-shaped.
     """
     ensure_free(Path(destination).expanduser())
-    conversion = prepare(
+    conversion = convert_in_memory(
         source,
         family=family,
         dtype=dtype,
@@ -138,8 +137,8 @@ def convert(
     return conversion.write(destination)
 
 
-def prepare(
-    source: Weights | Fetched,
+def convert_in_memory(
+    source: WeightsLike | Downloaded,
     *,
     family: str | None = None,
     dtype: mx.Dtype | None = None,
@@ -149,16 +148,16 @@ def prepare(
     labels: str | PathLike[str] | Sequence[str] | None = None,
 ) -> Conversion:
     """Do all of a conversion but the writing; arguments and errors as `convert`."""
-    fetched = source if isinstance(source, Fetched) else fetch(source)
-    opened = open_source(fetched.path)
+    downloaded = source if isinstance(source, Downloaded) else download(source)
+    opened = read_source(downloaded.path)
     if opened.metadata.get("format") == FORMAT:
-        raise InputError(f"{fetched.name} is in MLX's layout already: load it as it is")
+        raise InputError(f"{downloaded.name} is in MLX's layout already: load it as it is")
     if family is not None and family not in FAMILIES:
         raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
     chosen = detect(opened.arrays) if family is None else FAMILIES[family]
-    origin = recognise(fetched.name)
+    origin = recognize(downloaded.name)
     if config is not None and chosen.name != "detectron2":
-        raise InputError(f"{fetched.name} is of the family {chosen.name}; a YAML goes with detectron2's")
+        raise InputError(f"{downloaded.name} is of the family {chosen.name}; a YAML goes with detectron2's")
     yaml = None if config is None else read_detectron2_yaml(config)
 
     renamed, problems = rename(chosen.rules, chosen.repair(opened.arrays))
@@ -181,25 +180,10 @@ def prepare(
     record = None
     if quantize_bits is not None:
         arrays, record = _quantized(network, arrays, quantize_bits, group_size)
-    metadata = _provenance(fetched, opened, chosen, origin, dataset)
+    metadata = _provenance(downloaded, opened, chosen, origin, dataset)
     preprocessor = opened.preprocessor or (yaml.preprocessor if yaml else {})
     alone = replace(opened, arrays={})
     return Conversion(alone, list(opened.arrays), chosen, network, arrays, metadata, preprocessor, record, notes)
-
-
-def obtain(weights: Weights) -> Checkpoint:
-    """Return a checkpoint in our terms, whatever form it has; what is not converted is converted in memory.
-
-    Args:
-        weights: a converted folder, or anything that `convert` takes.
-
-    Raises:
-        InputError: as `convert`.
-    """
-    fetched = fetch(weights)
-    if is_converted(fetched.path):
-        return read_checkpoint(fetched.path)
-    return prepare(fetched).checkpoint()
 
 
 def _config(source: Source, family: Family, renamed: dict[str, mx.array], problems: list[str]) -> Mask2FormerConfig:
@@ -219,21 +203,22 @@ def _quantized(
     config: Mask2FormerConfig, arrays: dict[str, mx.array], bits: int, group_size: int
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
     model = Mask2Former(config)
-    fill(model, arrays)
+    load_parameters(model, arrays)
     record = quantize(model, bits, group_size)
     return named_parameters(model), record
 
 
 def _provenance(
-    fetched: Fetched, source: Source, family: Family, origin: Origin | None, dataset: str | None
+    downloaded: Downloaded, source: Source, family: Family, origin: Origin | None, dataset: str | None
 ) -> dict[str, str]:
     """Return what is known of a source, without what is not."""
-    local = fetched.revision is None and "://" not in fetched.name
+    local = downloaded.revision is None and "://" not in downloaded.name
     known = {
-        "source": source.name if local else fetched.name,
-        "revision": fetched.revision,
+        "source": source.name if local else downloaded.name,
+        "revision": downloaded.revision,
         "family": family.name,
-        "licence": origin.licence if origin else source.licence,
+        "license": origin.license if origin else source.license,
         "dataset": dataset,
+        "task": dataset_task(dataset) if dataset else None,
     }
     return {name: value for name, value in known.items() if value}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.fill import listing, not_floating, shape_problems
+from lucid_mlx.utils.parameters import listing, not_floating, shape_problems
 
 Shape = tuple[int, ...]
 

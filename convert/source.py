@@ -43,7 +43,7 @@ class Source:
         config: the contents of `config.json`, None if there is none.
         preprocessor: the contents of `preprocessor_config.json`.
         labels: names of the classes that the file itself holds.
-        licence: what the folder's model card says.
+        license: what the folder's model card says.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Source:
     config: dict[str, Any] | None = None
     preprocessor: dict[str, Any] = field(default_factory=dict)
     labels: Sequence[str] = ()
-    licence: str | None = None
+    license: str | None = None
 
     def sha256(self) -> str:
         """Return the digest of the file, or of all parts one after the other."""
@@ -66,7 +66,7 @@ class Source:
         return digest.hexdigest()
 
 
-def open_source(path: str | PathLike[str]) -> Source:
+def read_source(path: str | PathLike[str]) -> Source:
     """Open a checkpoint.
 
     Args:
@@ -90,21 +90,21 @@ def open_source(path: str | PathLike[str]) -> Source:
     preprocessor = read_json(path / PREPROCESSOR) if (path / PREPROCESSOR).exists() else {}
     labels = getattr(arrays, "labels", ())
     return Source(
-        path.resolve().name, arrays, files, metadata, path, config, preprocessor, labels, _licence(path / CARD)
+        path.resolve().name, arrays, files, metadata, path, config, preprocessor, labels, _license(path / CARD)
     )
 
 
-def _licence(card: Path) -> str | None:
-    """Read what the head of a model card says of the licence."""
+def _license(card: Path) -> str | None:
+    """Read what the head of a model card says of the license."""
     if not card.is_file():
         return None
     from huggingface_hub.repocard import metadata_load
 
     try:
-        licence = (metadata_load(card) or {}).get("license")
+        license = (metadata_load(card) or {}).get("license")
     except (OSError, ValueError, yaml.YAMLError):  # a card is for people; a broken one stops nothing
         return None
-    return licence if isinstance(licence, str) else None
+    return license if isinstance(license, str) else None
 
 
 def _weights_in(folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """Print the table of checkpoints that stands in docs/choosing.md: python docs/checkpoint_table.py"""
 
 from lucid_mlx.datasets import DATASETS
-from lucid_mlx.weights.catalogue import SIZES, Listed, catalogue
+from lucid_mlx.weights.catalog import SIZES, CatalogEntry, catalog
 
 HEADER = """\
 | dataset | backbone | million parameters | MB | queries | published accuracy | on the Hugging Face hub | lucid's tag |
@@ -14,12 +14,12 @@ def main() -> None:
         print(f"### {task.capitalize()}\n\n{HEADER}")
         for dataset in DATASETS:
             for size in SIZES:
-                for row in rows([m for m in catalogue() if (m.task, m.dataset, m.size) == (task, dataset, size)]):
+                for row in rows([m for m in catalog() if (m.task, m.dataset, m.size) == (task, dataset, size)]):
                     print(row)
         print()
 
 
-def rows(models: list[Listed]) -> list[str]:
+def rows(models: list[CatalogEntry]) -> list[str]:
     """Return the rows of a backbone and a dataset: lucid's file beside the official model that has its accuracy."""
     official = {model.metric: model for model in models if model.name.startswith("facebook/")}
     tags = {model.metric: model for model in models if not model.name.startswith("facebook/")}
@@ -27,7 +27,7 @@ def rows(models: list[Listed]) -> list[str]:
     return beside + [row(model, tag=model.name) for metric, model in tags.items() if metric not in official]
 
 
-def row(model: Listed, hub: str = "", tag: str = "") -> str:
+def row(model: CatalogEntry, hub: str = "", tag: str = "") -> str:
     """Return one row; a Swin-B is marked if its backbone is of the larger ImageNet."""
     data = model.dataset.removesuffix(f"_{model.task}").replace("_", " ")
     data = data.upper() if data in ("coco", "ade20k") else data.title()

@@ -17,9 +17,9 @@ import mlx.core as mx
 from safetensors import safe_open
 
 from lucid_mlx.cli.demo import SURE
+from lucid_mlx.data import open_dataset
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.evaluation import Evaluation, evaluate
-from lucid_mlx.images.result import TASKS
-from lucid_mlx.training import open_dataset
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
 from lucid_mlx.weights.address import DEMO
 
@@ -37,7 +37,7 @@ tags: [mlx, mask2former, {dataset}]
 
 {parameters:,} parameters in half precision, to try the package without a download: `lucid-mlx demo`, or
 `--weights demo` wherever weights are asked for. It knows what `examples/fashion_scenes.py` draws, garments of
-Fashion-MNIST (MIT licence) strewn over five grounds, and nothing else: on photos its answers mean nothing.
+Fashion-MNIST (MIT license) strewn over five grounds, and nothing else: on photos its answers mean nothing.
 
 Trained on scenes of 128x128 pixels: its backbone first, to name garments in their true masks, then all of it,
 {step:,} steps, as `examples/train_demo.toml` tells. On {images} test scenes, of photos of garments that it never saw,
@@ -82,8 +82,8 @@ def main() -> None:
 def measure(weights: Path, task: str, scenes: Path) -> Evaluation:
     dataset = open_dataset(scenes / "images", scenes / "panoptic.json")
     segmenter = lucid_mlx.Segmenter(weights, task, dtype=mx.float32)
-    limits = SURE if task == "panoptic" else None
-    result = evaluate(segmenter, dataset, batch_size=20, limits=limits, progress=True)
+    thresholds = SURE if task == "panoptic" else None
+    result = evaluate(segmenter, dataset, batch_size=20, thresholds=thresholds, progress=True)
     print(f"{task}: {result}")
     return result
 

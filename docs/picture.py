@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lucid_mlx.images import draw_panoptic, read_image
-from lucid_mlx.images.postprocess import Segment
+from lucid_mlx.postprocessing import Segment
+from lucid_mlx.preprocessing import read_image
+from lucid_mlx.visualization import draw_panoptic
 
 ROOT = Path(__file__).parents[1]
 LABELS = {0: "dining table", 1: "plate", 2: "cup", 3: "spoon"}

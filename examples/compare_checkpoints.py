@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import lucid_mlx
-from lucid_mlx.images import side_by_side
+from lucid_mlx.visualization import side_by_side
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Scenes to train and to test on: photos of garments, strewn over wood, grass, tiles, sky or checked cloth.
 
-    sudo apt-get install dataset-fashion-mnist                    # Debian, Ubuntu: 70,000 photos of 28x28, MIT licence
+    sudo apt-get install dataset-fashion-mnist                    # Debian, Ubuntu: 70,000 photos of 28x28, MIT license
     python examples/fashion_scenes.py scenes --split test --count 500
 
 Each scene has one to eight garments of ten classes, of random size, place, turn, tint and order, on one or two of
@@ -33,9 +33,9 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from lucid_mlx import InputError
-from lucid_mlx.images.export import panoptic_picture
-from lucid_mlx.images.segment import boxes
-from lucid_mlx.training import Dataset, Target
+from lucid_mlx.data import Dataset, Target
+from lucid_mlx.results.export import panoptic_picture
+from lucid_mlx.results.segment import boxes
 
 GARMENTS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 GROUNDS = ("wood", "grass", "tiles", "sky", "checked cloth")
@@ -101,8 +101,8 @@ def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path 
     wanted, hue = int(rng.integers(fewest, MOST + 1)), rng.random()
     for trial in range(6 * wanted):
         number = int(rng.integers(len(photos)))
-        tint = _colour((hue + 0.38196601 * trial) % 1.0, rng.uniform(0.25, 0.9), rng.uniform(0.75, 1.0))
-        colour, alpha, (top, left) = _garment(photos[number], tint, rng, size)
+        tint = _color((hue + 0.38196601 * trial) % 1.0, rng.uniform(0.25, 0.9), rng.uniform(0.75, 1.0))
+        color, alpha, (top, left) = _garment(photos[number], tint, rng, size)
         height, width = alpha.shape
         part = (slice(top, top + height), slice(left, left + width))
         covered = segments.copy()
@@ -110,7 +110,7 @@ def scene(split: str, index: int, seed: int = 0, size: int = SIZE, folder: Path 
         visible = np.bincount(covered.ravel(), minlength=len(class_ids) + 2)[1:]
         if visible.min() < SMALLEST:
             continue  # too little would be left of it, or of what it covers
-        _paint(image, part, colour, alpha)
+        _paint(image, part, color, alpha)
         segments, class_ids = covered, (*class_ids, int(labels[number]))
         wanted -= 1
         if not wanted:
@@ -132,7 +132,7 @@ def _garment(
         solid = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     mask = Image.fromarray(solid.astype(np.uint8) * 255)
     inner = np.asarray(mask.filter(ImageFilter.MinFilter(3))) > 0
-    # The rim is mixed with the photo's black background; the cloth beside it shows its colour.
+    # The rim is mixed with the photo's black background; the cloth beside it shows its color.
     shade = np.where(inner, photo, Image.fromarray(photo).filter(ImageFilter.MaxFilter(5))).astype(np.float32)
     low, high = min(shade[solid].min(), 60), shade[solid].max()
     shade = (shade - low).clip(0) * (255 / max(high - low, 60))  # dark garments show their folds and seams too
@@ -145,20 +145,20 @@ def _garment(
     if mirrored:
         turned[0] *= -1
     side = int(np.ceil(PHOTO * scale * (abs(np.cos(angle)) + abs(np.sin(angle)))))
-    centre = rng.uniform(0.08, 0.92, 2) * size
-    left, top = (int(x) - side // 2 for x in centre)
+    center = rng.uniform(0.08, 0.92, 2) * size
+    left, top = (int(x) - side // 2 for x in center)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, size), min(top + side, size)
     corner = np.array([PHOTO / 2, PHOTO / 2]) + turned @ (np.array([x0 - left, y0 - top]) - side / 2)
     matrix = (*turned[0], corner[0], *turned[1], corner[1])
     place = ((x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     shade, alpha = (np.asarray(band.transform(*place)) for band in bands)
     light = np.linspace(0, 1, 256, dtype=np.float32)[:, None] ** 0.8
-    colours = tint * (0.22 + 0.78 * light) + 45 * (light - 0.75).clip(0)
+    colors = tint * (0.22 + 0.78 * light) + 45 * (light - 0.75).clip(0)
     sharp = np.clip((np.arange(256) - 127.5) * max(scale, 1) + 127.5, 0, 255).astype(np.uint8)
-    return colours[shade], sharp[alpha], (y0, x0)
+    return colors[shade], sharp[alpha], (y0, x0)
 
 
-def _paint(image: np.ndarray, part: tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
+def _paint(image: np.ndarray, part: tuple[slice, slice], color: np.ndarray, alpha: np.ndarray) -> None:
     """Lay a garment on the picture, with the shadow that it casts to the lower right."""
     around = tuple(slice(max(along.start - 4, 0), along.stop + 6) for along in part)
     place = image[around]
@@ -167,7 +167,7 @@ def _paint(image: np.ndarray, part: tuple[slice, slice], colour: np.ndarray, alp
     shadow.paste(Image.fromarray(alpha), (left + 2, top + 3))
     place *= 1 - np.asarray(shadow.filter(ImageFilter.BoxBlur(3)))[..., None] * np.float32(0.55 / 255)
     opacity = alpha[..., None] / np.float32(255)
-    image[part] += opacity * (colour - image[part])
+    image[part] += opacity * (color - image[part])
 
 
 def _ground(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
@@ -194,7 +194,7 @@ def _noise(rng: np.random.Generator, size: int, rows: int, columns: int) -> np.n
     return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def _colour(hue: float, saturation: float, value: float) -> np.ndarray:
+def _color(hue: float, saturation: float, value: float) -> np.ndarray:
     """Return red, green and blue, 0 to 255, of a hue from 0 to 1."""
     ramp = np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1
     return (255 * value * (1 - saturation * (1 - np.clip(ramp, 0, 1)))).astype(np.float32)
@@ -207,14 +207,14 @@ def _wood(rng: np.random.Generator, size: int) -> np.ndarray:
     grain = _noise(rng, size, size // 2, 4) + _noise(rng, size, 24, 3)
     bright = 1 + rng.uniform(-0.12, 0.12, 9)[plank] + 0.09 * grain + 0.05 * np.sin(across + 5 * _noise(rng, size, 5, 3))
     bright = np.where(across % width < 1.3, 0.5, bright)
-    picture = bright.astype(np.float32)[..., None] * _colour(rng.uniform(0.05, 0.1), rng.uniform(0.45, 0.7), 0.7)
+    picture = bright.astype(np.float32)[..., None] * _color(rng.uniform(0.05, 0.1), rng.uniform(0.45, 0.7), 0.7)
     return picture.swapaxes(0, 1).copy() if rng.random() < 0.5 else picture
 
 
 def _grass(rng: np.random.Generator, size: int) -> np.ndarray:
     blades = _noise(rng, size, size // 4, size) + 0.7 * _noise(rng, size, size // 7, size // 2)
     patches = _noise(rng, size, 4, 4)[..., None]
-    dark, fair = _colour(rng.uniform(0.25, 0.36), 0.75, 0.42), _colour(rng.uniform(0.2, 0.3), 0.6, 0.72)
+    dark, fair = _color(rng.uniform(0.25, 0.36), 0.75, 0.42), _color(rng.uniform(0.2, 0.3), 0.6, 0.72)
     return dark + (fair - dark) * np.clip(0.5 + 0.35 * blades[..., None] + 0.25 * patches, 0, 1.2)
 
 
@@ -223,7 +223,7 @@ def _tiles(rng: np.random.Generator, size: int) -> np.ndarray:
     rows, columns = (np.arange(size) + rng.uniform(0, width) for _ in range(2))
     bright = rng.uniform(0.85, 1.05, (9, 9))[np.ix_((rows // width).astype(int), (columns // width).astype(int))]
     bright = (bright + 0.03 * _noise(rng, size, 20, 20)).astype(np.float32)
-    picture = bright[..., None] * _colour(rng.random(), rng.uniform(0.05, 0.45), rng.uniform(0.6, 0.9))
+    picture = bright[..., None] * _color(rng.random(), rng.uniform(0.05, 0.45), rng.uniform(0.6, 0.9))
     grout = np.float32(rng.choice([90, 225]))
     picture[rows % width < joint] = grout
     picture[:, columns % width < joint] = grout
@@ -231,7 +231,7 @@ def _tiles(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _sky(rng: np.random.Generator, size: int) -> np.ndarray:
-    high, low = _colour(rng.uniform(0.55, 0.63), 0.7, 0.85), _colour(rng.uniform(0.5, 0.6), 0.25, 0.95)
+    high, low = _color(rng.uniform(0.55, 0.63), 0.7, 0.85), _color(rng.uniform(0.5, 0.6), 0.25, 0.95)
     down = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
     blue = high + (low - high) * down
     clouds = _noise(rng, size, 5, 4) + 0.5 * _noise(rng, size, 12, 9) + 0.25 * _noise(rng, size, 24, 18)
@@ -246,7 +246,7 @@ def _cloth(rng: np.random.Generator, size: int) -> np.ndarray:
     thread = (np.indices((size, size)).sum(axis=0) % 3).astype(np.float32)
     amount = (stripes[0][:, None] + stripes[1] + 0.2 * thread) / 2.4
     hue = rng.random()
-    ground, stripe = _colour(hue, 0.15, 0.92), _colour(hue + rng.uniform(-0.1, 0.1), 0.75, 0.6)
+    ground, stripe = _color(hue, 0.15, 0.92), _color(hue + rng.uniform(-0.1, 0.1), 0.75, 0.6)
     return ground + (stripe - ground) * amount[..., None]
 
 

@@ -1,7 +1,7 @@
 """Teach a backbone to name what masks show, before the network learns to find it.
 
 The published networks begin with backbones that have learned to classify a million photos of ImageNet. This is the
-same for one's own labelled images: each of the backbone's maps is averaged inside each mask, and a linear layer names
+same for one's own labeled images: each of the backbone's maps is averaged inside each mask, and a linear layer names
 the mean. Muon (Jordan et al., 2024) updates the filters, AdamW the rest. The network that comes with the package had a
 mIoU of 57.7 % after 176,000 scenes of training as a whole; it has 70.3 % after 750,000 more in this way and 300,000 as
 a whole, with two blocks more.
@@ -24,9 +24,9 @@ import mlx.nn as nn
 from mlx.optimizers import AdamW, MultiOptimizer, Muon
 from tqdm.auto import tqdm
 
-from lucid_mlx.training import Run, read_config
-from lucid_mlx.training.optimiser import OptimiserConfig
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.training import Trainer, read_config
+from lucid_mlx.training.optimizer import OptimizerConfig
+from lucid_mlx.utils.parameters import named_parameters
 
 SAVE = 500  # steps
 ADAMW = 3e-3  # learning rate of all but the filters
@@ -76,19 +76,19 @@ def main() -> None:
         config = replace(read_config(args.config), batch_size=args.batch_size)
         if any(int(side) % 32 for side in config.sample_size.split("x")):
             parser.error(f"samples have {config.sample_size} pixels; both sides must be multiples of 32")
-        run = Run(config, args.output, tell=print)
+        run = Trainer(config, args.output, tell=print)
         train(run, args.steps, args.learning_rate)
     except lucid_mlx.InputError as error:
         parser.error(str(error))
 
 
-def train(run: Run, steps: int, learning_rate: float) -> None:
+def train(run: Trainer, steps: int, learning_rate: float) -> None:
     """Train the backbone of a run's network."""
     model = run.model
     naming = Naming(model.backbone, model.channels, model.config.num_labels)
-    schedule = OptimiserConfig(schedule="cosine", warm_up=steps // 20)
+    schedule = OptimizerConfig(schedule="cosine", warm_up=steps // 20)
     groups = [Muon(learning_rate, weight_decay=0.0), AdamW(ADAMW, bias_correction=True)]
-    optimiser = MultiOptimizer(groups, [lambda _, array: array.ndim == 4])
+    optimizer = MultiOptimizer(groups, [lambda _, array: array.ndim == 4])
     differentiate = nn.value_and_grad(naming, loss)
     lately = mx.zeros(len(naming.heads))
     bar = tqdm(total=steps, unit="step", disable=None if run.first else True)
@@ -97,9 +97,9 @@ def train(run: Run, steps: int, learning_rate: float) -> None:
             (_, right), gradients = differentiate(naming, batch.pixels, batch.masks, mx.concatenate(batch.class_ids))
             for group, rate in zip(groups, (learning_rate, ADAMW), strict=True):
                 group.learning_rate = rate * schedule.factor(step, steps)
-            optimiser.update(naming, nn.average_gradients(gradients))
+            optimizer.update(naming, nn.average_gradients(gradients))
             lately = lately + (right - lately) / min(step + 1, SAVE)
-            mx.eval(naming.state, optimiser.state, lately)
+            mx.eval(naming.state, optimizer.state, lately)
             bar.update()
             if run.first and ((step + 1) % SAVE == 0 or step + 1 == steps):
                 run.folder.write(named_parameters(model))

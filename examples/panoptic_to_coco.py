@@ -1,4 +1,4 @@
-"""Write photos' panoptic segmentations as COCO does: one JSON, and a folder of PNGs whose colours are segments.
+"""Write photos' panoptic segmentations as COCO does: one JSON, and a folder of PNGs whose colors are segments.
 
     python examples/panoptic_to_coco.py photos/*.jpg -o panoptic
 

@@ -1,36 +1,49 @@
 """Mask2Former, universal image segmentation, native on Apple silicon with MLX."""
 
-from lucid_mlx import _runtime  # noqa: F401  # isort: skip  # before anything imports mlx
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lucid_mlx.backends.cpu import blas  # noqa: F401  # before anything imports mlx
+
 if TYPE_CHECKING:
-    from lucid_mlx import models, random, weights
+    from lucid_mlx import models, postprocessing, preprocessing, random, training, video, visualization, weights
+    from lucid_mlx.backends import tune_for_cpu
     from lucid_mlx.errors import InputError
-    from lucid_mlx.images import Segmentation
-    from lucid_mlx.models.load import load
-    from lucid_mlx.segmenter import Limits, Segmenter
+    from lucid_mlx.loading import load
+    from lucid_mlx.postprocessing.thresholds import Thresholds
+    from lucid_mlx.preprocessing import ImageConfig
+    from lucid_mlx.results import Segmentation
+    from lucid_mlx.segmenter import Segmenter
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ImageConfig",
     "InputError",
-    "Limits",
     "Segmentation",
     "Segmenter",
+    "Thresholds",
     "__version__",
     "load",
     "models",
+    "postprocessing",
+    "preprocessing",
     "random",
+    "training",
+    "tune_for_cpu",
+    "video",
+    "visualization",
     "weights",
 ]
 
 _HOMES = {
+    "ImageConfig": "preprocessing",
     "InputError": "errors",
-    "Limits": "segmenter",
-    "Segmentation": "images",
+    "Segmentation": "results",
     "Segmenter": "segmenter",
-    "load": "models.load",
+    "Thresholds": "postprocessing.thresholds",
+    "load": "loading",
+    "tune_for_cpu": "backends",
 }
 
 

@@ -1,7 +1,7 @@
 """The classes of the datasets that published models were trained on, as the original project registers them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -23,6 +23,7 @@ _LISTS = {
 }
 
 DATASETS = tuple(_LISTS)
+TASKS = ("semantic", "instance", "panoptic")
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class DatasetClass:
     Attributes:
         name: what the dataset calls it.
         thing: whether it has countable instances; stuff, such as sky, has none.
-        colour: red, green and blue of the dataset's own palette, 0 to 255.
+        color: red, green and blue of the dataset's own palette, 0 to 255.
     """
 
     name: str
     thing: bool
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
 
 
 def dataset_classes(dataset: str) -> tuple[DatasetClass, ...]:
@@ -54,10 +55,32 @@ def dataset_classes(dataset: str) -> tuple[DatasetClass, ...]:
     return _lists()[_LISTS[dataset]]
 
 
+def dataset_task(dataset: str) -> str:
+    """Return the task that a dataset of `DATASETS` was prepared for, one of `TASKS`."""
+    return dataset.rsplit("_", 1)[1]
+
+
+def known_thing_ids(names: Sequence[str], dataset: str | None) -> frozenset[int] | None:
+    """Return which classes have countable objects, as far as a dataset tells.
+
+    Args:
+        names: of the classes, in the order of their numbers.
+        dataset: what the network is known to be trained on, if anything.
+
+    Returns:
+        The numbers; None if the dataset is not in `DATASETS` and no dataset has classes of just these names.
+    """
+    for known in DATASETS:
+        classes = dataset_classes(known)
+        if len(classes) == len(names) and (known == dataset or [entry.name for entry in classes] == list(names)):
+            return frozenset(number for number, entry in enumerate(classes) if entry.thing)
+    return None
+
+
 @lru_cache
 def _lists() -> Mapping[str, tuple[DatasetClass, ...]]:
     raw = json.loads((files("lucid_mlx") / "datasets.json").read_text(encoding="utf-8"))
     return {
-        name: tuple(DatasetClass(label, bool(thing), tuple(colour)) for label, thing, colour in rows)
+        name: tuple(DatasetClass(label, bool(thing), tuple(color)) for label, thing, color in rows)
         for name, rows in raw.items()
     }

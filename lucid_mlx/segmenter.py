@@ -3,9 +3,9 @@
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import closing
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from os import PathLike
 from typing import Any, overload
@@ -14,20 +14,19 @@ import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
-from lucid_mlx.ahead import ahead
-from lucid_mlx.convert.pipeline import obtain
-from lucid_mlx.datasets import DATASETS, dataset_classes
+from lucid_mlx import backends
+from lucid_mlx.datasets import TASKS, known_thing_ids
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Batch, batches, read_image
-from lucid_mlx.images.postprocess import instance_segmentation, panoptic_segmentation, semantic_segmentation
-from lucid_mlx.images.read import Source
-from lucid_mlx.images.recipes import Recipe, parse_size
-from lucid_mlx.images.result import TASKS, Segmentation
+from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.models.compiled import compiled
-from lucid_mlx.models.load import build
-from lucid_mlx.weights.address import Weights
-from lucid_mlx.weights.recipe import default_recipe
+from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.preprocessing import ImageBatch, batches, read_image
+from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
+from lucid_mlx.preprocessing.read_image import ImageLike
+from lucid_mlx.results import Segmentation
+from lucid_mlx.utils.prefetch import prefetch
+from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
 _EXPECT = {
@@ -36,40 +35,11 @@ _EXPECT = {
     ("instance", "semantic"): "it knows no background, so that every pixel gets the class of some object",
     ("instance", "panoptic"): "it knows no background, and finds objects alone",
 }
+COMPILED_SHAPES = 16  # image configurations make sides multiples of 32, so that a folder of photos has few
 
-THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}  # the original project's; in a semantic map every pixel has a class
+_LOCK = threading.Lock()  # segmenters may share a model, and all of them the machine's memory
 
-_TURN = threading.Lock()  # segmenters may share a model, and all of them the machine's memory
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What counts as found; the defaults are the original project's.
-
-    Attributes:
-        threshold: sureness from which a segment counts; the task's in `THRESHOLDS` if None.
-        mask_threshold: sureness from which a pixel belongs to a panoptic segment.
-        overlap_mask_area_threshold: the part of its mask that others must leave to a panoptic segment.
-        top_k: how many pairs of query and class may be instances.
-
-    Raises:
-        InputError: if one is out of range.
-    """
-
-    threshold: float | None = None
-    mask_threshold: float = 0.5
-    overlap_mask_area_threshold: float = 0.8
-    top_k: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
-            value = getattr(self, name)
-            if value is None and name == "threshold":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise InputError(f"{name} must be a number from 0 to 1, got {value!r}")
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1:
-            raise InputError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
+Forward = Callable[[mx.array], Mapping[str, mx.array]]
 
 
 class Segmenter:
@@ -85,13 +55,16 @@ class Segmenter:
             99.9 % of the pixels stay (benchmarks/precision.py), and float32 on the CPU, where half precision is slow.
         size: how large the network sees an image: "512", "640x480" (width x height), "800/1333" (shorter side, and
             the most that the longer may be). None for the size at which the accuracy of the weights was published, if
-            they are known, else for their own recipe; `recipe_note` says which.
+            they are known, else for their own image configuration; `image_config_note` says which.
+        image_config: how images are prepared, in place of what the weights say.
+        thing_ids: the classes that have countable objects, in place of what the weights or the names of the classes
+            say.
 
     Attributes:
         model: the network.
         task: what it looks for.
         labels: names of its classes, by number.
-        recipe: how images are prepared, and `recipe_note`, why so.
+        image_config: how images are prepared, and `image_config_note`, why so.
         thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
 
     Raises:
@@ -100,58 +73,66 @@ class Segmenter:
 
     def __init__(
         self,
-        weights: Weights | Mask2Former,
+        weights: WeightsLike | Mask2Former,
         task: str | None = None,
         *,
         dtype: mx.Dtype | None = None,
         size: str | None = None,
+        image_config: ImageConfig | None = None,
+        thing_ids: Collection[int] | None = None,
     ):
         if task is not None and task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        trained_for: str | None = None
         dataset: str | None = None
-        things: str | None = None
-        on_gpu = mx.default_device().type == mx.DeviceType.gpu
         if isinstance(weights, Mask2Former):
-            self.model, self.recipe, self.recipe_note = weights, Recipe(), "384x384, as of the published models"
             if dtype is not None:
                 raise InputError("dtype goes with weights; set a model's own with model.set_dtype")
+            self.model = weights
+            self.model.eval()
+            # An array that waits to be computed belongs to the thread that made it; others cannot use it.
+            mx.eval(self.model.parameters())
+            config, note = ImageConfig(), "384x384, as of the published models"
         else:
-            checkpoint = obtain(weights)
-            self.model = build(checkpoint, dtype or (mx.float16 if on_gpu else mx.float32))
-            self.recipe, self.recipe_note = default_recipe(checkpoint)
-            dataset, things = (checkpoint.metadata.get(name) for name in ("dataset", "things"))
+            checkpoint = load_checkpoint(weights)
+            self.model = build_model(checkpoint, dtype or backends.default_dtype())
+            config, note = default_image_config(checkpoint)
+            trained_for, dataset = checkpoint.task, checkpoint.dataset
+            thing_ids = checkpoint.thing_ids if thing_ids is None else thing_ids
+        if image_config is not None:
+            config, note = image_config, "the image configuration that was given"
         if size is not None:
-            self.recipe, self.recipe_note = parse_size(size, self.recipe), f"size {size}, as asked"
-        self.model.eval()
-        # An array that waits to be computed or read belongs to the thread that made it; others cannot use it.
-        mx.eval(self.model.parameters())
-        self._forward = compiled(self.model) if on_gpu else self.model
+            config, note = parse_size(size, config), f"size {size}, as asked"
+        self.image_config, self.image_config_note = config, note
         self.labels = self.model.config.id2label
-        self.thing_ids = _things(self.labels, dataset) if things is None else frozenset(map(int, things.split()))
-        trained = next((known for known in TASKS if dataset and dataset.endswith(f"_{known}")), None)
+        known = known_thing_ids(list(self.labels.values()), dataset)
+        self.thing_ids = known if thing_ids is None else frozenset(thing_ids)
+        self.task = task or trained_for or "semantic"
         # The original project makes the maps of networks for semantic segmentation alone in this order.
-        self._resize_scores = trained == "semantic"
-        self.task = task or trained or "semantic"
-        if expect := _EXPECT.get((trained or "", self.task)):
-            warnings.warn(f"the weights are for {trained} segmentation: {expect}", stacklevel=2)
+        self._resize_scores = trained_for == "semantic"
+        self._forward: Forward = compiled(self.model) if backends.compilation_is_fast() else self.model
+        if expect := _EXPECT.get((trained_for or "", self.task)):
+            warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
 
     @overload
     def __call__(
-        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, limits: Limits | None = None
+        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, thresholds: Thresholds | None = None
     ) -> list[Segmentation]: ...
 
     @overload
-    def __call__(self, images: Source, *, batch_size: int = 1, limits: Limits | None = None) -> Segmentation: ...
+    def __call__(
+        self, images: ImageLike, *, batch_size: int = 1, thresholds: Thresholds | None = None
+    ) -> Segmentation: ...
 
     def __call__(
-        self, images: Any, *, batch_size: int = 1, limits: Limits | None = None
+        self, images: Any, *, batch_size: int = 1, thresholds: Thresholds | None = None
     ) -> Segmentation | list[Segmentation]:
         """Segment an image, or a list of them.
 
         Args:
             images: whatever `read_image` takes, or a list or tuple of that.
             batch_size: images of the same size that run together.
-            limits: what counts as found.
+            thresholds: what counts as found.
 
         Returns:
             The result for one image; a list for a list.
@@ -160,8 +141,8 @@ class Segmenter:
             InputError: if an image cannot be read.
         """
         if isinstance(images, list | tuple):
-            return list(self.stream(images, batch_size=batch_size, limits=limits))
-        (result,) = self.stream([images], batch_size=batch_size, limits=limits)
+            return list(self.stream(images, batch_size=batch_size, thresholds=thresholds))
+        (result,) = self.stream([images], batch_size=batch_size, thresholds=thresholds)
         return result
 
     def stream(
@@ -169,7 +150,7 @@ class Segmenter:
         images: Iterable[Any],
         *,
         batch_size: int = 1,
-        limits: Limits | None = None,
+        thresholds: Thresholds | None = None,
         progress: bool = False,
     ) -> Iterator[Segmentation]:
         """Segment any number of images, in order; of those that are at hand the next batch is read meanwhile.
@@ -177,8 +158,11 @@ class Segmenter:
         Args:
             images: what `read_image` takes, one after the other.
             batch_size: images that are read together; those of the same size among them run together.
-            limits: what counts as found.
+            thresholds: what counts as found.
             progress: show a progress bar, if standard error is a terminal.
+
+        Returns:
+            The results, each computed when it is asked for.
 
         Raises:
             InputError: if an image cannot be read, or the batch size is below 1.
@@ -188,9 +172,11 @@ class Segmenter:
         single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
         if single or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
-        return self._stream(images, batch_size, limits or Limits(), progress)
+        return self._stream(images, batch_size, thresholds or Thresholds(), progress)
 
-    def _stream(self, images: Iterable[Any], batch_size: int, limits: Limits, progress: bool) -> Iterator[Segmentation]:
+    def _stream(
+        self, images: Iterable[Any], batch_size: int, thresholds: Thresholds, progress: bool
+    ) -> Iterator[Segmentation]:
         total = len(images) if isinstance(images, Sized) else None
         waiting = iter(images)
         read = (
@@ -199,64 +185,88 @@ class Segmenter:
         )
         if total is not None:  # else they may still have to happen, as a camera's do
             mx.eval([image for image in images if isinstance(image, mx.array)])  # by the thread that made them
-            read = ahead(read)
+            read = prefetch(read)
         with tqdm(total=total, unit="image", disable=None if progress else True) as bar, closing(read):
             for sources, photos in read:
-                for result in self._segment(sources, photos, limits):
+                for result in self._segment(sources, photos, thresholds):
                     bar.update()
                     yield result
 
-    def _segment(self, sources: list[Any], photos: list[np.ndarray], limits: Limits) -> list[Segmentation]:
+    def _segment(self, sources: list[Any], photos: list[np.ndarray], thresholds: Thresholds) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
-        with _TURN:
-            for places, batch in batches(photos, self.recipe, len(photos)):
+        with _LOCK:
+            for numbers, batch in batches(photos, self.image_config, len(photos)):
                 outputs = self._forward(batch.pixels.transpose(0, 3, 1, 2))
-                some, names = [photos[place] for place in places], [_name(sources[place]) for place in places]
-                for place, result in zip(places, self._results(outputs, batch, some, names, limits), strict=True):
-                    results[place] = result
-        return [results[place] for place in range(len(sources))]
+                some, names = [photos[number] for number in numbers], [_name(sources[number]) for number in numbers]
+                found = self._postprocess(outputs, batch, some, names, thresholds)
+                results |= dict(zip(numbers, found, strict=True))
+        return [results[number] for number in range(len(sources))]
 
-    def _results(
+    def _postprocess(
         self,
         outputs: Mapping[str, Any],
-        batch: Batch,
+        batch: ImageBatch,
         photos: list[np.ndarray],
         names: list[str | None],
-        limits: Limits,
+        thresholds: Thresholds,
     ) -> list[Segmentation]:
         """Turn the network's outputs into results at the photos' own sizes."""
-        input_size = (batch.pixels.shape[1], batch.pixels.shape[2])
         sizes: dict[str, Any] = {
+            "input_size": (batch.pixels.shape[1], batch.pixels.shape[2]),
             "target_sizes": [photo.shape[:2] for photo in photos],
-            "seen_sizes": batch.seen,
+            "content_sizes": batch.content_sizes,
         }
-        parts = list(zip(photos, names, strict=True))
+        images = list(zip(photos, names, strict=True))
         if self.task == "semantic":
-            maps = semantic_segmentation(outputs, input_size, resize_scores=self._resize_scores, **sizes)
+            maps = semantic_segmentation(outputs, resize_scores=self._resize_scores, **sizes)
             return [
                 Segmentation.of_semantic(photo, np.array(classes), self.labels, name)
-                for (photo, name), classes in zip(parts, maps, strict=True)
+                for (photo, name), classes in zip(images, maps, strict=True)
             ]
-        threshold = THRESHOLDS[self.task] if limits.threshold is None else limits.threshold
         if self.task == "panoptic":
             found = panoptic_segmentation(
                 outputs,
-                input_size,
                 thing_ids=self.labels if self.thing_ids is None else self.thing_ids,
-                threshold=threshold,
-                mask_threshold=limits.mask_threshold,
-                overlap_mask_area_threshold=limits.overlap_mask_area_threshold,
+                threshold=thresholds.score("panoptic"),
+                mask_threshold=thresholds.mask_threshold,
+                overlap_mask_area_threshold=thresholds.overlap_mask_area_threshold,
                 **sizes,
             )
             return [
                 Segmentation.of_panoptic(photo, panoptic, self.labels, name)
-                for (photo, name), panoptic in zip(parts, found, strict=True)
+                for (photo, name), panoptic in zip(images, found, strict=True)
             ]
-        instances = instance_segmentation(outputs, input_size, thing_ids=self.thing_ids, top_k=limits.top_k, **sizes)
+        instances = instance_segmentation(outputs, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
         return [
-            Segmentation.of_instances(photo, objects, threshold, self.labels, name)
-            for (photo, name), objects in zip(parts, instances, strict=True)
+            Segmentation.of_instances(photo, objects, thresholds.score("instance"), self.labels, name)
+            for (photo, name), objects in zip(images, instances, strict=True)
         ]
+
+
+def compiled(model: Mask2Former) -> Forward:
+    """Return the model's forward, compiled when a shape is first seen; inference alone.
+
+    MLX keeps what it has compiled forever; here the shape that was not used for longest is forgotten beyond
+    `COMPILED_SHAPES`. New weights in the model are seen.
+
+    Args:
+        model: in inference mode.
+
+    Returns:
+        A function of (B, num_channels, H, W) that returns `class_queries_logits` and `masks_queries_logits`.
+    """
+    names = ("class_queries_logits", "masks_queries_logits")
+
+    @lru_cache(maxsize=COMPILED_SHAPES)
+    def for_shape(shape: tuple[int, ...]) -> Forward:
+        def forward(pixels: mx.array) -> dict[str, mx.array]:
+            outputs = model(pixels)
+            return {name: outputs[name] for name in names}
+
+        run: Forward = mx.compile(forward, inputs=model.state)
+        return run
+
+    return lambda pixels: for_shape(pixels.shape)(pixels)
 
 
 def _name(source: Any) -> str | None:
@@ -265,13 +275,3 @@ def _name(source: Any) -> str | None:
         return os.fsdecode(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)
     return name if isinstance(name, str) and name else None
-
-
-def _things(labels: Mapping[int, str], dataset: str | None) -> frozenset[int] | None:
-    """Return the classes with countable objects; None if neither the dataset nor the names tell."""
-    names = tuple(labels.values())
-    for known in DATASETS:
-        classes = dataset_classes(known)
-        if len(classes) == len(names) and (known == dataset or tuple(entry.name for entry in classes) == names):
-            return frozenset(number for number, entry in enumerate(classes) if entry.thing)
-    return None

@@ -109,12 +109,12 @@ def write_huggingface(folder: Path, arrays: dict[str, np.ndarray] | None = None,
     folder.mkdir(parents=True)
     save_file(arrays or huggingface_arrays(), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps({**TINY_HUGGINGFACE, **config}))
-    recipe = {
+    image_config = {
         "size": {"height": 64, "width": 64},
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(recipe))
+    (folder / "preprocessor_config.json").write_text(json.dumps(image_config))
     return folder
 
 

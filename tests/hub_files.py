@@ -16,7 +16,7 @@ from lucid_mlx import models
 from lucid_mlx.convert.backbone import TORCHVISION_RESNET
 from lucid_mlx.convert.lucid import RULES_2
 from lucid_mlx.convert.rules import invert, rename, to_torch_layout
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.utils.parameters import named_parameters
 
 _BACK = invert(RULES_2)
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 from helpers import SIZES, SWIN
-from labelled import NAMES, write_label_maps
+from labeled import NAMES, write_label_maps
 
-from lucid_mlx.training import LargeScaleJitter, Run, TrainingConfig
+from lucid_mlx.training import LargeScaleJitter, Trainer, TrainingConfig
 from lucid_mlx.training.config import LabelsConfig, NetworkConfig, ReportsConfig
-from lucid_mlx.training.optimiser import OptimiserConfig
+from lucid_mlx.training.optimizer import OptimizerConfig
 
 FIELDS: dict[str, Any] = {
     **{name: value for name, value in SIZES.items() if name != "num_labels"},
@@ -39,7 +39,7 @@ def small_run(folder: Path, **changes: Any) -> TrainingConfig:
         "validation": given,
         "augmentation": LargeScaleJitter(32, 0.8, 1.2),
         "network": NetworkConfig(fields=fields),
-        "optimiser": OptimiserConfig(1e-3, 1.0, average=0.9),
+        "optimizer": OptimizerConfig(1e-3, 1.0, average=0.9),
         "reports": ReportsConfig(log=1, save=2, pictures=4, images=1),
         "batch_size": 2,
         "workers": 0,
@@ -48,7 +48,7 @@ def small_run(folder: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(**{**values, **changes})
 
 
-def trained(config: TrainingConfig, output: Path, steps: int | None = None, resume: bool = False) -> Run:
-    run = Run(config, output, resume)
+def trained(config: TrainingConfig, output: Path, steps: int | None = None, resume: bool = False) -> Trainer:
+    run = Trainer(config, output, resume)
     run.fit(steps)
     return run

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.training import LargeScaleJitter, ScaleAndCrop, Target, lengths
-from lucid_mlx.training.augment import GRAY, ssd_colour
+from lucid_mlx.data import Target
+from lucid_mlx.training import LargeScaleJitter, ScaleAndCrop, lengths
+from lucid_mlx.training.augment import GRAY, ssd_color
 
 PALETTE = np.array([[250, 10, 30], [20, 240, 60], [40, 50, 230], [90, 200, 210]], np.uint8)
 
 
 def blocks(height, width, seed=0, block=12):
-    """A map of large blocks of classes 0 to 3 or -1, and a picture whose colours tell the class."""
+    """A map of large blocks of classes 0 to 3 or -1, and a picture whose colors tell the class."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(-1, 4, (-(-height // block), -(-width // block)))
     classes = np.repeat(np.repeat(coarse, block, 0), block, 1)[:height, :width]
@@ -43,8 +44,8 @@ def class_map(sample):
 AUGMENTATIONS = [
     LargeScaleJitter(48, 0.6, 2.0),
     LargeScaleJitter(48, 1.0, 1.0, flip=False),
-    ScaleAndCrop((40, 60), 90, (40, 56), colour=False),
-    ScaleAndCrop((40, 60), 90, (20, 16), most=1, colour=False),
+    ScaleAndCrop((40, 60), 90, (40, 56), color=False),
+    ScaleAndCrop((40, 60), 90, (20, 16), most=1, color=False),
 ]
 
 
@@ -55,10 +56,10 @@ def test_masks_follow_the_image(augment, height, width, seed):
     image, target = blocks(height, width, seed)
     sample = augment(image, target, np.random.default_rng(seed))
     classes = class_map(sample)
-    colours = np.vstack([PALETTE, [[0, 0, 0]], [[GRAY] * 3]]).astype(int)
-    distance = np.abs(sample.pixels[:, :, None].astype(int) - colours).max(axis=-1)
+    colors = np.vstack([PALETTE, [[0, 0, 0]], [[GRAY] * 3]]).astype(int)
+    distance = np.abs(sample.pixels[:, :, None].astype(int) - colors).max(axis=-1)
     nearest = distance.argmin(axis=-1)
-    sure = distance.min(axis=-1) <= 1  # not mixed with a neighbour
+    sure = distance.min(axis=-1) <= 1  # not mixed with a neighbor
     assert sure.mean() > 0.05
     assert np.array_equal(classes[sure], np.where(nearest[sure] < 4, nearest[sure], -1))
 
@@ -86,7 +87,7 @@ def test_a_sample_is_a_cut_of_what_pillow_resizes(scale):
 
 def test_the_same_generator_gives_the_same_sample_and_another_one_another():
     image, target = blocks(50, 60)
-    for augment in (LargeScaleJitter(40, colour=True), ScaleAndCrop((30, 50), 90, (24, 24))):
+    for augment in (LargeScaleJitter(40, color=True), ScaleAndCrop((30, 50), 90, (24, 24))):
         one, same, other = (augment(image, target, np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert np.array_equal(one.pixels, same.pixels)
         assert np.array_equal(one.masks, same.masks)
@@ -117,7 +118,7 @@ def test_crowds_and_what_is_out_of_sight_are_left_out():
     image = np.zeros((20, 60, 3), np.uint8)
     sample = LargeScaleJitter(30, 1.0, 1.0, flip=False)(image, target_of(classes, crowd=[1]), np.random.default_rng(0))
     assert sample.class_ids.tolist() == [0]
-    cut = ScaleAndCrop((20,), 60, (20, 20), most=1, colour=False)
+    cut = ScaleAndCrop((20,), 60, (20, 20), most=1, color=False)
     seen = [cut(image, target_of(classes), np.random.default_rng(seed)).class_ids.tolist() for seed in range(40)]
     assert [0] in seen
     assert [0, 1] in seen
@@ -135,14 +136,14 @@ def test_no_class_has_most_of_a_crop_if_that_can_be():
         samples = [cut(image, target_of(classes), np.random.default_rng(seed)) for seed in range(60)]
         return np.mean([sample.masks.mean(axis=(1, 2)).max() < 0.75 for sample in samples])
 
-    assert mixed(ScaleAndCrop((64,), 256, (64, 64), colour=False)) > 0.7
-    assert mixed(ScaleAndCrop((64,), 256, (64, 64), most=1, colour=False)) < 0.4
+    assert mixed(ScaleAndCrop((64,), 256, (64, 64), color=False)) > 0.7
+    assert mixed(ScaleAndCrop((64,), 256, (64, 64), most=1, color=False)) < 0.4
 
 
 def test_unknown_pixels_may_have_most_of_a_crop():
     classes = np.full((32, 64), -1)
     classes[::2, ::8], classes[1::2, ::8] = 0, 1
-    cut, taken = ScaleAndCrop((32,), 64, (32, 32), colour=False), []
+    cut, taken = ScaleAndCrop((32,), 64, (32, 32), color=False), []
     for seed in range(5):
         rng, other = np.random.default_rng(seed), np.random.default_rng(seed)
         cut(np.zeros((32, 64, 3), np.uint8), target_of(classes), rng)
@@ -156,20 +157,20 @@ def test_the_published_lengths():
     assert ScaleAndCrop().shortest == lengths(512)
 
 
-class TestColour:
+class TestColor:
     def test_gray_stays_gray_and_is_at_most_brightened_and_stretched(self):
         gray = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
         for seed in range(30):
-            changed = ssd_colour(gray, np.random.default_rng(seed)).astype(int)
+            changed = ssd_color(gray, np.random.default_rng(seed)).astype(int)
             assert (np.ptp(changed, axis=-1) <= 1).all()
             assert (np.diff(changed[0, :, 0]) >= 0).all()
 
     def test_hues_turn_by_at_most_a_tenth_and_all_ways(self):
-        colour = np.full((1, 1, 3), (200, 80, 60), np.uint8)
-        before = colorsys.rgb_to_hsv(*colour[0, 0] / 255)[0]
+        color = np.full((1, 1, 3), (200, 80, 60), np.uint8)
+        before = colorsys.rgb_to_hsv(*color[0, 0] / 255)[0]
         turns = []
         for seed in range(300):
-            red, green, blue = ssd_colour(colour, np.random.default_rng(seed))[0, 0] / 255
+            red, green, blue = ssd_color(color, np.random.default_rng(seed))[0, 0] / 255
             turns.append((colorsys.rgb_to_hsv(red, green, blue)[0] - before + 0.5) % 1 - 0.5)
         assert max(map(abs, turns)) < 0.115
         assert min(turns) < -0.06
@@ -177,7 +178,7 @@ class TestColour:
 
     def test_in_one_of_sixteen_images_nothing_changes(self):
         image = np.random.default_rng(0).integers(60, 160, (4, 4, 3), np.uint8)
-        same = sum(np.array_equal(ssd_colour(image, np.random.default_rng(seed)), image) for seed in range(320))
+        same = sum(np.array_equal(ssd_color(image, np.random.default_rng(seed)), image) for seed in range(320))
         assert 8 <= same <= 36
 
 

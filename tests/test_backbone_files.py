@@ -13,7 +13,7 @@ from lucid_mlx.convert.backbone import FAMILIES, read_backbone
 from lucid_mlx.convert.families import detect
 from lucid_mlx.models import mask2former_swin_tiny
 from lucid_mlx.models.vision.backbones import build_backbone
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.utils.parameters import named_parameters
 
 BASIC = {**RESNET, "depths": [1, 2, 1, 1]}
 BOTTLENECK = {**RESNET, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 2, 1, 1]}

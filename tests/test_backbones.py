@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import mlx.core as mx
@@ -13,7 +14,7 @@ from lucid_mlx import InputError
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.vision.backbones import ResNetConfig, build_backbone
 from lucid_mlx.models.vision.backbones.swin import relative_position_index, shift_mask
-from lucid_mlx.models.vision.backbones.windows import from_windows, to_windows, window_order
+from lucid_mlx.ops import window_merge, window_partition
 
 BACKBONES = {
     "swin": SWIN,
@@ -103,13 +104,19 @@ def test_windows_are_padded_shifted_cut_and_put_together_again(batch, height, wi
     cut = [shown[:, y * window :, x * window :][:, :window, :window] for y, x in corners]
     wanted = np.stack(cut, axis=1).reshape(-1, 3)
 
-    order, tokens = window_order(batch, height, width, window, shift), mx.array(maps.reshape(-1, 3))
-    windows, back = mx.vjp(lambda x: to_windows(x, *order), [tokens], [mx.array(wanted)])
-    assert np.array_equal(windows[0], wanted)
-    assert mx.array_equal(back[0], tokens).item()
-    together, back = mx.vjp(lambda x: from_windows(x, *order), windows, [tokens])
-    assert mx.array_equal(together[0], tokens).item()
-    assert np.array_equal(back[0], wanted)
+    windows = mx.array(wanted.reshape(batch, -1, window * window, 3))
+    for cut, merge in (
+        (window_partition, window_merge),
+        (inspect.unwrap(window_partition), inspect.unwrap(window_merge)),
+    ):
+        there, back = mx.vjp(lambda x, cut=cut: cut(x, window, shift), [mx.array(maps)], [windows])
+        assert mx.array_equal(there[0], windows).item()
+        assert np.array_equal(back[0], maps)
+        together, back = mx.vjp(
+            lambda x, merge=merge: merge(x, (height, width), window, shift), [windows], [mx.array(maps)]
+        )
+        assert np.array_equal(together[0], maps)
+        assert mx.array_equal(back[0], windows).item()
 
 
 def test_drop_path_acts_in_training_only():

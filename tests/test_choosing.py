@@ -1,4 +1,4 @@
-"""docs/choosing.md says what the catalogue and the recipes say."""
+"""docs/choosing.md says what the catalog and the image configurations say."""
 
 import re
 import runpy
@@ -7,8 +7,8 @@ import pytest
 from helpers import PHOTO
 
 from lucid_mlx.datasets import dataset_classes
-from lucid_mlx.images import published_recipe
-from lucid_mlx.weights.catalogue import catalogue
+from lucid_mlx.preprocessing import published_image_config
+from lucid_mlx.weights.catalog import catalog
 
 DOCS = PHOTO.parents[1] / "docs"
 PAGE = (DOCS / "choosing.md").read_text(encoding="utf-8")
@@ -24,11 +24,11 @@ def test_the_table_is_what_the_script_prints(table, capsys):
     assert table.strip() == capsys.readouterr().out.strip(), "run docs/checkpoint_table.py and put in what it prints"
 
 
-def test_every_model_of_the_catalogue_is_in_the_table_once_with_its_own_numbers(table):
+def test_every_model_of_the_catalog_is_in_the_table_once_with_its_own_numbers(table):
     section = {
         task.lower(): rows for task, rows in re.findall(r"### (\w+)\n\n(.*?)(?=\n### |\Z)", table.strip(), re.DOTALL)
     }
-    for model in catalogue():
+    for model in catalog():
         (row,) = [row for row in table.splitlines() if f"`{model.name}`" in row]
         assert row in section[model.task]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -65,6 +65,6 @@ def test_the_numbers_of_classes_are_the_datasets_own(text, dataset):
     ],
 )
 def test_the_sizes_are_the_published_ones(name, dataset, backbone):
-    recipe = published_recipe(dataset, backbone)
-    height, width = recipe.seen_size(3000, 4000)
-    assert f"| {name} | {recipe.shortest_edge}, {recipe.longest_edge} | {width}x{height} |" in PAGE
+    image_config = published_image_config(dataset, backbone)
+    height, width = image_config.content_size(3000, 4000)
+    assert f"| {name} | {image_config.shortest_edge}, {image_config.longest_edge} | {width}x{height} |" in PAGE

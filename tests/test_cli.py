@@ -11,7 +11,7 @@ from helpers import PHOTO, write_huggingface
 from helpers import run_cli as run
 from PIL import Image
 
-from lucid_mlx.cli.doctor import fused_attention
+from lucid_mlx.backends import report as backend_report
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,9 @@ def test_the_untrained_network_always_draws_the_same_picture(folder):
 def test_a_converted_checkpoint_segments_a_photo(weights):
     result = run("segment", PHOTO, "--weights", weights, "-o", "out.jpg")
     assert "Untrained" not in result.output
-    assert re.search("semantic segmentation in float\\d+ on the (CPU|GPU); the checkpoint's own recipe", result.stderr)
+    assert re.search(
+        "semantic segmentation in float\\d+ on the (CPU|GPU); the checkpoint's own image configuration", result.stderr
+    )
     with Image.open("out.jpg") as picture:
         assert picture.width == 600
 
@@ -127,14 +129,16 @@ def test_doctor_reports_and_passes():
 
 def test_doctor_says_whether_the_fused_attention_kernel_is_in_use(monkeypatch):
     with mx.stream(mx.cpu):
-        assert "fused attention         not used: its kernels are for GPUs" in run("doctor").stdout
+        assert "fused attention             not used: its kernels are for GPUs" in run("doctor").stdout
     reasons = {"float32": None, "float16": "output off by 1e-01", "bfloat16": "RuntimeError: no such function"}
-    monkeypatch.setattr("lucid_mlx.cli.doctor.problem", lambda case, plain: reasons[str(case.dtype).split(".")[-1]])
-    assert fused_attention() == [
-        "float32 in use",
-        "float16 FAILED, not used: output off by 1e-01 (please report this)",
-        "bfloat16 FAILED, not used: RuntimeError: no such function (please report this)",
-    ]
+    monkeypatch.setattr(backend_report, "device", lambda: "gpu")
+    monkeypatch.setattr(backend_report, "problem", lambda case, plain: reasons[str(case.dtype).split(".")[-1]])
+    lines = backend_report.report(None)
+    assert {title: text for title, text in lines.items() if "fused" in title} == {
+        "fused attention, float32": "in use",
+        "fused attention, float16": "FAILED, not used: output off by 1e-01 (please report this)",
+        "fused attention, bfloat16": "FAILED, not used: RuntimeError: no such function (please report this)",
+    }
 
 
 def test_doctor_fails_when_an_op_is_wrong(monkeypatch):
@@ -150,7 +154,7 @@ def test_help_of_each_verb_shows_examples(verb):
     assert len([line for line in out.splitlines() if line.startswith("    lucid-mlx ")]) >= 2
 
 
-def test_python_m_runs_the_command_line_without_colours_in_a_pipe(folder):
+def test_python_m_runs_the_command_line_without_colors_in_a_pipe(folder):
     result = subprocess.run(
         [sys.executable, "-m", "lucid_mlx", "segment", str(PHOTO)],
         capture_output=True,

@@ -1,11 +1,11 @@
-"""`lucid-mlx eval`: labelled images in, a table and a file of figures out."""
+"""`lucid-mlx eval`: labeled images in, a table and a file of figures out."""
 
 import json
 
 import mlx.core as mx
 import pytest
 from helpers import run_cli, small_model
-from labelled import NAMES, panoptic, write_coco, write_label_maps
+from labeled import NAMES, panoptic, write_coco, write_label_maps
 from mlx.utils import tree_flatten
 
 from lucid_mlx.weights import write_checkpoint
@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
     model.config.id2label = dict(enumerate(NAMES))
     arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
     write_checkpoint(
-        "model", model.config.to_dict(), arrays, {"dataset": "my_panoptic"}, {"size": {"height": 32, "width": 32}}
+        "model", model.config.to_dict(), arrays, {"task": "panoptic"}, {"size": {"height": 32, "width": 32}}
     )
     return tmp_path
 

@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 
 
 def run(*arguments, **options):
@@ -39,13 +39,13 @@ def weights(folder):
     mx.random.seed(1)
     model = Mask2Former(small_config(num_labels=19, init_std=1.0))
     model.config.id2label = {i: entry.name for i, entry in enumerate(dataset_classes("cityscapes_panoptic"))}
-    recipe = {"size": {"height": 64, "width": 64}}
+    image_config = {"size": {"height": 64, "width": 64}}
     write_checkpoint(
         folder / "weights",
         model.config.to_dict(),
         named_parameters(model),
         {"dataset": "cityscapes_panoptic", "source": "mine"},
-        recipe,
+        image_config,
     )
     return folder / "weights"
 
@@ -81,11 +81,11 @@ def test_every_format_is_written_and_agrees_with_the_others(weights, folder):
     assert [int(coco_mask.area(entry["segmentation"])) for entry in mine] == [entry["area"] for entry in mine]
     assert len({entry["id"] for entry in coco["annotations"]}) == len(coco["annotations"])
     mask = np.asarray(Image.open(folder / "out" / "a-mask.png"))
-    colours = np.asarray(Image.open(folder / "out" / "a-panoptic.png")).astype(int) @ [1, 256, 65536]
-    assert np.array_equal(np.where(mask == 255, 0, mask), colours)
+    colors = np.asarray(Image.open(folder / "out" / "a-panoptic.png")).astype(int) @ [1, 256, 65536]
+    assert np.array_equal(np.where(mask == 255, 0, mask), colors)
     panoptic = json.loads((folder / "out" / "panoptic.json").read_text())
     assert panoptic["annotations"][0]["file_name"] == "a-panoptic.png"
-    assert {part["id"] for part in panoptic["annotations"][0]["segments_info"]} == set(np.unique(colours)) - {0}
+    assert {part["id"] for part in panoptic["annotations"][0]["segments_info"]} == set(np.unique(colors)) - {0}
 
 
 def test_json_leaves_through_standard_output_alone(weights):

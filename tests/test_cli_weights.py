@@ -53,9 +53,9 @@ def test_weights_are_pulled_found_listed_and_removed(hub, published):
 def test_a_name_is_enough_to_convert_and_to_segment(hub, published, folder):
     out = run("convert", NAME).stdout
     assert "mask2former-swin-tiny-coco-panoptic-mlx (huggingface" in out
-    assert "licence: CC BY-NC 4.0: for non-commercial use" in out
+    assert "license: CC BY-NC 4.0: for non-commercial use" in out
     metadata = read_checkpoint(folder / "mask2former-swin-tiny-coco-panoptic-mlx").metadata
-    assert metadata["licence"] == "cc-by-nc-4.0"
+    assert metadata["license"] == "cc-by-nc-4.0"
     run("segment", PHOTO, "--weights", NAME)
     assert (folder / "segmented.png").is_file()
 
@@ -111,13 +111,13 @@ def test_labels_are_named_by_a_dataset_a_file_or_the_user_is_told(folder):
 def test_the_names_that_openmmlab_stores_are_read(folder):
     import pickle
 
-    from lucid_mlx.convert.source import open_source
+    from lucid_mlx.convert.source import read_source
 
     tree = {"meta": {"dataset_meta": {"classes": ("a", "b")}}, "state_dict": {"x": np.ones(3, np.float32)}}
     (folder / "new.pkl").write_bytes(pickle.dumps(tree))
     (folder / "old.pkl").write_bytes(pickle.dumps({**tree, "meta": {"CLASSES": ["c", "d"]}}))
-    assert open_source(folder / "new.pkl").labels == ["a", "b"]
-    assert open_source(folder / "old.pkl").labels == ["c", "d"]
+    assert read_source(folder / "new.pkl").labels == ["a", "b"]
+    assert read_source(folder / "old.pkl").labels == ["c", "d"]
 
 
 def test_weights_that_are_not_finite_are_warned_of(folder):
@@ -151,4 +151,4 @@ def test_the_card_says_what_there_is(folder):
     for fact in ("license: mit", "in 4 bits", "0 cup, 1 table, 2 spoon", "Queries: 6", "library_name: mlx"):
         assert fact in card
     (folder / "theirs" / "README.md").write_text("---\nlicense: [\n---\n")
-    assert "licence: unknown" in run("convert", "theirs", "again").stdout
+    assert "license: unknown" in run("convert", "theirs", "again").stdout

@@ -32,7 +32,7 @@ def test_a_converted_folder_holds_the_source_s_numbers_in_our_layout(tmp_path):
     assert np.array_equal(np.array(decoder.query_features), source["model.transformer_module.queries_features.weight"])
 
 
-def test_labels_recipe_and_provenance_are_kept(tmp_path):
+def test_labels_image_config_and_provenance_are_kept(tmp_path):
     folder = convert(write_huggingface(tmp_path / "theirs"), tmp_path / "ours")
     assert lucid_mlx.load(folder).config.id2label == {0: "cup", 1: "table", 2: "spoon"}
     assert json.loads((folder / "preprocessor_config.json").read_text())["size"] == {

@@ -1,5 +1,6 @@
 """Which form of deformable attention is used where. The kernels themselves are tested in tests/kernels."""
 
+import inspect
 import warnings
 from types import SimpleNamespace
 
@@ -7,19 +8,17 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_mlx.ops import (
-    deformable_kernel,
-    deformable_kernel_check,
-    deformable_sparse,
-    multi_scale_deformable_attention,
-)
-from lucid_mlx.ops.deformable_plain import deformable_attention_plain
+from lucid_mlx.backends.cpu import deformable_attention
+from lucid_mlx.backends.gpu import deformable_kernel, self_check
+from lucid_mlx.ops import multi_scale_deformable_attention
+
+definition = inspect.unwrap(multi_scale_deformable_attention)
 
 LEVELS = [(3, 4), (2, 5)]
 
 
 class Kernels:
-    """Stands for the pair of kernels on a GPU; computes as the plain form does, but for a factor."""
+    """Stands for the pair of kernels on a GPU; computes as the definition does, but for a factor."""
 
     def __init__(self, factor=1.0, gradient_factor=1.0):
         self.factor, self.gradient_factor, self.calls = factor, gradient_factor, 0
@@ -29,7 +28,7 @@ class Kernels:
 
     def attend(self, value, locations, weights, table):
         levels = [(height, width) for height, width, _ in table.tolist()]
-        return self.factor * deformable_attention_plain(value, levels, locations, weights)
+        return self.factor * definition(value, levels, locations, weights)
 
     def forward(self, inputs, **_):
         self.calls += 1
@@ -44,16 +43,16 @@ class Kernels:
 @pytest.fixture
 def on_gpu(monkeypatch):
     """Has the default device pass for a GPU with the given kernels."""
-    deformable_kernel_check._passes.cache_clear()
+    self_check._passes.cache_clear()
     gpu = SimpleNamespace(type=mx.DeviceType.gpu)
     monkeypatch.setattr(mx, "default_device", lambda: gpu)
 
     def with_kernels(kernels):
-        monkeypatch.setattr(deformable_kernel, "kernels", lambda backend: kernels)
+        monkeypatch.setattr(deformable_kernel, "kernels", lambda language: kernels)
         return kernels
 
     yield with_kernels
-    deformable_kernel_check._passes.cache_clear()
+    self_check._passes.cache_clear()
 
 
 def arrays(dtype=mx.float32, dim=8):
@@ -68,7 +67,7 @@ def attend(value, locations, weights):
 
 
 def plain(value, locations, weights):
-    return deformable_attention_plain(value, LEVELS, locations, weights)
+    return definition(value, LEVELS, locations, weights)
 
 
 def test_a_gpu_checks_the_kernel_once_and_uses_it(on_gpu):
@@ -78,7 +77,7 @@ def test_a_gpu_checks_the_kernel_once_and_uses_it(on_gpu):
     assert kernels.calls == 4
 
 
-@pytest.mark.parametrize("dtype", deformable_kernel_check.TOLERANCES, ids=str)
+@pytest.mark.parametrize("dtype", self_check.TOLERANCES, ids=str)
 def test_gradients_go_through_the_kernel(on_gpu, dtype):
     on_gpu(Kernels())
     got = mx.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2))(*arrays(dtype))
@@ -121,8 +120,8 @@ def test_a_kernel_that_fails_is_replaced_with_one_warning(on_gpu, kernels, reaso
                 np.testing.assert_array_equal(np.array(attend(*arrays(dtype))), np.array(plain(*arrays(dtype))))
     (warning,) = caught
     assert "lucid-mlx doctor" in str(warning.message)
-    case = deformable_kernel_check.Case(mx.float32, heads=2, dim=8, levels=2, points=3)
-    assert reason in deformable_kernel_check.problem(case, deformable_attention_plain)
+    case = self_check.Case(mx.float32, heads=2, dim=8, levels=2, points=3)
+    assert reason in self_check.problem(case, definition)
 
 
 @pytest.mark.parametrize("dim", [4, 12, 256])
@@ -139,12 +138,12 @@ def test_the_cpu_never_asks_for_a_kernel(monkeypatch):
         mx.eval(attend(*arrays()))
 
 
-@pytest.mark.parametrize("dtype", deformable_kernel_check.TOLERANCES, ids=str)
-def test_on_the_cpu_a_sparse_product_gives_what_plain_operations_give(dtype):
+@pytest.mark.parametrize("dtype", self_check.TOLERANCES, ids=str)
+def test_on_the_cpu_a_sparse_product_gives_what_the_definition_gives(dtype):
     ours, theirs = attend(*arrays(dtype)), plain(*arrays(dtype))
     assert ours.dtype == theirs.dtype == dtype
     difference = mx.abs(ours.astype(mx.float32) - theirs.astype(mx.float32)).max().item()
-    assert difference < deformable_kernel_check.TOLERANCES[dtype] * mx.abs(theirs).max().item()
+    assert difference < self_check.TOLERANCES[dtype] * mx.abs(theirs).max().item()
 
 
 @pytest.mark.parametrize(
@@ -155,5 +154,5 @@ def test_inside_of_transformations_there_is_no_sparse_product(monkeypatch, trans
     inside = transform(lambda *x: attend(*x).sum())
     wanted = transform(lambda *x: plain(*x).sum())(*arrays())
     if transform is not mx.checkpoint:  # which is no transformation without a gradient
-        monkeypatch.delattr(deformable_sparse, "_mix")
+        monkeypatch.delattr(deformable_attention, "sum_by_sparse_product")
     np.testing.assert_allclose(np.array(inside(*arrays())), np.array(wanted), rtol=1e-5)

@@ -8,10 +8,10 @@ from helpers import run_cli
 from PIL import Image
 
 import lucid_mlx
-from lucid_mlx.images.result import TASKS
+from lucid_mlx.datasets import TASKS
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint
 from lucid_mlx.weights.address import DEMO
-from lucid_mlx.weights.fill import named_parameters
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_it_is_small_and_complete():
 def test_its_name_will_do_wherever_weights_are_asked_for(folder):
     segmenter = lucid_mlx.Segmenter("demo")
     assert (segmenter.task, segmenter.thing_ids) == ("panoptic", frozenset(range(10)))
-    assert segmenter.recipe.size == (128, 128)
+    assert segmenter.image_config.size == (128, 128)
     model = lucid_mlx.models.Mask2Former(segmenter.model.config).from_pretrained("demo")
     own, loaded = named_parameters(model), named_parameters(lucid_mlx.load("demo"))
     assert all(mx.array_equal(own[name], loaded[name]) for name in own)

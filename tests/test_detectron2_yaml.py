@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lucid_mlx import InputError
 from lucid_mlx.convert.detectron2_yaml import _DATASETS, _FIELDS, _REQUIRED, read_detectron2_yaml
 from lucid_mlx.datasets import DATASETS
-from lucid_mlx.images import Recipe
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.preprocessing import ImageConfig
 
 # The three levels of the project's largest COCO model, less what only a trainer reads.
 BASE = """
@@ -254,24 +254,29 @@ def test_the_project_s_defaults_hold_where_nothing_is_said(tmp_path):
     assert config.dataset is None
 
 
-def test_the_recipe_is_the_one_of_testing(variant):
-    recipe = Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=512, INPUT__MAX_SIZE_TEST=2048).preprocessor)
-    assert (recipe.size, recipe.shortest_edge, recipe.longest_edge, recipe.divisor) == (None, 512, 2048, 32)
-    assert recipe.mean == pytest.approx((0.485, 0.456, 0.406))
-    assert recipe.std == pytest.approx((0.229, 0.224, 0.225))
-    assert recipe.scale == 1 / 255
-    assert recipe.divide == "pad"
-    assert recipe.seen_size(427, 640) == (512, 767)
-    assert recipe.input_size(427, 640) == (512, 768)
+def test_the_image_config_is_the_one_of_testing(variant):
+    image_config = ImageConfig.from_dict(variant(INPUT__MIN_SIZE_TEST=512, INPUT__MAX_SIZE_TEST=2048).preprocessor)
+    assert (image_config.size, image_config.shortest_edge, image_config.longest_edge, image_config.divisor) == (
+        None,
+        512,
+        2048,
+        32,
+    )
+    assert image_config.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert image_config.std == pytest.approx((0.229, 0.224, 0.225))
+    assert image_config.scale == 1 / 255
+    assert image_config.divide == "pad"
+    assert image_config.content_size(427, 640) == (512, 767)
+    assert image_config.input_size(427, 640) == (512, 768)
 
 
 def test_an_image_may_keep_its_size_and_need_not_be_padded(variant):
-    recipe = Recipe.from_dict(variant(INPUT__MIN_SIZE_TEST=0).preprocessor)
-    assert recipe.seen_size(401, 603) == (401, 603)
-    assert recipe.input_size(401, 603) == (416, 608)
+    image_config = ImageConfig.from_dict(variant(INPUT__MIN_SIZE_TEST=0).preprocessor)
+    assert image_config.content_size(401, 603) == (401, 603)
+    assert image_config.input_size(401, 603) == (416, 608)
     own = {"MODEL__MASK_FORMER__SIZE_DIVISIBILITY": -1}
     assert variant(**own).preprocessor["size_divisor"] == 0  # a ResNet takes any size
-    assert Recipe.from_dict(variant(**own).preprocessor).input_size(427, 640) == (800, 1199)
+    assert ImageConfig.from_dict(variant(**own).preprocessor).input_size(427, 640) == (800, 1199)
     assert variant(base="swin/large.yaml", **own).preprocessor["size_divisor"] == 32
 
 
@@ -401,7 +406,7 @@ def test_a_default_is_called_one(project):
         ("INPUT.MAX_SIZE_TEST", 0, "must be at least 1, got 0"),
     ],
 )
-def test_recipes_that_cannot_be_are_told(name, value, message, variant):
+def test_image_configs_that_cannot_be_are_told(name, value, message, variant):
     with pytest.raises(InputError, match=f"mine.yaml: {name} {message}"):
         variant(**{name.replace(".", "__"): value})
 

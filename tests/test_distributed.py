@@ -19,14 +19,14 @@ sys.path.insert(0, sys.argv[1])
 import lucid_mlx
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from lucid_mlx.models.vision.mask2former import criterion
-from lucid_mlx.training import Run
+from lucid_mlx.models.vision.mask2former import matcher
+from lucid_mlx.training import Trainer
 from runs import small_run
 draw = lambda shape: mx.broadcast_to(mx.random.uniform(shape=shape[1:], key=mx.random.key(shape[1])), shape)
-criterion.sources = lambda key: (draw, draw)
+matcher.uniform = lambda key: draw
 folder, out = Path(sys.argv[2]), Path(sys.argv[3])
 data = folder / os.environ.get("MLX_RANK", "0")
-run = Run(small_run(data, batch_size=4, steps=2, accumulate=2), out)
+run = Trainer(small_run(data, batch_size=4, steps=2, accumulate=2), out)
 with closing(run.loader.batches()) as batches:
     losses, gradients, after = run.gradients(batches)
 assert after == (2, 0)
@@ -39,7 +39,7 @@ mx.save_safetensors(str(folder / f"model-{run.group.size()}-{run.group.rank()}.s
 
 
 def free_ports(count):
-    """The first of some neighbouring ports of this machine that nobody listens on."""
+    """The first of some neighboring ports of this machine that nobody listens on."""
     while True:
         with closing(socket.create_server(("127.0.0.1", 0))) as server:
             first = server.getsockname()[1]

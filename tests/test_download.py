@@ -14,7 +14,7 @@ from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.download import blob_of, fetch, sha256
+from lucid_mlx.weights.download import blob_of, download, sha256
 from lucid_mlx.weights.registry import WeightEntry
 
 NAME = "somebody/mask2former-tiny"
@@ -77,7 +77,7 @@ def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
     metadata = lucid_mlx.weights.read_checkpoint(folder).metadata
     assert metadata["source"] == NAME
     assert metadata["revision"] == commit_of(NAME)
-    assert metadata["licence"] == "apache-2.0"
+    assert metadata["license"] == "apache-2.0"
     assert metadata["sha256"] == sha256(published / "model.safetensors")
     card = (folder / "README.md").read_text()
     assert card.startswith("---\n")
@@ -93,7 +93,7 @@ def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
 
 def test_only_the_files_of_the_model_are_downloaded(hub, published):
     hub.files[NAME] |= {"pytorch_model.bin": b"x" * 100, "tf_model.h5": b"x" * 100}
-    fetch(NAME)
+    download(NAME)
     names = {path.rsplit("/", 1)[1] for path in hub.downloads()}
     assert names == {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
 
@@ -105,33 +105,33 @@ def test_a_model_in_torch_s_format_or_in_parts_is_found(hub, published):
         "p1.safetensors": data,
         "p2.safetensors": b"b",
     }
-    assert {file.name for file in fetch(NAME).path.iterdir()} >= {"p1.safetensors", "p2.safetensors", "config.json"}
+    assert {file.name for file in download(NAME).path.iterdir()} >= {"p1.safetensors", "p2.safetensors", "config.json"}
     hub.files["a/bin"] = {"pytorch_model.bin": b"pickle", "config.json": b"{}"}
-    assert (fetch("a/bin").path / "pytorch_model.bin").read_bytes() == b"pickle"
+    assert (download("a/bin").path / "pytorch_model.bin").read_bytes() == b"pickle"
 
 
 def test_an_index_that_leads_out_of_the_repository_is_refused(hub):
     hub.files["a/b"] = {"model.safetensors.index.json": b'{"weight_map": {"a": "../../../x.safetensors"}}'}
     with pytest.raises(InputError, match="which is not beside it"):
-        fetch("a/b")
+        download("a/b")
 
 
 def test_what_is_cached_is_not_downloaded_again(hub, published):
-    first = fetch(NAME)
+    first = download(NAME)
     hub.requests.clear()
-    assert fetch(NAME) == first
+    assert download(NAME) == first
     assert hub.downloads() == []
 
 
 def test_lucid_home_is_where_things_are_kept(hub, published, tmp_path):
-    assert fetch(NAME).path.is_relative_to(tmp_path / "lucid" / "weights")
+    assert download(NAME).path.is_relative_to(tmp_path / "lucid" / "weights")
 
 
 @pytest.mark.parametrize("broken", ["status", "closed", "lucid", "huggingface"])
 def test_what_is_cached_loads_without_a_hub(broken, hub, published, monkeypatch):
     from huggingface_hub import constants
 
-    first = fetch(NAME)
+    first = download(NAME)
     if broken == "status":
         hub.status = 503
     elif broken == "closed":
@@ -144,7 +144,7 @@ def test_what_is_cached_loads_without_a_hub(broken, hub, published, monkeypatch)
     else:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
-    assert fetch(NAME) == first
+    assert download(NAME) == first
     if broken != "status":
         assert hub.requests == []
 
@@ -159,7 +159,7 @@ def test_offline_what_is_not_cached_is_told(switch, hub, published, monkeypatch)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for name in (NAME, f"{hub.url}/web/x.pth"):
         with pytest.raises(InputError, match="is not in the cache, and downloads are switched off"):
-            fetch(name)
+            download(name)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,9 @@ def test_offline_what_is_not_cached_is_told(switch, hub, published, monkeypatch)
 def test_a_hub_that_refuses_is_told(status, message, hub, published):
     hub.status = status
     with pytest.raises(InputError, match=message):
-        fetch(NAME)
+        download(NAME)
     hub.status = None
-    assert fetch(NAME).path.is_dir()
+    assert download(NAME).path.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -191,13 +191,13 @@ def test_a_hub_that_refuses_is_told(status, message, hub, published):
 )
 def test_a_name_that_the_hub_does_not_know_is_told(name, message, hub, published):
     with pytest.raises(InputError, match=message):
-        fetch(name)
+        download(name)
 
 
 def test_a_repository_without_weights_is_told(hub):
     hub.files["a/b"] = {"config.json": b"{}"}
     with pytest.raises(InputError, match=r"a/b has no weights; expected model.safetensors"):
-        fetch("a/b")
+        download("a/b")
 
 
 def test_a_hub_that_is_not_there_is_told(published, monkeypatch):
@@ -207,7 +207,7 @@ def test_a_hub_that_is_not_there_is_told(published, monkeypatch):
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     )
     with pytest.raises(InputError, match="is not in the cache, and the hub cannot be reached"):
-        fetch(NAME)
+        download(NAME)
 
 
 def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, published, monkeypatch):
@@ -215,17 +215,17 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, published, monkeyp
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
     hub.cut = 150_000  # of 520 kB: every retry brings a piece more
-    assert sha256(fetch(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
+    assert sha256(download(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
     assert len([path for path in hub.downloads() if path.endswith("safetensors")]) > 3
 
 
 def test_a_download_that_is_cut_for_good_is_told_and_leaves_nothing_that_counts(hub, published):
     hub.cut = 0
     with pytest.raises(InputError, match="download|cut"):
-        fetch(NAME)
+        download(NAME)
     assert cached_path(NAME) is None
     hub.cut = None
-    assert sha256(fetch(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
+    assert sha256(download(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_that_counts(hub, published, monkeypatch):
@@ -237,47 +237,47 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_counts(hub, published, monk
     with monkeypatch.context() as patch:
         patch.setattr(file_download, "http_get", full)
         with pytest.raises(InputError, match=r"the disk with .* is full; make room, or set LUCID_HOME"):
-            fetch(NAME)
+            download(NAME)
     assert cached_path(NAME) is None
-    assert fetch(NAME).path.is_dir()
+    assert download(NAME).path.is_dir()
 
 
 def test_a_registered_file_is_checked_against_its_digest(hub):
     good = entry(hub, b"weights")
-    assert fetch(good).path.read_bytes() == b"weights"
-    assert fetch(good).name == "hf://lucid/files/weights/a.safetensors"
+    assert download(good).path.read_bytes() == b"weights"
+    assert download(good).name == "hf://lucid/files/weights/a.safetensors"
     with pytest.raises(InputError, match=r"has the sha256 [0-9a-f]{64}, expected 0000.*: its publisher replaced it"):
-        fetch(entry(hub, b"weights", "0" * 64))
+        download(entry(hub, b"weights", "0" * 64))
     assert cached_path(good) is None
-    assert fetch(good).path.read_bytes() == b"weights"
+    assert download(good).path.read_bytes() == b"weights"
 
 
 @pytest.mark.parametrize("damage", [b"WEIGHTS", b"wei", b""])
 def test_a_damaged_cache_mends_itself(damage, hub, published):
     good = entry(hub, b"weights")
     for name, file in ((good, None), (NAME, "model.safetensors")):
-        path = fetch(name).path
+        path = download(name).path
         path = path / file if file else path
         whole = path.read_bytes()
         blob_of(path).write_bytes(damage)
         assert path.read_bytes() == damage
-        fetch(name)
+        download(name)
         assert path.read_bytes() == whole
 
 
 def test_a_damaged_cache_is_told_where_there_is_no_hub(hub, monkeypatch):
     good = entry(hub, b"weights")
-    blob_of(fetch(good).path).write_bytes(b"WEIGHTS")
+    blob_of(download(good).path).write_bytes(b"WEIGHTS")
     monkeypatch.setenv("LUCID_WEIGHTS_OFFLINE", "1")
     with pytest.raises(InputError, match="the cached copy of .* was damaged and is removed; go online"):
-        fetch(good)
+        download(good)
     monkeypatch.delenv("LUCID_WEIGHTS_OFFLINE")
-    assert fetch(good).path.read_bytes() == b"weights"
+    assert download(good).path.read_bytes() == b"weights"
 
 
 def test_four_at_once_get_the_same_whole_file(hub, published):
     with ThreadPoolExecutor(4) as pool:
-        paths = {fetched.path for fetched in pool.map(fetch, [NAME] * 4)}
+        paths = {downloaded.path for downloaded in pool.map(download, [NAME] * 4)}
     assert len(paths) == 1
     assert sha256(paths.pop() / "model.safetensors") == sha256(published / "model.safetensors")
 
@@ -294,10 +294,10 @@ def test_two_processes_that_pull_at_once_both_get_it(hub, published, tmp_path):
 def test_a_file_from_the_web_is_kept(hub, published, tmp_path):
     hub.files["web"] = {"model.safetensors": hub.files[NAME]["model.safetensors"]}
     url = f"{hub.url}/web/model.safetensors"
-    path = fetch(url).path
+    path = download(url).path
     assert path.is_relative_to(tmp_path / "lucid")
     hub.requests.clear()
-    assert fetch(url).path == path
+    assert download(url).path == path
     assert hub.requests == []
     assert lucid_mlx.load(url).config.num_labels == 3
 
@@ -308,9 +308,9 @@ def test_a_file_from_the_web_whose_name_holds_its_digest_is_checked(hub):
     data = b"weights"
     name = f"r50-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     hub.files["web"] = {name: data, "r50-00000000.pth": data}
-    assert fetch(f"{hub.url}/web/{name}").path.read_bytes() == data
+    assert download(f"{hub.url}/web/{name}").path.read_bytes() == data
     with pytest.raises(InputError, match="has the sha256 .*, expected 00000000…"):
-        fetch(f"{hub.url}/web/r50-00000000.pth")
+        download(f"{hub.url}/web/r50-00000000.pth")
     assert cached_path(f"{hub.url}/web/r50-00000000.pth") is None
 
 
@@ -326,16 +326,16 @@ def test_a_web_download_that_fails_is_told_and_leaves_nothing(spoil, message, hu
     hub.files["web"] = {"model.pth": b"weights"}
     spoil(hub)
     with pytest.raises(InputError, match=message):
-        fetch(f"{hub.url}/web/model.pth")
+        download(f"{hub.url}/web/model.pth")
     assert not [file for file in (tmp_path / "lucid").rglob("*") if file.is_file()]
     with pytest.raises(InputError, match="cannot be reached"):
-        fetch("http://127.0.0.1:9/model.pth")
+        download("http://127.0.0.1:9/model.pth")
 
 
 def test_removing_frees_the_disk(hub, published, tmp_path):
     good = entry(hub, b"weights")
-    fetch(good)
-    fetch(NAME)
+    download(good)
+    download(NAME)
     assert remove_cached(good) == len(b"weights")
     assert remove_cached(NAME) > 100_000
     assert cached_path(good) is None

@@ -11,11 +11,11 @@ from PIL import Image
 
 from lucid_mlx import InputError
 from lucid_mlx.datasets import dataset_classes
-from lucid_mlx.images import draw as draw_module
-from lucid_mlx.images import draw_instances, draw_panoptic, draw_semantic, fonts, palette, side_by_side
-from lucid_mlx.images.colours import SAFE, class_colours, shade, text_colour
-from lucid_mlx.images.labels import place_labels
-from lucid_mlx.images.overlay import overlay
+from lucid_mlx.visualization import draw as draw_module
+from lucid_mlx.visualization import draw_instances, draw_panoptic, draw_semantic, fonts, palette, side_by_side
+from lucid_mlx.visualization.colors import SAFE, class_colors, shade, text_color
+from lucid_mlx.visualization.label_placement import place_labels
+from lucid_mlx.visualization.overlay import overlay
 
 ADE20K = {number: entry.name for number, entry in enumerate(dataset_classes("ade20k_semantic"))}
 
@@ -28,8 +28,8 @@ BLIND = {"protanopia": PROTANOPIA, "deuteranopia": DEUTERANOPIA, "tritanopia": T
 OKABE_ITO = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
 
-def linear(colours):
-    values = np.array(colours, float) / 255
+def linear(colors):
+    values = np.array(colors, float) / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -48,8 +48,8 @@ def oklab(rgb):
     return np.cbrt(rgb @ np.transpose(to_cones)) @ np.transpose(to_lab)
 
 
-def closest(colours, matrix=None):
-    seen = linear(colours) if matrix is None else np.clip(linear(colours) @ np.transpose(matrix), 0, 1)
+def closest(colors, matrix=None):
+    seen = linear(colors) if matrix is None else np.clip(linear(colors) @ np.transpose(matrix), 0, 1)
     lab = oklab(seen)
     return min(float(np.linalg.norm(lab[i] - lab[j])) for i in range(len(lab)) for j in range(i))
 
@@ -58,21 +58,21 @@ def rows(array):
     return [tuple(row) for row in array.tolist()]
 
 
-class TestColours:
-    def test_the_colours_stay_apart_for_everybody(self):
+class TestColors:
+    def test_the_colors_stay_apart_for_everybody(self):
         assert closest(SAFE) > 0.12
         for name, matrix in BLIND.items():
             np.testing.assert_allclose(np.sum(matrix, axis=1), 1.0, atol=1e-5)  # gray stays gray
             assert closest(SAFE, matrix) > 0.084, name
         assert min(closest(OKABE_ITO, matrix) for matrix in BLIND.values()) < 0.077
 
-    def test_neighbours_in_the_list_are_far_apart(self):
+    def test_neighbors_in_the_list_are_far_apart(self):
         for matrix in (None, *BLIND.values()):
             assert (
                 min(closest([one, other], matrix) for one, other in zip(SAFE, SAFE[1:] + SAFE[:1], strict=True)) > 0.14
             )
 
-    def test_a_name_has_its_colour_in_every_run(self):
+    def test_a_name_has_its_color_in_every_run(self):
         assert rows(palette({0: "person", 1: "sky", 2: "coffee cup"})) == [
             (31, 108, 50),
             (16, 180, 193),
@@ -91,7 +91,7 @@ class TestColours:
             if list(own.values()).count(own[name]) == 1:
                 assert found[name] == own[name]
 
-    def test_of_two_names_with_one_colour_only_one_moves(self):
+    def test_of_two_names_with_one_color_only_one_moves(self):
         names = [f"thing {number}" for number in range(40)]
         own = {name: rows(palette({0: name}))[0] for name in names}
         one, other = next((a, b) for a in names for b in names if a < b and own[a] == own[b])
@@ -99,7 +99,7 @@ class TestColours:
         assert found[0] != found[1]
         assert own[one] in found
 
-    def test_one_class_in_two_models_has_one_colour(self):
+    def test_one_class_in_two_models_has_one_color(self):
         one, other = {0: "cat", 1: "dog", 2: "wall"}, {7: "Dog ", 3: "sofa", 9: "cat"}
         assert rows(palette(one))[0] == rows(palette(other))[9]
         assert rows(palette(one))[1] == rows(palette(other))[7]
@@ -108,7 +108,7 @@ class TestColours:
         labels = {number: f"thing {number}" for number in range(150)}
         counts = np.unique(palette(labels), axis=0, return_counts=True)[1]
         assert (len(counts), counts.max()) == (20, 8)
-        chosen = class_colours(labels, range(40, 60))
+        chosen = class_colors(labels, range(40, 60))
         assert len(set(chosen.values())) == 20
         assert closest(list(chosen.values()), DEUTERANOPIA) > 0.084
 
@@ -117,8 +117,8 @@ class TestColours:
         assert palette({}).shape == (0, 3)
         assert palette({0: "cat"}).dtype == np.uint8
 
-    def test_a_dataset_has_its_own_colours_when_its_names_are_there_or_it_is_asked_for(self):
-        assert rows(palette(ADE20K)) == [entry.colour for entry in dataset_classes("ade20k_semantic")]
+    def test_a_dataset_has_its_own_colors_when_its_names_are_there_or_it_is_asked_for(self):
+        assert rows(palette(ADE20K)) == [entry.color for entry in dataset_classes("ade20k_semantic")]
         two = {0: "car", 1: "a thing of mine"}
         assert rows(palette(two, "cityscapes_semantic")) == [(0, 0, 142), rows(palette(two))[1]]
         assert rows(palette(two))[0] in SAFE
@@ -135,18 +135,18 @@ class TestColours:
         with pytest.raises(InputError, match=message):
             palette(labels, dataset)
 
-    @pytest.mark.parametrize("colour", [*SAFE, (0, 0, 0), (255, 255, 255), (70, 70, 70)])
-    def test_instances_have_shades_that_can_be_told_apart(self, colour):
-        shades = [shade(colour, number) for number in range(5)]
-        assert shades[0] == colour
+    @pytest.mark.parametrize("color", [*SAFE, (0, 0, 0), (255, 255, 255), (70, 70, 70)])
+    def test_instances_have_shades_that_can_be_told_apart(self, color):
+        shades = [shade(color, number) for number in range(5)]
+        assert shades[0] == color
         assert closest(shades) > 0.05
         for matrix in (None, *BLIND.values()):
             assert min(closest(pair, matrix) for pair in itertools.pairwise(shades)) > 0.08
 
     @settings(max_examples=50, deadline=None)
-    @given(colour=st.tuples(*[st.integers(0, 255)] * 3))
-    def test_text_on_any_colour_is_readable(self, colour):
-        brightness = [float(linear(each) @ (0.2126, 0.7152, 0.0722)) + 0.05 for each in (colour, text_colour(colour))]
+    @given(color=st.tuples(*[st.integers(0, 255)] * 3))
+    def test_text_on_any_color_is_readable(self, color):
+        brightness = [float(linear(each) @ (0.2126, 0.7152, 0.0722)) + 0.05 for each in (color, text_color(color))]
         assert max(brightness) / min(brightness) >= 4.5
 
 
@@ -314,9 +314,9 @@ class TestOverlay:
     def test_tint_is_the_blend_and_the_rest_stays(self, regions, opacity):
         regions = np.array(regions, np.int32)
         image = noise(*regions.shape)
-        colours = list(SAFE[:4])
-        picture = np.asarray(overlay(image, regions, colours, np.zeros(regions.shape, bool), 1, opacity))
-        wanted = image * (1 - opacity) + np.array([*colours, (0, 0, 0)])[regions] * opacity
+        colors = list(SAFE[:4])
+        picture = np.asarray(overlay(image, regions, colors, np.zeros(regions.shape, bool), 1, opacity))
+        wanted = image * (1 - opacity) + np.array([*colors, (0, 0, 0)])[regions] * opacity
         inside = regions >= 0
         assert np.abs(picture - wanted)[inside].max(initial=0) <= 1
         assert np.array_equal(picture[~inside], image[~inside])
@@ -419,7 +419,7 @@ class TestPictures:
         bare = np.asarray(draw_semantic(np.zeros((*size, 3), np.uint8), classes, labels, opacity=0.0, legend=False))
         beside = picture.shape[0] == bare.shape[0]
         legend = picture[:, bare.shape[1] :] if beside else picture[bare.shape[0] :]
-        squares = [(legend == colour).all(axis=-1).sum() for colour in palette(labels)]
+        squares = [(legend == color).all(axis=-1).sum() for color in palette(labels)]
         assert min(squares) == max(squares) > 100
 
     def test_a_legend_of_150_classes_fits(self, listed):
@@ -427,22 +427,22 @@ class TestPictures:
         assert len(listed[0]) == 150
         assert picture.width == 640
 
-    def test_given_colours_do_not_depend_on_what_is_in_the_picture(self):
+    def test_given_colors_do_not_depend_on_what_is_in_the_picture(self):
         labels = {number: f"class {number}" for number in range(60)}
         fixed, photo = palette(labels), noise(480, 480)
         pixels, alone = np.zeros((2, 60, 3), np.uint8)
         for number in labels:
             classes = np.full((480, 480), number)
             options = {"opacity": 1.0, "legend": False}
-            drawn = [draw_semantic(photo, classes, labels, **more, **options) for more in ({"colours": fixed}, {})]
+            drawn = [draw_semantic(photo, classes, labels, **more, **options) for more in ({"colors": fixed}, {})]
             pixels[number], alone[number] = (picture.getpixel((20, 20)) for picture in drawn)
         np.testing.assert_array_equal(pixels, fixed)
         assert (alone != fixed).any()  # those of a class that is alone
 
-    @pytest.mark.parametrize("colours", [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=str)
-    def test_colours_that_do_not_fit_are_told(self, colours):
-        with pytest.raises(InputError, match=r"colours must be \(K, 3\) uint8"):
-            draw_semantic(noise(8, 8), np.ones((8, 8), int), {1: "cup"}, colours=colours)
+    @pytest.mark.parametrize("colors", [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=str)
+    def test_colors_that_do_not_fit_are_told(self, colors):
+        with pytest.raises(InputError, match=r"colors must be \(K, 3\) uint8"):
+            draw_semantic(noise(8, 8), np.ones((8, 8), int), {1: "cup"}, colors=colors)
 
     def test_a_note_stands_above(self):
         plain, noted = (np.asarray(draw_semantic(GRAY, HALVES, NAMES, note=note)) for note in (None, "look"))
@@ -470,7 +470,7 @@ class TestPictures:
 
 
 class TestPanoptic:
-    def test_instances_of_a_class_have_shades_of_its_colour(self, listed):
+    def test_instances_of_a_class_have_shades_of_its_color(self, listed):
         ids = HALVES * 40 + 1
         ids[:50] = 0
         picture = draw_panoptic(GRAY, ids, [Segment(1, 2, 0.9), Segment(41, 2, 0.8)], NAMES, opacity=1.0)

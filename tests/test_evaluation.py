@@ -10,9 +10,10 @@ import pytest
 from helpers import small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import NAMES, SEMANTIC, instances, load_scenes, panoptic, write_coco, write_garments, write_label_maps
+from labeled import NAMES, SEMANTIC, instances, load_scenes, panoptic, write_coco, write_garments, write_label_maps
 
-from lucid_mlx import InputError, Limits, Segmenter
+from lucid_mlx import InputError, Segmenter, Thresholds
+from lucid_mlx.data import Dataset, Target, coco_dataset, label_maps
 from lucid_mlx.evaluation import (
     Evaluation,
     InstanceMetrics,
@@ -21,10 +22,9 @@ from lucid_mlx.evaluation import (
     evaluate,
     match_classes,
 )
-from lucid_mlx.images.postprocess import Panoptic
-from lucid_mlx.images.postprocess import Segment as Scored
-from lucid_mlx.images.result import Segmentation
-from lucid_mlx.training import Dataset, Target, coco_dataset, label_maps
+from lucid_mlx.postprocessing import Panoptic
+from lucid_mlx.postprocessing import Segment as Scored
+from lucid_mlx.results.segmentation import Segmentation
 
 LABELS = dict(enumerate(NAMES))
 SAME = {0: 0, 1: 1, 2: 2}
@@ -263,12 +263,12 @@ def model():
 
 class TestEvaluate:
     def test_a_dataset_goes_through_the_segmenter(self, model, tmp_path):
-        labelled = label_maps(*write_label_maps(tmp_path, 3), NAMES)
+        labeled = label_maps(*write_label_maps(tmp_path, 3), NAMES)
         segmenter = Segmenter(model, "semantic", size="32")
-        result = evaluate(segmenter, labelled, batch_size=2)
+        result = evaluate(segmenter, labeled, batch_size=2)
         names = {1: 0, 2: 1, 0: 2}
         hits = total = 0
-        for record in labelled.records:
+        for record in labeled.records:
             guess = np.vectorize(names.get)(segmenter(record.image()).map)
             hits, total = hits + (guess == SEMANTIC).sum(), total + (SEMANTIC != 255).sum()
         assert (result.task, result.images) == ("semantic", 3)
@@ -278,8 +278,8 @@ class TestEvaluate:
     @pytest.mark.parametrize("task", ["semantic", "instance", "panoptic"])
     def test_panoptic_labels_serve_every_task(self, model, tmp_path, task):
         raw = panoptic()
-        labelled = coco_dataset(*write_coco(tmp_path, raw))
-        result = evaluate(Segmenter(model, task, size="32"), labelled)
+        labeled = coco_dataset(*write_coco(tmp_path, raw))
+        result = evaluate(Segmenter(model, task, size="32"), labeled)
         assert result.task == task
         assert all(value is None or 0 <= value <= 100 for value in result.figures.values())
 
@@ -290,8 +290,8 @@ class TestEvaluate:
         model.config.id2label = dict(enumerate(scenes.NAMES))
         by_image = {}
         for task in ("semantic", "instance", "panoptic"):
-            labelled = scenes.fashion_scenes("test", 4, task, size=64, folder=folder)
-            for record in labelled.records:
+            labeled = scenes.fashion_scenes("test", 4, task, size=64, folder=folder)
+            for record in labeled.records:
                 by_image[task, record.image().tobytes()] = record.target()
 
             def answer(self, photos, *, task=task, **options):
@@ -307,7 +307,7 @@ class TestEvaluate:
                         yield Segmentation.of_instances(photo, found, 0.0, self.labels)
 
             monkeypatch.setattr(Segmenter, "stream", answer)
-            result = evaluate(Segmenter(model, task), labelled)
+            result = evaluate(Segmenter(model, task), labeled)
             first = {"semantic": "mIoU", "instance": "AP", "panoptic": "PQ"}[task]
             assert next(iter(result.figures)) == first
             assert result.figures[first] == pytest.approx(100)
@@ -320,23 +320,23 @@ class TestEvaluate:
         )
         raw = instances()
         raw["categories"][1]["name"] = "sky"
-        labelled = coco_dataset(*write_coco(tmp_path, raw))
-        evaluate(Segmenter(model, "instance", size="32"), labelled)
-        evaluate(Segmenter(model, "instance", size="32"), labelled, limits=Limits(0.3))
-        assert [options["limits"].threshold for options in asked] == [0.0, 0.3]
+        labeled = coco_dataset(*write_coco(tmp_path, raw))
+        evaluate(Segmenter(model, "instance", size="32"), labeled)
+        evaluate(Segmenter(model, "instance", size="32"), labeled, thresholds=Thresholds(0.3))
+        assert [options["thresholds"].threshold for options in asked] == [0.0, 0.3]
 
     def test_labels_for_another_task_are_told(self, model, tmp_path):
-        labelled = label_maps(*write_label_maps(tmp_path), NAMES)
+        labeled = label_maps(*write_label_maps(tmp_path), NAMES)
         with pytest.raises(InputError, match="labels for semantic segmentation cannot tell how good panoptic"):
-            evaluate(Segmenter(model, "panoptic"), labelled)
+            evaluate(Segmenter(model, "panoptic"), labeled)
 
     def test_labels_of_another_size_than_the_image_are_told(self, model, tmp_path):
         images, labels = write_label_maps(tmp_path)
         other, _ = write_label_maps(tmp_path / "other", labels=SEMANTIC[:3])
-        labelled = label_maps(images, labels, NAMES)
-        records = [replace(record, path=other / record.path.name) for record in labelled.records]
+        labeled = label_maps(images, labels, NAMES)
+        records = [replace(record, path=other / record.path.name) for record in labeled.records]
         with pytest.raises(InputError, match=r"0.png is 6x3 pixels, its labels are for 6x4"):
-            evaluate(Segmenter(model, "semantic", size="32"), replace(labelled, records=records))
+            evaluate(Segmenter(model, "semantic", size="32"), replace(labeled, records=records))
 
 
 class TestClasses:

@@ -19,8 +19,8 @@ from runs import small_run
 import lucid_mlx
 import lucid_mlx.weights as W
 from lucid_mlx.datasets import dataset_classes
-from lucid_mlx.images import Recipe, preprocess, read_image
-from lucid_mlx.training import LargeScaleJitter, Run
+from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
+from lucid_mlx.training import LargeScaleJitter, Trainer
 
 EXAMPLES = PHOTO.parent
 SIZE = {"size": {"height": 96, "width": 128}}
@@ -33,7 +33,7 @@ def weights(tmp_path_factory):
     names = [entry.name for entry in dataset_classes("coco_panoptic")]
     model = small_model(num_labels=len(names))
     model.config.id2label = dict(enumerate(names))
-    pixels, _ = preprocess(read_image(PHOTO), Recipe.from_dict(SIZE))
+    pixels, _ = preprocess(read_image(PHOTO), ImageConfig.from_dict(SIZE))
     decoder = model.transformer_decoder
     queries = np.array(decoder.norm(model(pixels.transpose(0, 3, 1, 2))["transformer_decoder_last_hidden_state"]))[0]
     wanted = np.full((len(SEEN), len(names) + 1), -10.0)
@@ -191,7 +191,7 @@ class TestCompareCheckpoints:
 class TestNameSegments:
     def test_a_backbone_learns_to_name_segments_and_nothing_else_changes(self, run, tmp_path, monkeypatch):
         config = small_run(tmp_path, fields={"backbone_config": {**RESNET, "freeze_batch_norm": False}})
-        for path in Path(config.train.images).iterdir():  # each class in a colour of its own
+        for path in Path(config.train.images).iterdir():  # each class in a color of its own
             with Image.open(Path(config.train.annotations) / path.name) as labels:
                 Image.fromarray(np.array([40, 120, 200], np.uint8)[np.asarray(labels)]).convert("RGB").save(path)
         monkeypatch.setattr(lucid_mlx.training, "read_config", lambda path: config)
@@ -200,7 +200,7 @@ class TestNameSegments:
         assert first > 60  # in the mean of all steps
         assert last < 50  # a map of one cell tells three classes not apart
         named = lucid_mlx.load("named").parameters()
-        before = Run(config, tmp_path / "before").model.parameters()
+        before = Trainer(config, tmp_path / "before").model.parameters()
         for part, arrays in before.items():
             changed = [not mx.array_equal(*pair) for pair in zip(*map(leaves, (arrays, named[part])), strict=True)]
             assert all(changed) if part == "backbone" else not any(changed)

@@ -12,11 +12,11 @@ from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.export import export_huggingface, state_dict
 from lucid_mlx.convert.rules import Rule, invert, plan, rename
-from lucid_mlx.images import Recipe
 from lucid_mlx.models import Mask2FormerConfig, create_model
 from lucid_mlx.models.vision.backbones import parse_backbone_config
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 
 BOTTLENECK = {**RESNET, "embedding_size": 4, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 2, 1, 1]}
 
@@ -31,7 +31,7 @@ def write(folder, dtype=mx.float32, preprocessor=(), **kwargs):
     model = small_model(**kwargs)
     model.config.id2label = {number: f"label {number}" for number in range(model.config.num_labels)}
     model.set_dtype(dtype)
-    metadata = {"source": "a test", "licence": "CC0"}
+    metadata = {"source": "a test", "license": "CC0"}
     return write_checkpoint(folder, model.config.to_dict(), named_parameters(model), metadata, dict(preprocessor))
 
 
@@ -117,19 +117,19 @@ def test_of_a_mixture_the_configuration_names_the_type_that_holds_all(folder, tm
     assert bits(mx.load(str(theirs / "model.safetensors"))["class_predictor.weight"]) == bits(arrays[name])
 
 
-def test_recipe_source_and_licence_are_kept(tmp_path):
-    recipe = {"size": {"shortest_edge": 800, "longest_edge": 1333}, "ignore_index": 0}
-    theirs = export_huggingface(write(tmp_path / "ours", preprocessor=recipe), tmp_path / "theirs")
+def test_image_config_source_and_license_are_kept(tmp_path):
+    image_config = {"size": {"shortest_edge": 800, "longest_edge": 1333}, "ignore_index": 0}
+    theirs = export_huggingface(write(tmp_path / "ours", preprocessor=image_config), tmp_path / "theirs")
     written = json.loads((theirs / "preprocessor_config.json").read_text())
-    assert written == {**recipe, "image_processor_type": "Mask2FormerImageProcessor"}
+    assert written == {**image_config, "image_processor_type": "Mask2FormerImageProcessor"}
     _, metadata = mx.load(str(theirs / "model.safetensors"), return_metadata=True)
-    assert metadata == {"format": "pt", "source": "a test", "licence": "CC0"}
+    assert metadata == {"format": "pt", "source": "a test", "license": "CC0"}
 
 
-def test_without_a_recipe_the_published_one_is_written(folder, tmp_path):
+def test_without_a_image_config_the_published_one_is_written(folder, tmp_path):
     theirs = export_huggingface(folder, tmp_path / "theirs")
     written = json.loads((theirs / "preprocessor_config.json").read_text())
-    assert Recipe.from_dict(written) == Recipe()
+    assert ImageConfig.from_dict(written) == ImageConfig()
     assert written["size"] == {"height": 384, "width": 384}
     assert (written["resample"], written["size_divisor"], written["ignore_index"]) == (2, 32, 255)
     assert written["image_processor_type"] == "Mask2FormerImageProcessor"

@@ -79,9 +79,9 @@ def test_functions_of_one_array(op, definition):
 def test_group_norm():
     def definition(x, weight, bias):
         groups = x.reshape(2, 12, 4, 2)
-        centred = groups - groups.mean(axis=(1, 3), keepdims=True)
+        centered = groups - groups.mean(axis=(1, 3), keepdims=True)
         deviation = np.sqrt(groups.var(axis=(1, 3), keepdims=True) + 1e-5)
-        return (centred / deviation).reshape(x.shape) * weight + bias
+        return (centered / deviation).reshape(x.shape) * weight + bias
 
     rng = np.random.default_rng(0)
     check_gradients(

@@ -1,4 +1,4 @@
-"""Labelled images are read as a network is trained on them, and what is wrong with them is told first."""
+"""Labeled images are read as a network is trained on them, and what is wrong with them is told first."""
 
 import json
 import pickle
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from labelled import (
+from labeled import (
     NAMES,
     PANOPTIC,
     SEMANTIC,
@@ -19,7 +19,7 @@ from labelled import (
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.training import Dataset, check, coco_dataset, label_maps, open_dataset
+from lucid_mlx.data import Dataset, coco_dataset, label_maps, open_dataset, validate
 
 
 class TestInstances:
@@ -72,13 +72,13 @@ class TestInstances:
         raw["annotations"][1]["segmentation"] = {"size": [4, 6], "counts": "zzzzzz"}
         dataset = coco_dataset(*write_coco(tmp_path, raw))
         with pytest.raises(InputError, match=r"a.png: the run lengths of annotation 2 are damaged"):
-            check(dataset)
+            validate(dataset)
 
     def test_an_object_without_a_pixel_is_told(self, tmp_path):
         raw = instances()
         raw["annotations"][0]["segmentation"] = [[1.1, 1.1, 1.2, 1.1, 1.2, 1.2]]
         with pytest.raises(InputError, match=r"a.png: annotation 1 covers no pixel"):
-            check(coco_dataset(*write_coco(tmp_path, raw)))
+            validate(coco_dataset(*write_coco(tmp_path, raw)))
 
 
 class TestPanoptic:
@@ -122,16 +122,16 @@ class TestPanoptic:
     def test_pictures_that_contradict_the_file_are_told(self, tmp_path):
         images, annotations = write_coco(tmp_path, panoptic(), np.where(PANOPTIC == 5, 6, PANOPTIC))
         with pytest.raises(InputError, match=r"a.png shows segment 6, which its annotation does not list"):
-            check(coco_dataset(images, annotations))
+            validate(coco_dataset(images, annotations))
         write_coco(tmp_path, panoptic(), np.where(PANOPTIC == 5, 300, PANOPTIC))
         with pytest.raises(InputError, match="annotation 5 covers no pixel"):
-            check(coco_dataset(images, annotations))
+            validate(coco_dataset(images, annotations))
         write_coco(tmp_path, panoptic(), PANOPTIC[:, :5])
         with pytest.raises(InputError, match=r"a.png is 5x4 pixels, its image 6x4"):
-            check(coco_dataset(images, annotations))
+            validate(coco_dataset(images, annotations))
         Image.fromarray(SEMANTIC).save(tmp_path / "coco" / "a.png")
         with pytest.raises(InputError, match="has mode L; expected RGB"):
-            check(coco_dataset(images, annotations))
+            validate(coco_dataset(images, annotations))
 
     def test_a_missing_folder_of_pictures_is_told(self, tmp_path):
         images, annotations = write_coco(tmp_path, panoptic())
@@ -205,7 +205,7 @@ class TestLabelMaps:
         dataset = label_maps(*write_label_maps(tmp_path, labels=labels), NAMES, ignore=9)
         assert np.array_equal(dataset.records[0].target().class_map() == -1, SEMANTIC == 255)
 
-    def test_the_numbers_of_a_palette_count_and_not_its_colours(self, tmp_path):
+    def test_the_numbers_of_a_palette_count_and_not_its_colors(self, tmp_path):
         images, labels = write_label_maps(tmp_path, 1)
         picture = Image.fromarray(SEMANTIC).convert("P")
         picture.putdata(SEMANTIC.ravel())
@@ -219,7 +219,7 @@ class TestLabelMaps:
         Image.fromarray(SEMANTIC).save(tmp_path / "labels" / "ulm" / "x_gtFine_labelTrainIds.png")
         endings = ("_leftImg8bit.png", "_gtFine_labelTrainIds.png")
         dataset = label_maps(tmp_path / "images", tmp_path / "labels", NAMES, endings=endings)
-        check(dataset)
+        validate(dataset)
         with pytest.raises(InputError, match=r"has no label map: .*ulm/x_leftImg8bit.png does not exist"):
             label_maps(tmp_path / "images", tmp_path / "labels", NAMES)
 
@@ -234,8 +234,8 @@ class TestLabelMaps:
     def test_a_bad_label_map_is_told(self, tmp_path, labels, message):
         images, folder = write_label_maps(tmp_path)
         Image.fromarray(labels).save(folder / "0.png")
-        with pytest.raises(InputError, match=f"the labelled images: 1 problem\n  .*{message}"):
-            check(label_maps(images, folder, NAMES))
+        with pytest.raises(InputError, match=f"the labeled images: 1 problem\n  .*{message}"):
+            validate(label_maps(images, folder, NAMES))
 
     def test_damaged_files_are_told_all_at_once(self, tmp_path):
         images, labels = write_label_maps(tmp_path, 3)
@@ -243,7 +243,7 @@ class TestLabelMaps:
             path.write_bytes(path.read_bytes()[:-30])
         (images / "1.png").write_text("no picture")
         with pytest.raises(InputError) as told:
-            check(label_maps(images, labels, NAMES))
+            validate(label_maps(images, labels, NAMES))
         assert [line.split(" is ")[0].strip() for line in str(told.value).splitlines()[1:]] == [
             str(images / "0.png"), str(images / "1.png"), str(labels / "2.png")
         ]  # fmt: skip
@@ -286,7 +286,7 @@ def test_good_labels_pass_and_records_can_be_sent_to_other_processes(tmp_path):
     for number, raw in enumerate((instances(), panoptic())):
         (tmp_path / str(number)).mkdir()
         dataset = coco_dataset(*write_coco(tmp_path / str(number), raw))
-        check(dataset)
+        validate(dataset)
         copy = pickle.loads(pickle.dumps(dataset.records[0]))
         assert np.array_equal(copy.target().masks, dataset.records[0].target().masks)
 
@@ -294,7 +294,7 @@ def test_good_labels_pass_and_records_can_be_sent_to_other_processes(tmp_path):
 def test_a_class_beyond_the_dataset_is_told(tmp_path):
     dataset = coco_dataset(*write_coco(tmp_path, panoptic()))
     with pytest.raises(InputError, match="class 1 is not among the 1 of the dataset"):
-        check(replace(dataset, names=("sky",)))
+        validate(replace(dataset, names=("sky",)))
 
 
 def test_a_dataset_needs_a_task_classes_and_images():

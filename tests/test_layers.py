@@ -24,14 +24,14 @@ def test_attention_in_training_computes_what_it_computes_in_inference_but_for_th
     mx.random.seed(0)
     attention = Attention(16, 4, dropout=0.5)
     queries, keys, values = (mx.random.normal((2, count, 16)) for count in (5, 7, 7))
-    attend = mx.random.uniform(shape=(2, 5, 7)) > 0.4
-    attend = attend | ~attend.any(axis=-1, keepdims=True)
+    mask = mx.random.uniform(shape=(2, 5, 7)) > 0.4
+    mask = mask | ~mask.any(axis=-1, keepdims=True)
     attention.eval()
-    wanted = attention(queries, keys, values, attend)
+    wanted = attention(queries, keys, values, mask)[0]
     attention.train()
-    assert not mx.allclose(attention(queries, keys, values, attend), wanted, atol=1e-3)
+    assert not mx.allclose(attention(queries, keys, values, mask)[0], wanted, atol=1e-3)
     attention.dropout = nn.Identity()
-    np.testing.assert_allclose(np.array(attention(queries, keys, values, attend)), np.array(wanted), atol=1e-5)
+    np.testing.assert_allclose(np.array(attention(queries, keys, values, mask)[0]), np.array(wanted), atol=1e-5)
 
 
 @pytest.mark.parametrize("part", ["pixel decoder", "transformer decoder"])

@@ -11,11 +11,12 @@ from multiprocessing import active_children
 
 import numpy as np
 import pytest
-from labelled import NAMES, write_label_maps
+from labeled import NAMES, write_label_maps
 
 from lucid_mlx import InputError
-from lucid_mlx.images import Recipe
-from lucid_mlx.training import LargeScaleJitter, Loader, label_maps
+from lucid_mlx.data import label_maps
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.training import LargeScaleJitter, Loader
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def dataset(tmp_path_factory):
 
 
 def loader(dataset, workers=0, batch_size=2, seed=0, **options):
-    augment = LargeScaleJitter(24, 0.8, 1.5, colour=True)
+    augment = LargeScaleJitter(24, 0.8, 1.5, color=True)
     return Loader(dataset, augment, batch_size=batch_size, workers=workers, seed=seed, **options)
 
 
@@ -52,12 +53,12 @@ def test_batches_are_the_same_whatever_the_number_of_workers(dataset):
     assert not np.array_equal(first(loader(dataset, seed=1), 1)[0].pixels, expected[0].pixels)
 
 
-def test_a_batch_is_normalised_and_has_its_targets(dataset):
-    recipe = Recipe(mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
-    raw = Recipe(mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
-    (batch,), (plain,) = (first(loader(dataset, recipe=each), 1) for each in (recipe, raw))
+def test_a_batch_is_normalized_and_has_its_targets(dataset):
+    image_config = ImageConfig(mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
+    raw = ImageConfig(mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
+    (batch,), (plain,) = (first(loader(dataset, image_config=each), 1) for each in (image_config, raw))
     assert batch.pixels.shape == (2, 24, 24, 3)
-    expected = (np.array(plain.pixels) / 255 - recipe.mean) / recipe.std
+    expected = (np.array(plain.pixels) / 255 - image_config.mean) / image_config.std
     assert np.allclose(np.array(batch.pixels), expected, atol=1e-5)
     assert np.array_equal(plain.pixels, np.array(plain.pixels).astype(np.uint8))
     for masks, classes in zip(batch.masks, batch.class_ids, strict=True):
@@ -120,7 +121,8 @@ def test_values_that_cannot_be_are_told(dataset, wrong):
 SCRIPT = """
 import signal, sys, time
 from multiprocessing import active_children
-from lucid_mlx.training import LargeScaleJitter, Loader, label_maps
+from lucid_mlx.data import label_maps
+from lucid_mlx.training import LargeScaleJitter, Loader
 def work():
     dataset = label_maps(sys.argv[1], sys.argv[2], ("sky", "sea", "boat"))
     batches = Loader(dataset, LargeScaleJitter(24), batch_size=2, workers=1).batches()

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 
 from lucid_mlx import InputError
-from lucid_mlx._runtime import ROOM
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.models.checkpointing import checkpoint
 from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
-from lucid_mlx.models.vision.mask2former import checkpoint_layers, criterion, loss_and_gradients
+from lucid_mlx.models.vision.mask2former import matcher
+from lucid_mlx.models.vision.mask2former.criterion import compute_losses, mean_number_of_masks
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost
+from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.ops.self_test import point_sample_by_loops
+from lucid_mlx.training import checkpoint_layers, loss_and_gradients
+from lucid_mlx.training.gradient_checkpointing import checkpoint
 
 POINTS = {"train_num_points": 64}
 KEY = mx.random.key(7)
@@ -106,13 +108,12 @@ def test_the_losses_are_their_definitions():
     config = small_config(**POINTS)
     masks, classes = 3 * rng.standard_normal((2, 6, 5, 7), np.float32), rng.standard_normal((2, 6, 6), np.float32)
     _, mask_labels, class_labels = scene(size=(9, 11))
-    targets = criterion.read_targets(mask_labels, class_labels, 2, 5)
-    prediction = criterion.Prediction(mx.array(masks), mx.array(classes))
-    matches = criterion.Matches(targets, config, 1)
-    matches.solve([prediction], criterion.uniform(KEY), criterion.uniform(KEY))
-    got = criterion.losses([prediction], targets, matches, config)
+    targets = read_targets(mask_labels, class_labels, 2, 5)
+    prediction = matcher.Prediction(mx.array(masks), mx.array(classes))
+    matches = matcher.match([prediction], targets, config, KEY)
+    got = compute_losses([prediction], targets, matches, config)
 
-    rows, objects = np.array(matches.rows[0]), np.array(matches.objects[0])
+    rows, objects = np.array(matches[0].rows), np.array(matches[0].objects)
     assert (rows[:2] < 6).all()
     assert (rows[2:] >= 6).all()
     assert sorted(objects[:2]) == [0, 1]
@@ -124,7 +125,7 @@ def test_the_losses_are_their_definitions():
     weights = np.where(labels == 5, 0.1, 1.0)
     assert got["loss_cross_entropy"].item() == pytest.approx(2 * (terms * weights).sum() / weights.sum(), rel=1e-5)
 
-    draw = criterion.uniform(KEY)
+    draw = matcher.uniform(mx.random.split(KEY)[1])
     candidates, rest = np.array(draw((5, 192, 2))), np.array(draw((5, 16, 2)))
     planes, wanted = masks.reshape(12, 1, 5, 7)[rows], np.concatenate([np.array(x) for x in mask_labels])[objects]
     nearest = np.argsort(np.abs(point_sample_by_loops(planes, candidates)[:, 0]), axis=1)[:, :48]
@@ -222,7 +223,6 @@ def test_checkpointing_gives_the_same_gradients_in_less_memory(backbone):
         mx.eval(model.parameters(), batch)
         mx.reset_peak_memory()
         start = mx.get_active_memory()
-        ROOM.lift()
         previous = mx.set_memory_limit(1)  # one operation at a time, so that the peak is always the same
         try:
             _, gradients = loss_and_gradients(model, *batch, key=KEY)
@@ -293,13 +293,13 @@ def test_the_number_of_masks_is_averaged_over_processes(monkeypatch):
         def size(self):
             return 2
 
-    targets = criterion.read_targets([mx.zeros((3, 4, 4))], [mx.array([0, 1, 2])], 1, 5)
-    assert criterion.mean_number_of_masks(targets) == 3
+    targets = read_targets([mx.zeros((3, 4, 4))], [mx.array([0, 1, 2])], 1, 5)
+    assert mean_number_of_masks(targets) == 3
     monkeypatch.setattr(mx.distributed, "init", Group)
     monkeypatch.setattr(mx.distributed, "all_sum", lambda x, group: x + 4)
-    assert criterion.mean_number_of_masks(targets).item() == 3.5
+    assert mean_number_of_masks(targets).item() == 3.5
     monkeypatch.setattr(mx.distributed, "all_sum", lambda x, group: 0 * x)
-    assert criterion.mean_number_of_masks(targets).item() == 1.0
+    assert mean_number_of_masks(targets).item() == 1.0
 
 
 @pytest.mark.parametrize(

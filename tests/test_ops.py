@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid_mlx import ops
-from lucid_mlx.ops import convolution
-from lucid_mlx.ops.self_test import TOLERANCE, deformable_attention_by_loops, self_test
+from lucid_mlx.backends import float32_tolerance
+from lucid_mlx.backends.cpu import convolution
+from lucid_mlx.ops.self_test import deformable_attention_by_loops, self_test
 
 sides = st.integers(1, 6)
 
@@ -17,7 +18,7 @@ def test_every_op_passes_its_self_test():
     names = {"deformable attention", "gelu", "group norm", "point sample", "resize", "sigmoid", "sine positions"}
     names |= {"softmax", "softplus"}
     assert set(errors) == names
-    assert max(errors.values()) < TOLERANCE
+    assert max(errors.values()) < float32_tolerance()
 
 
 @settings(max_examples=30, deadline=None)

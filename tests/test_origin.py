@@ -1,6 +1,6 @@
 import pytest
 
-from lucid_mlx.convert.origin import Origin, _zoo, recognise
+from lucid_mlx.convert.origin import Origin, _zoo, recognize
 from lucid_mlx.datasets import DATASETS
 
 ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskformer2_R50_bs16_50ep/"
@@ -16,7 +16,7 @@ ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskf
     ],
 )
 def test_a_file_of_the_zoo_is_known_by_its_digits_wherever_it_lies(name):
-    assert recognise(name) == Origin(
+    assert recognize(name) == Origin(
         "coco_panoptic", "cc-by-nc-4.0", "Mask2Former R50, COCO panoptic, detectron2 zoo", "PQ 51.9", False
     )
 
@@ -43,7 +43,7 @@ def test_a_file_of_the_zoo_is_known_by_its_digits_wherever_it_lies(name):
     ],
 )
 def test_rows_of_the_zoo(digits, dataset, title, metric):
-    origin = recognise(f"model_final_{digits}.pkl")
+    origin = recognize(f"model_final_{digits}.pkl")
     assert (origin.dataset, origin.title, origin.metric) == (dataset, title, metric)
 
 
@@ -59,7 +59,7 @@ def test_the_zoo_is_whole():
 
 
 def test_a_video_network_of_the_zoo_has_no_dataset_of_ours():
-    origin = recognise("model_final_34112b.pkl")
+    origin = recognize("model_final_34112b.pkl")
     assert (origin.dataset, origin.video, origin.metric) == (None, True, "AP 46.4")
     assert origin.title == "Mask2Former R50, YouTube-VIS 2019, detectron2 zoo"
 
@@ -82,14 +82,14 @@ MODELS = [
 def test_all_models_on_the_hub_are_known_with_the_zoo_s_metric():
     assert len(MODELS) == 29
     for name in MODELS:
-        origin = recognise(name)
+        origin = recognize(name)
         assert origin.dataset in DATASETS
         assert origin.dataset.split("_")[-1] == name.split("-")[-1]
-        assert (origin.licence, origin.video) == ("cc-by-nc-4.0", False)
+        assert (origin.license, origin.video) == ("cc-by-nc-4.0", False)
         assert origin.metric is not None
-    base, larger = (recognise(f"facebook/mask2former-swin-{size}-ade-semantic") for size in ("base", "base-IN21k"))
+    base, larger = (recognize(f"facebook/mask2former-swin-{size}-ade-semantic") for size in ("base", "base-IN21k"))
     assert (base.metric, larger.metric) == ("mIoU 52.4", "mIoU 53.9")
-    assert recognise("facebook/mask2former-swin-large-coco-panoptic").metric == "PQ 57.8"
+    assert recognize("facebook/mask2former-swin-large-coco-panoptic").metric == "PQ 57.8"
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_all_models_on_the_hub_are_known_with_the_zoo_s_metric():
     ],
 )
 def test_a_model_on_the_hub_is_known_by_its_address_too(name):
-    assert recognise(name).title == "Mask2Former Swin-T, ADE20K semantic, Hugging Face hub"
+    assert recognize(name).title == "Mask2Former Swin-T, ADE20K semantic, Hugging Face hub"
 
 
 def test_a_video_network_on_the_hub():
-    origin = recognise("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
+    origin = recognize("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
     assert origin == Origin(
         None, "cc-by-nc-4.0", "Mask2Former Swin-B, YouTube-VIS 2021, Hugging Face hub", "AP 52.0", True
     )
@@ -122,9 +122,9 @@ def test_a_video_network_on_the_hub():
         ("lucid-dl/mask2former-swin-base-ade", "ade20k_semantic"),
     ],
 )
-def test_lucid_s_conversions_keep_the_licence(name, dataset):
-    origin = recognise(name)
-    assert (origin.dataset, origin.licence, origin.metric) == (dataset, "cc-by-nc-4.0", None)
+def test_lucid_s_conversions_keep_the_license(name, dataset):
+    origin = recognize(name)
+    assert (origin.dataset, origin.license, origin.metric) == (dataset, "cc-by-nc-4.0", None)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_lucid_s_conversions_keep_the_licence(name, dataset):
     ],
 )
 def test_files_of_openmmlab(name, dataset, title):
-    origin = recognise(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
+    origin = recognize(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
     video = "youtubevis" in name
     assert origin == Origin(dataset, "apache-2.0", f"Mask2Former {title}", None, video)
 
@@ -193,4 +193,4 @@ def test_files_of_openmmlab(name, dataset, title):
     ],
 )
 def test_what_is_not_proved_is_not_claimed(name):
-    assert recognise(name) is None
+    assert recognize(name) is None

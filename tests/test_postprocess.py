@@ -5,9 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid_mlx import InputError
-from lucid_mlx.images import instance_segmentation, panoptic_segmentation, semantic_segmentation
-from lucid_mlx.images.postprocess import huggingface, tiles
-from lucid_mlx.images.postprocess.inputs import View
+from lucid_mlx.postprocessing import (
+    huggingface,
+    instance_segmentation,
+    panoptic_segmentation,
+    semantic_segmentation,
+    tiles,
+)
+from lucid_mlx.postprocessing.inputs import View
 
 SURE, NONE = 20.0, 2  # a class logit that settles it; the label of no object among three
 
@@ -28,7 +33,7 @@ def noise(seed, queries=6, labels=5, cells=(7, 10), batch=1):
     return {name: mx.array(x.astype(np.float32)) for name, x in zip(names, (classes, masks), strict=True)}
 
 
-def labelled(*labels):
+def labeled(*labels):
     """Logits of queries that are sure of their label."""
     return SURE * np.eye(NONE + 1)[list(labels)]
 
@@ -65,8 +70,7 @@ VIEWS = [
 
 @pytest.fixture(params=[(1 << 20, 512), (2000, 7)], ids=["one tile", "many tiles"])
 def _tile_sizes(request, monkeypatch):
-    for name, value in zip(("_TILE_BYTES", "_TILE_COLUMNS"), request.param, strict=True):
-        monkeypatch.setattr(tiles, name, dict.fromkeys(getattr(tiles, name), value))
+    monkeypatch.setattr(tiles, "tile_size", lambda: request.param)
 
 
 @pytest.mark.usefixtures("_tile_sizes")
@@ -87,7 +91,7 @@ class TestDefinition:
         network, classes, masks = self.scores(view)
         scores = lerp(sigmoid(masks) @ classes, view[2]) if resize_scores else sigmoid(lerp(masks, view[2])) @ classes
         got = semantic_segmentation(
-            network, view[0], [view[2]], seen_sizes=[view[1]], resize_scores=resize_scores
+            network, view[0], [view[2]], content_sizes=[view[1]], resize_scores=resize_scores
         )[0]  # fmt: skip
         assert got.dtype == mx.int32
         assert_equal_but_for_ties(np.array(got), scores)
@@ -99,7 +103,7 @@ class TestDefinition:
         masks = sigmoid(lerp(masks, view[2]))[..., kept]
         # With an overlap threshold of 0 and all of them things the numbers are those of the queries with any pixel.
         got = panoptic_segmentation(
-            network, view[0], [view[2]], seen_sizes=[view[1]],
+            network, view[0], [view[2]], content_sizes=[view[1]],
             thing_ids=range(5), threshold=0.6, overlap_mask_area_threshold=0.0,
         )[0]  # fmt: skip
         winner = (masks * classes.max(axis=1)[kept]).argmax(axis=-1)
@@ -114,7 +118,7 @@ class TestDefinition:
     def test_instance(self, view):
         network, classes, masks = self.scores(view)
         masks = lerp(masks, view[2])
-        got = instance_segmentation(network, view[0], [view[2]], seen_sizes=[view[1]], top_k=1000)[0]
+        got = instance_segmentation(network, view[0], [view[2]], content_sizes=[view[1]], top_k=1000)[0]
         assert len(got) == classes.size
         inside = masks > 0
         means = (sigmoid(masks) * inside).sum(axis=(0, 1)) / (inside.sum(axis=(0, 1)) + 1e-6)
@@ -150,7 +154,7 @@ class TestPanoptic:
 
     def test_things_stay_apart_and_stuff_is_merged(self):
         left, right, top, bottom = (0, 4, 0, 3), (0, 4, 5, 8), (4, 6, 0, 8), (7, 8, 0, 8)
-        got = self.panoptic(labelled(0, 1, 0, 1), boxed(left, top, right, bottom))
+        got = self.panoptic(labeled(0, 1, 0, 1), boxed(left, top, right, bottom))
         wanted = np.zeros((8, 8), int)
         wanted[:4, :3], wanted[4:6], wanted[7], wanted[:4, 5:] = 1, 2, 2, 3
         assert np.array_equal(np.array(got.segmentation), wanted)
@@ -159,7 +163,7 @@ class TestPanoptic:
 
     @pytest.mark.parametrize("unsure", [0, 1])
     def test_a_merged_segment_has_the_highest_score(self, unsure):
-        classes = labelled(1, 1)
+        classes = labeled(1, 1)
         classes[unsure, 1] = 3.0
         got = self.panoptic(classes, boxed((0, 4, 0, 8), (4, 8, 0, 8)))
         assert len(got.segments) == 1
@@ -170,9 +174,9 @@ class TestPanoptic:
         masks = boxed(whole, over)
         masks[1] = np.where(masks[1] > 0, 18.0, -5.0)
         # Four of five pixels are enough, three of four are not.
-        assert [one.area for one in self.panoptic(labelled(0, 0), masks).segments] == [4, 8]
+        assert [one.area for one in self.panoptic(labeled(0, 0), masks).segments] == [4, 8]
         masks[0, 4] = -9.0
-        got = self.panoptic(labelled(0, 0), masks)
+        got = self.panoptic(labeled(0, 0), masks)
         assert [(one.id, one.area) for one in got.segments] == [(1, 8)]
         assert np.array(got.segmentation)[1:].max() == 0
 
@@ -180,19 +184,19 @@ class TestPanoptic:
         # Where both are improbable the first wins more than it shows.
         masks = boxed((0, 1, 0, 4), (4, 8, 0, 8))
         masks[0] += 1.0
-        got = self.panoptic(labelled(0, 1), masks, overlap_mask_area_threshold=5.0)
+        got = self.panoptic(labeled(0, 1), masks, overlap_mask_area_threshold=5.0)
         assert [(one.label_id, one.area) for one in got.segments] == [(0, 4)]
 
     @pytest.mark.parametrize("labels", [(NONE,), (NONE, NONE)])
     def test_no_object_gives_an_empty_map(self, labels):
-        got = self.panoptic(labelled(*labels), boxed(*[(0, 8, 0, 8)] * len(labels)))
+        got = self.panoptic(labeled(*labels), boxed(*[(0, 8, 0, 8)] * len(labels)))
         assert got.segments == []
         assert got.segmentation.dtype == mx.int32
         assert not np.array(got.segmentation).any()
 
     def test_an_unsure_query_does_not_compete(self):
-        assert self.panoptic(labelled(0) / 20, boxed((0, 8, 0, 8))).segments == []
-        assert len(self.panoptic(labelled(0) / 20, boxed((0, 8, 0, 8)), threshold=0.5).segments) == 1
+        assert self.panoptic(labeled(0) / 20, boxed((0, 8, 0, 8))).segments == []
+        assert len(self.panoptic(labeled(0) / 20, boxed((0, 8, 0, 8)), threshold=0.5).segments) == 1
 
     @settings(max_examples=40, deadline=None)
     @given(
@@ -232,18 +236,18 @@ class TestInstance:
         assert np.array_equal(np.array(got.masks()).sum(axis=(1, 2)), [1, 1])
 
     def test_only_things_are_kept_of_the_pairs_taken(self):
-        network = outputs(labelled(0, 1, 1), boxed(*[(0, 8, 0, 8)] * 3))
+        network = outputs(labeled(0, 1, 1), boxed(*[(0, 8, 0, 8)] * 3))
         got = instance_segmentation(network, (8, 8), thing_ids={0}, top_k=3)[0]
         assert got.label_ids.tolist() == [0]
 
     def test_no_thing_among_them_gives_no_object(self):
-        got = instance_segmentation(outputs(labelled(0), boxed((0, 8, 0, 8))), (8, 8), thing_ids=())[0]
+        got = instance_segmentation(outputs(labeled(0), boxed((0, 8, 0, 8))), (8, 8), thing_ids=())[0]
         assert len(got) == 0
         assert got.boxes.shape == (0, 4)
         assert got.masks().shape == (0, 8, 8)
 
     def test_an_empty_mask_scores_nothing_and_has_no_box(self):
-        got = instance_segmentation(outputs(labelled(0), boxed((0, 0, 0, 0))), (8, 8), top_k=1)[0]
+        got = instance_segmentation(outputs(labeled(0), boxed((0, 0, 0, 0))), (8, 8), top_k=1)[0]
         assert (got.scores.item(), got.areas.item(), got.boxes.tolist()) == (0.0, 0, [[0, 0, 0, 0]])
 
     def test_masks_are_made_one_by_one_too(self):
@@ -288,8 +292,8 @@ def test_each_pixel_of_each_image_has_a_class(seed, targets, resize_scores):
 
 def test_padding_is_not_shown():
     # The right half of the input is padding, where the second class is.
-    network = outputs(labelled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
-    assert not semantic_segmentation(network, (32, 32), [(9, 9)], seen_sizes=[(32, 14)])[0].any().item()
+    network = outputs(labeled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
+    assert not semantic_segmentation(network, (32, 32), [(9, 9)], content_sizes=[(32, 14)])[0].any().item()
     assert semantic_segmentation(network, (32, 32), [(9, 9)])[0].any().item()
 
 
@@ -304,7 +308,7 @@ class TestHuggingFace:
     def test_panoptic_numbers_may_come_twice_after_a_fused_one(self):
         quarters = [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 4), (4, 8, 4, 8)]
         got = huggingface.post_process_panoptic_segmentation(
-            outputs(labelled(0, 1, 0, 1), boxed(*quarters)), label_ids_to_fuse={0}, target_sizes=[(4, 4)]
+            outputs(labeled(0, 1, 0, 1), boxed(*quarters)), label_ids_to_fuse={0}, target_sizes=[(4, 4)]
         )[0]
         assert np.array(got["segmentation"]).tolist() == [[1, 1, 2, 2]] * 2 + [[1, 1, 2, 2]] * 2
         assert [(one["id"], one["label_id"], one["was_fused"]) for one in got["segments_info"]] == [
@@ -313,13 +317,13 @@ class TestHuggingFace:
 
     @pytest.mark.parametrize("sizes", [None, [(384, 384)]])
     def test_panoptic_at_the_size_in_which_it_works(self, sizes):
-        network = outputs(labelled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
+        network = outputs(labeled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
         got = huggingface.post_process_panoptic_segmentation(network, target_sizes=sizes)[0]
         halves = np.repeat([[1.0, 2.0]], 192, axis=1).repeat(384, axis=0)
         assert np.array_equal(np.array(got["segmentation"]), halves)
 
     def test_no_segment_is_minus_one_everywhere(self):
-        network = outputs(labelled(NONE), boxed((0, 8, 0, 8)))
+        network = outputs(labeled(NONE), boxed((0, 8, 0, 8)))
         for process in (
             huggingface.post_process_panoptic_segmentation,
             huggingface.post_process_instance_segmentation,
@@ -329,14 +333,14 @@ class TestHuggingFace:
             assert np.array_equal(np.array(got["segmentation"]), np.full((384, 384), -1.0, np.float32))
 
     def test_the_less_sure_object_lies_on_top(self):
-        classes = labelled(0, 1)
+        classes = labeled(0, 1)
         classes[1] *= 0.2
         network = outputs(classes, boxed((0, 8, 0, 8), (0, 8, 4, 8), inside=30.0))
         got = huggingface.post_process_instance_segmentation(network, target_sizes=[(1, 4)])[0]
         assert np.array(got["segmentation"]).tolist() == [[0, 0, 1, 1]]
 
     def test_objects_in_run_lengths_and_as_masks(self):
-        network = outputs(labelled(0, 1), boxed((0, 4, 0, 4), (4, 8, 0, 8)))
+        network = outputs(labeled(0, 1), boxed((0, 4, 0, 4), (4, 8, 0, 8)))
         size = [(2, 2)]
         runs = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_coco_annotation=True)
         masks = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_binary_maps=True)
@@ -344,7 +348,7 @@ class TestHuggingFace:
         assert np.array(masks[0]["segmentation"]).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 1]]]
 
     def test_an_object_that_falls_between_the_pixels_is_none(self):
-        network = outputs(labelled(0, 1), boxed((1, 2, 1, 2), (0, 8, 0, 8)))
+        network = outputs(labeled(0, 1), boxed((1, 2, 1, 2), (0, 8, 0, 8)))
         got = huggingface.post_process_instance_segmentation(network, target_sizes=[(2, 2)])[0]
         assert [(one["id"], one["label_id"]) for one in got["segments_info"]] == [(0, 1)]
 
@@ -392,7 +396,7 @@ class TestBadInput:
 
     def test_a_part_larger_than_the_whole_is_told(self):
         with pytest.raises(InputError, match=r"must lie within the input_size \(28, 40\)"):
-            semantic_segmentation(noise(0), (28, 40), seen_sizes=[(28, 41)])
+            semantic_segmentation(noise(0), (28, 40), content_sizes=[(28, 41)])
 
     @pytest.mark.parametrize("top_k", [0, 1.0, True])
     def test_a_top_k_below_one_is_told(self, top_k):

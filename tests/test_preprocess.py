@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.convert import prepare
+from lucid_mlx.convert import convert_in_memory
 from lucid_mlx.datasets import DATASETS
-from lucid_mlx.images import Recipe, batches, parse_size, preprocess, published_recipe
-from lucid_mlx.images.preprocess import WAITING
-from lucid_mlx.weights.catalogue import catalogue
+from lucid_mlx.loading import default_image_config
+from lucid_mlx.preprocessing import ImageConfig, batches, parse_size, preprocess, published_image_config
+from lucid_mlx.preprocessing.preprocess import WAITING
+from lucid_mlx.weights.catalog import catalog
 from lucid_mlx.weights.checkpoint import Checkpoint
-from lucid_mlx.weights.download import Fetched
+from lucid_mlx.weights.download import Downloaded
 from lucid_mlx.weights.enums import Mask2Former_Swin_Base_Weights
-from lucid_mlx.weights.recipe import default_recipe
 
-COCO = Recipe(size=None, shortest_edge=800, longest_edge=1333, divide="pad")
+COCO = ImageConfig(size=None, shortest_edge=800, longest_edge=1333, divide="pad")
 
 
 def random_image(height, width, seed=0):
@@ -52,13 +52,13 @@ class TestSizes:
             ({"do_resize": False, "size": {"height": 5, "width": 5}}, (7, 300), (7, 300)),
         ],
     )
-    def test_transformers_recipes_resize_to_the_divisor(self, raw, image, wanted):
-        recipe = Recipe.from_dict(raw)
-        assert recipe.seen_size(*image) == wanted
-        assert recipe.input_size(*image) == wanted
+    def test_transformers_image_configs_resize_to_the_divisor(self, raw, image, wanted):
+        image_config = ImageConfig.from_dict(raw)
+        assert image_config.content_size(*image) == wanted
+        assert image_config.input_size(*image) == wanted
 
     @pytest.mark.parametrize(
-        ("recipe", "image", "seen", "whole"),
+        ("image_config", "image", "content_sizes", "whole"),
         [
             (COCO, (480, 640), (800, 1067), (800, 1088)),
             (COCO, (640, 480), (1067, 800), (1088, 800)),
@@ -71,26 +71,34 @@ class TestSizes:
             (replace(COCO, size=(500, 40)), (9, 9), (500, 40), (512, 64)),
         ],
     )
-    def test_the_original_s_recipes_pad_to_the_divisor(self, recipe, image, seen, whole):
-        assert recipe.seen_size(*image) == seen
-        assert recipe.input_size(*image) == whole
+    def test_the_original_s_image_configs_pad_to_the_divisor(self, image_config, image, content_sizes, whole):
+        assert image_config.content_size(*image) == content_sizes
+        assert image_config.input_size(*image) == whole
 
-    def test_a_recipe_may_pad_every_image_to_one_size(self):
-        recipe = Recipe.from_dict({"size": {"height": 64, "width": 90}, "pad_size": {"height": 128, "width": 160}})
-        assert (recipe.seen_size(5, 5), recipe.input_size(5, 5)) == ((64, 96), (128, 160))
-        recipe = Recipe.from_dict({"size": {"shortest_edge": 64}, "pad_size": {"height": 128, "width": 160}})
-        with pytest.raises(InputError, match="100x300 is resized to 64x192, which is more than the recipe's pad_size"):
-            recipe.input_size(100, 300)
+    def test_a_image_config_may_pad_every_image_to_one_size(self):
+        image_config = ImageConfig.from_dict(
+            {"size": {"height": 64, "width": 90}, "pad_size": {"height": 128, "width": 160}}
+        )
+        assert (image_config.content_size(5, 5), image_config.input_size(5, 5)) == ((64, 96), (128, 160))
+        image_config = ImageConfig.from_dict({"size": {"shortest_edge": 64}, "pad_size": {"height": 128, "width": 160}})
+        with pytest.raises(
+            InputError, match="100x300 is resized to 64x192, which is more than the image configuration's pad_size"
+        ):
+            image_config.input_size(100, 300)
 
     @settings(max_examples=100, deadline=None)
     @given(
-        height=st.integers(1, 20000), width=st.integers(1, 20000), recipe=st.sampled_from([COCO, Recipe.from_dict({})])
+        height=st.integers(1, 20000),
+        width=st.integers(1, 20000),
+        image_config=st.sampled_from([COCO, ImageConfig.from_dict({})]),
     )
-    def test_inputs_are_multiples_of_the_divisor_that_hold_the_image(self, height, width, recipe):
-        seen, whole = recipe.seen_size(height, width), recipe.input_size(height, width)
-        assert all(0 < shown <= side < shown + 32 and side % 32 == 0 for shown, side in zip(seen, whole, strict=True))
-        if recipe.divide == "pad":
-            assert max(seen) <= 1333
+    def test_inputs_are_multiples_of_the_divisor_that_hold_the_image(self, height, width, image_config):
+        content_sizes, whole = image_config.content_size(height, width), image_config.input_size(height, width)
+        assert all(
+            0 < shown <= side < shown + 32 and side % 32 == 0 for shown, side in zip(content_sizes, whole, strict=True)
+        )
+        if image_config.divide == "pad":
+            assert max(content_sizes) <= 1333
 
 
 class TestStoredRecipes:
@@ -119,22 +127,22 @@ class TestStoredRecipes:
         ],
     )
     def test_values_that_are_none_are_told(self, raw):
-        with pytest.raises(InputError, match="the recipe's"):
-            Recipe.from_dict(raw)
+        with pytest.raises(InputError, match="the image configuration's"):
+            ImageConfig.from_dict(raw)
 
-    def test_one_number_may_stand_for_three_colours(self):
-        recipe = Recipe.from_dict({"image_mean": 0.5, "image_std": 0.25})
-        assert (recipe.mean, recipe.std) == ((0.5,) * 3, (0.25,) * 3)
+    def test_one_number_may_stand_for_three_colors(self):
+        image_config = ImageConfig.from_dict({"image_mean": 0.5, "image_std": 0.25})
+        assert (image_config.mean, image_config.std) == ((0.5,) * 3, (0.25,) * 3)
 
     def test_what_is_not_done_needs_no_value(self):
         raw = {"do_resize": False, "size": None, "resample": None, "do_rescale": False, "rescale_factor": None}
-        recipe = Recipe.from_dict({**raw, "do_normalize": False, "image_mean": None, "image_std": None})
-        assert (recipe.scale, recipe.mean, recipe.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
+        image_config = ImageConfig.from_dict({**raw, "do_normalize": False, "image_mean": None, "image_std": None})
+        assert (image_config.scale, image_config.mean, image_config.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
 
     @settings(max_examples=100, deadline=None)
     @given(
-        recipe=st.builds(
-            Recipe,
+        image_config=st.builds(
+            ImageConfig,
             size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
             divisor=st.integers(1, 64),
             divide=st.sampled_from(["resize", "pad"]),
@@ -146,12 +154,12 @@ class TestStoredRecipes:
         ),
         edges=st.tuples(st.integers(1, 999), st.none() | st.integers(1, 999)) | st.none(),
     )
-    def test_what_is_stored_is_read_again(self, recipe, edges):
-        if recipe.size is None and edges is not None:
-            recipe = replace(recipe, shortest_edge=edges[0], longest_edge=edges[1])
-        if recipe.size is None and recipe.shortest_edge is None:
-            recipe = replace(recipe, resample=Recipe.resample)  # of no use where nothing is resized
-        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    def test_what_is_stored_is_read_again(self, image_config, edges):
+        if image_config.size is None and edges is not None:
+            image_config = replace(image_config, shortest_edge=edges[0], longest_edge=edges[1])
+        if image_config.size is None and image_config.shortest_edge is None:
+            image_config = replace(image_config, resample=ImageConfig.resample)  # of no use where nothing is resized
+        assert ImageConfig.from_dict(json.loads(json.dumps(image_config.to_dict()))) == image_config
 
 
 class TestWantedSizes:
@@ -164,78 +172,79 @@ class TestWantedSizes:
             ("800/1333", {"shortest_edge": 800, "longest_edge": 1333, "size": None}),
         ],
     )
-    @pytest.mark.parametrize("recipe", [Recipe(), COCO, Recipe(pad_size=(700, 700), divisor=8)])
-    def test_a_size_replaces_the_recipe_s(self, text, changes, recipe):
+    @pytest.mark.parametrize("image_config", [ImageConfig(), COCO, ImageConfig(pad_size=(700, 700), divisor=8)])
+    def test_a_size_replaces_the_image_config_s(self, text, changes, image_config):
         changes = {"size": None, "shortest_edge": None, "longest_edge": None, "pad_size": None, **changes}
-        assert parse_size(text, recipe) == replace(recipe, **changes)
+        assert parse_size(text, image_config) == replace(image_config, **changes)
 
     @pytest.mark.parametrize(
         "text", ["", "x", "0", "0x5", "5/0", "-3", "1.5", "640x", "640 480", "1x2x3", "100000", "٣"]
     )
     def test_what_is_no_size_is_told(self, text):
         with pytest.raises(InputError, match=r"is no size; expected 512 \(a square\), 640x480"):
-            parse_size(text, Recipe())
+            parse_size(text, ImageConfig())
 
     def test_sides_in_the_wrong_order_are_told(self):
         with pytest.raises(InputError, match="did you mean 800/1333"):
-            parse_size("1333/800", Recipe())
+            parse_size("1333/800", ImageConfig())
 
 
 class TestPixels:
     def test_steps_can_be_left_out(self):
         image = np.full((5, 5, 3), 51, np.uint8)
-        plain, seen = preprocess(
-            image, Recipe.from_dict({"do_resize": False, "do_rescale": False, "do_normalize": False, "size_divisor": 0})
+        plain, content_sizes = preprocess(
+            image,
+            ImageConfig.from_dict({"do_resize": False, "do_rescale": False, "do_normalize": False, "size_divisor": 0}),
         )
         assert plain.shape == (1, 5, 5, 3)
-        assert seen == ((5, 5),)
+        assert content_sizes == ((5, 5),)
         np.testing.assert_allclose(np.array(plain), 51.0)
 
-    def test_pixels_are_resized_and_normalised(self):
-        recipe = Recipe.from_dict(
+    def test_pixels_are_resized_and_normalized(self):
+        image_config = ImageConfig.from_dict(
             {"size": {"height": 32, "width": 64}, "image_mean": [0.5] * 3, "image_std": [0.25, 0.5, 1.0]}
         )
-        pixels, seen = preprocess(np.full((5, 5, 3), 255, np.uint8), recipe)
+        pixels, content_sizes = preprocess(np.full((5, 5, 3), 255, np.uint8), image_config)
         assert pixels.shape == (1, 32, 64, 3)
         assert pixels.dtype == mx.float32
-        assert seen == ((32, 64),)
+        assert content_sizes == ((32, 64),)
         np.testing.assert_allclose(np.array(pixels), np.broadcast_to([2.0, 1.0, 0.5], pixels.shape), rtol=1e-6)
 
     @pytest.mark.parametrize(
-        "recipe",
+        "image_config",
         [
             replace(COCO, shortest_edge=40, longest_edge=70),
-            Recipe((40, 50), divide="pad"),
-            Recipe((32, 32), pad_size=(64, 96)),
+            ImageConfig((40, 50), divide="pad"),
+            ImageConfig((32, 32), pad_size=(64, 96)),
         ],
     )
-    def test_padding_is_zero_after_normalisation_at_the_bottom_and_the_right(self, recipe):
-        pixels, ((height, width),) = preprocess(np.zeros((30, 50, 3), np.uint8), recipe)
-        shown = np.array(pixels)[0] != 0  # black is not zero once it is normalised
+    def test_padding_is_zero_after_normalization_at_the_bottom_and_the_right(self, image_config):
+        pixels, ((height, width),) = preprocess(np.zeros((30, 50, 3), np.uint8), image_config)
+        shown = np.array(pixels)[0] != 0  # black is not zero once it is normalized
         assert shown[:height, :width].all()
         assert shown.sum() == height * width * 3 < shown.size
 
     @pytest.mark.parametrize("resample", Image.Resampling)
     def test_pixels_are_resampled_as_pillow_does(self, resample):
         image, plain = random_image(40, 50), {"do_rescale": False, "do_normalize": False}
-        recipe = Recipe.from_dict({"size": [32, 64], "resample": int(resample), **plain})
+        image_config = ImageConfig.from_dict({"size": [32, 64], "resample": int(resample), **plain})
         wanted = np.asarray(Image.fromarray(image).resize((64, 32), resample))
-        assert np.array_equal(np.array(preprocess(image, recipe).pixels[0]), wanted)
+        assert np.array_equal(np.array(preprocess(image, image_config).pixels[0]), wanted)
 
     def test_images_of_one_input_size_make_a_batch(self):
         images = [random_image(30, 40), random_image(29, 40, 1)]
-        recipe = Recipe(size=None, divide="pad")
-        pixels, seen = preprocess(images, recipe)
+        image_config = ImageConfig(size=None, divide="pad")
+        pixels, content_sizes = preprocess(images, image_config)
         assert pixels.shape == (2, 32, 64, 3)
-        assert seen == ((30, 40), (29, 40))
-        stacked, _ = preprocess(np.stack([images[0]] * 2), recipe)
+        assert content_sizes == ((30, 40), (29, 40))
+        stacked, _ = preprocess(np.stack([images[0]] * 2), image_config)
         assert mx.array_equal(stacked[1], pixels[0])
 
     def test_images_of_several_input_sizes_are_told(self):
         with pytest.raises(InputError, match=r"got 32x32, 32x64; use batches\(\)"):
-            preprocess([random_image(30, 40), random_image(30, 30)], Recipe(size=None, divide="pad"))
+            preprocess([random_image(30, 40), random_image(30, 30)], ImageConfig(size=None, divide="pad"))
         with pytest.raises(InputError, match="got none"):
-            preprocess([], Recipe())
+            preprocess([], ImageConfig())
 
     @pytest.mark.parametrize(
         "image",
@@ -249,27 +258,27 @@ class TestPixels:
     )
     def test_what_read_image_does_not_make_is_told(self, image):
         with pytest.raises(InputError, match="an image must be a uint8 array"):
-            preprocess([image], Recipe())
+            preprocess([image], ImageConfig())
 
     def test_an_image_without_pixels_is_told(self):
         with pytest.raises(InputError, match="must have pixels"):
-            preprocess(np.zeros((0, 5, 3), np.uint8), Recipe())
+            preprocess(np.zeros((0, 5, 3), np.uint8), ImageConfig())
 
 
 class TestBatches:
-    RECIPE = Recipe(size=None, shortest_edge=24, longest_edge=90, divide="pad")
+    RECIPE = ImageConfig(size=None, shortest_edge=24, longest_edge=90, divide="pad")
 
     @settings(max_examples=30, deadline=None)
     @given(sizes=st.lists(st.tuples(st.integers(20, 60), st.integers(20, 60)), max_size=20), most=st.integers(1, 5))
     def test_every_image_comes_once_and_as_it_is_alone(self, sizes, most):
         images = [random_image(*size, seed) for seed, size in enumerate(sizes)]
         found = []
-        for places, (pixels, seen) in batches(iter(images), self.RECIPE, most):
-            assert 1 <= len(places) == len(seen) == len(pixels) <= most
-            for place, shown, row in zip(places, seen, pixels, strict=True):
+        for places, (pixels, content_sizes) in batches(iter(images), self.RECIPE, most):
+            assert 1 <= len(places) == len(content_sizes) == len(pixels) <= most
+            for place, shown, row in zip(places, content_sizes, pixels, strict=True):
                 alone = preprocess(images[place], self.RECIPE)
                 assert mx.array_equal(row, alone.pixels[0])
-                assert shown == alone.seen[0]
+                assert shown == alone.content_sizes[0]
             found += places
         assert sorted(found) == list(range(len(images)))
 
@@ -289,52 +298,58 @@ class TestBatches:
                 taken.append(width)
                 yield np.zeros((32, width, 3), np.uint8)
 
-        found = batches(images(), Recipe(size=None, divide="pad"), 3)
+        found = batches(images(), ImageConfig(size=None, divide="pad"), 3)
         for count, (places, _) in enumerate(found):
             assert len(places) == 1
             assert len(taken) <= count + 3 * WAITING
         assert len(taken) == count + 1
 
         widths = [32, 64, 64, *range(96, 2000, 32)]
-        grouped = batches((np.zeros((32, width, 3), np.uint8) for width in widths), Recipe(size=None, divide="pad"), 3)
+        grouped = batches(
+            (np.zeros((32, width, 3), np.uint8) for width in widths), ImageConfig(size=None, divide="pad"), 3
+        )
         assert next(grouped)[0] == [1, 2]
 
     @pytest.mark.parametrize("most", [0, -1])
     def test_a_batch_has_an_image(self, most):
         with pytest.raises(InputError, match="at least 1 image"):
-            next(batches([random_image(3, 3)], Recipe(), most))
+            next(batches([random_image(3, 3)], ImageConfig(), most))
 
 
 class TestPublishedRecipes:
     def test_they_are_those_of_the_table_of_published_models(self):
-        """The table's last column was taken from the zoo, the recipes from the configurations."""
+        """The table's last column was taken from the zoo, the image configurations from the configurations."""
         table = (files("lucid_mlx.weights") / "hub_models.tsv").read_text(encoding="utf-8")
         sizes = {
             row["repo"]: row["original test size short/long"]
             for row in csv.DictReader(table.splitlines(), delimiter="\t")
         }
-        models = [model for model in catalogue() if model.name in sizes]
+        models = [model for model in catalog() if model.name in sizes]
         assert len(models) == len(sizes) == 29
         for model in models:
-            recipe = published_recipe(model.dataset, f"swin_{model.size}")
-            assert f"{recipe.shortest_edge}/{recipe.longest_edge}" == sizes[model.name]
+            image_config = published_image_config(model.dataset, f"swin_{model.size}")
+            assert f"{image_config.shortest_edge}/{image_config.longest_edge}" == sizes[model.name]
 
     @pytest.mark.parametrize("dataset", DATASETS)
     def test_every_dataset_has_one_for_the_backbones_that_were_published(self, dataset):
-        recipe = published_recipe(dataset, "resnet_50")
-        assert recipe == Recipe(
-            size=None, shortest_edge=recipe.shortest_edge, longest_edge=recipe.longest_edge, divisor=32, divide="pad"
+        image_config = published_image_config(dataset, "resnet_50")
+        assert image_config == ImageConfig(
+            size=None,
+            shortest_edge=image_config.shortest_edge,
+            longest_edge=image_config.longest_edge,
+            divisor=32,
+            divide="pad",
         )
-        np.testing.assert_allclose(np.array(recipe.mean) * 255, [123.675, 116.28, 103.53])
-        np.testing.assert_allclose(np.array(recipe.std) * 255, [58.395, 57.12, 57.375])
+        np.testing.assert_allclose(np.array(image_config.mean) * 255, [123.675, 116.28, 103.53])
+        np.testing.assert_allclose(np.array(image_config.std) * 255, [58.395, 57.12, 57.375])
 
     def test_the_size_goes_by_the_backbone_for_ade20k_semantic_alone(self):
-        assert published_recipe("ade20k_semantic", "resnet_101").shortest_edge == 512
-        assert published_recipe("ade20k_semantic", "swin_base").shortest_edge == 640
-        assert published_recipe("ade20k_panoptic", "resnet_50").shortest_edge == 640
-        assert published_recipe("coco_instance", None) == COCO
+        assert published_image_config("ade20k_semantic", "resnet_101").shortest_edge == 512
+        assert published_image_config("ade20k_semantic", "swin_base").shortest_edge == 640
+        assert published_image_config("ade20k_panoptic", "resnet_50").shortest_edge == 640
+        assert published_image_config("coco_instance", None) == COCO
         for dataset, backbone in [("ade20k_semantic", None), ("ade20k_semantic", "resnet_18"), ("my own", "swin_tiny")]:
-            assert published_recipe(dataset, backbone) is None
+            assert published_image_config(dataset, backbone) is None
 
 
 SWIN_BASE = {"model_type": "swin", "embed_dim": 128, "depths": [2, 2, 18, 2]}
@@ -357,8 +372,8 @@ class TestDefaultRecipe:
         ],
     )
     def test_a_published_checkpoint_is_seen_as_it_was_measured(self, source, dataset, sizes):
-        recipe, why = default_recipe(checkpoint(source, dataset, preprocessor=SQUARE))
-        assert recipe == Recipe(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+        image_config, why = default_image_config(checkpoint(source, dataset, preprocessor=SQUARE))
+        assert image_config == ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
         assert why == f"the published test size of {dataset}: shortest side {sizes[0]}, longest {sizes[1]}"
 
     @pytest.mark.parametrize(
@@ -376,10 +391,10 @@ class TestDefaultRecipe:
         ],
     )
     def test_the_configuration_tells_the_backbone(self, backbone, shortest):
-        recipe, _ = default_recipe(
+        image_config, _ = default_image_config(
             checkpoint("facebook/mask2former-swin-tiny-ade-semantic", "ade20k_semantic", backbone)
         )
-        assert recipe.shortest_edge == shortest
+        assert image_config.shortest_edge == shortest
 
     @pytest.mark.parametrize(
         ("source", "dataset"),
@@ -391,23 +406,23 @@ class TestDefaultRecipe:
     )
     def test_without_proof_it_is_the_checkpoint_s_own(self, source, dataset):
         own = {"size": {"height": 256, "width": 128}}
-        assert default_recipe(checkpoint(source, dataset, preprocessor=own)) == (
-            Recipe.from_dict(own), "the checkpoint's own recipe"
+        assert default_image_config(checkpoint(source, dataset, preprocessor=own)) == (
+            ImageConfig.from_dict(own), "the checkpoint's own image configuration"
         )  # fmt: skip
 
-    def test_a_recipe_that_is_written_as_the_original_s_counts_most(self):
+    def test_a_image_config_that_is_written_as_the_original_s_counts_most(self):
         own = replace(COCO, shortest_edge=500)
         source = "facebook/mask2former-swin-base-coco-panoptic"
-        assert default_recipe(checkpoint(source, "coco_panoptic", preprocessor=own.to_dict()))[0] == own
+        assert default_image_config(checkpoint(source, "coco_panoptic", preprocessor=own.to_dict()))[0] == own
 
-    def test_without_any_recipe_it_is_384x384(self):
-        recipe, why = default_recipe(checkpoint("me/my-own"))
-        assert recipe == Recipe()
+    def test_without_any_image_config_it_is_384x384(self):
+        image_config, why = default_image_config(checkpoint("me/my-own"))
+        assert image_config == ImageConfig()
         assert why.startswith("384x384")
-        assert default_recipe(Checkpoint({}, {}, {}, {}))[0] == Recipe()
+        assert default_image_config(Checkpoint({}, {}, {}, {}))[0] == ImageConfig()
 
     def test_conversions_prove_it(self, tmp_path):
         folder = write_huggingface(tmp_path / "facebook" / "mask2former-swin-tiny-coco-panoptic")
-        fetched = Fetched(folder, "facebook/mask2former-swin-tiny-coco-panoptic", "0" * 40)
-        assert default_recipe(prepare(fetched).checkpoint())[0] == COCO
-        assert default_recipe(prepare(folder).checkpoint())[0].size == (64, 64)
+        downloaded = Downloaded(folder, "facebook/mask2former-swin-tiny-coco-panoptic", "0" * 40)
+        assert default_image_config(convert_in_memory(downloaded).checkpoint())[0] == COCO
+        assert default_image_config(convert_in_memory(folder).checkpoint())[0].size == (64, 64)

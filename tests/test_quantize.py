@@ -8,8 +8,8 @@ from helpers import small_model, write_huggingface
 import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.convert import convert
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 from lucid_mlx.weights.quantize import apply_record, floating_arrays, quantize
 
 WIDE = {
@@ -104,5 +104,5 @@ def test_a_damaged_record_is_told(record, message, folders):
 def test_packed_weights_are_not_exported(folders, tmp_path):
     from lucid_mlx.convert.export import export_huggingface
 
-    with pytest.raises(InputError, match="is quantised, which transformers cannot read"):
+    with pytest.raises(InputError, match="is quantized, which transformers cannot read"):
         export_huggingface(folders[1], tmp_path / "exported")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.images import read, read_image
+from lucid_mlx.preprocessing import read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
@@ -66,7 +66,7 @@ class TestSources:
 
 class TestArrays:
     @pytest.mark.parametrize("convert", [np.asarray, mx.array], ids=["numpy", "mlx"])
-    def test_colours_come_as_they_are(self, convert):
+    def test_colors_come_as_they_are(self, convert):
         assert np.array_equal(read_image(convert(RGB)), RGB)
 
     @pytest.mark.parametrize("shape", [(6, 9), (6, 9, 1)])
@@ -130,7 +130,7 @@ class TestFormats:
         assert (pixels[1:] == 255).all()
 
     @pytest.mark.parametrize("kind", ["PNG", "GIF"])
-    def test_a_transparent_colour_of_a_palette_is_white(self, kind):
+    def test_a_transparent_color_of_a_palette_is_white(self, kind):
         image = Image.new("P", (3, 1))
         image.putpalette([200, 0, 0, 0, 100, 0])
         image.putdata([0, 1, 0])
@@ -275,17 +275,17 @@ class TestAddresses:
             read_image(url)
 
     def test_a_huge_file_is_not_taken(self, web, monkeypatch):
-        monkeypatch.setattr(read, "LARGEST_DOWNLOAD", 50)
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "LARGEST_DOWNLOAD", 50)
         with pytest.raises(InputError, match="is larger than"):
             read_image(f"{web.url}/web/photo.png")
 
     def test_a_slow_server_is_given_up(self, web, monkeypatch):
-        monkeypatch.setattr(read, "DOWNLOAD_SECONDS", -1)
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "DOWNLOAD_SECONDS", -1)
         with pytest.raises(InputError, match="took more than"):
             read_image(f"{web.url}/web/photo.png")
 
     def test_a_silent_server_is_given_up(self, web, monkeypatch):
-        monkeypatch.setattr(read, "SILENCE_SECONDS", 0.1)
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "SILENCE_SECONDS", 0.1)
         web.before = lambda: threading.Event().wait(0.4)  # the fixture takes away time.sleep
         with pytest.raises(InputError, match="cannot be reached, or the download was cut"):
             read_image(f"{web.url}/web/photo.png")

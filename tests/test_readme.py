@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import pytest
 from helpers import PHOTO, write_huggingface
 
-from lucid_mlx.models.vision.mask2former import Mask2Former, builders
-
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 FIRST, LAYERS, LUCID = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
@@ -41,15 +39,13 @@ def test_the_parts_are_used_one_by_one(photos):
 def test_lucid_s_names_build_networks(monkeypatch):
     taken = []
 
-    def obtain(weights):
-        taken.append(weights)
-        return SimpleNamespace(config=weights.config)
+    def taking(*arguments):
+        taken.append(arguments)
+        return SimpleNamespace(config=getattr(arguments[0], "config", None))
 
-    monkeypatch.setattr("lucid_mlx.convert.pipeline.obtain", obtain)
-    monkeypatch.setattr("lucid_mlx.convert.backbone.read_backbone", lambda *source: taken.append(source) or {})
-    monkeypatch.setattr(builders, "fetch", lambda source: SimpleNamespace(path=source))
-    monkeypatch.setattr(Mask2Former, "fill_from", lambda self, checkpoint, strict=True: self)
+    for name in ("load_checkpoint", "load_into", "load_backbone_into"):
+        monkeypatch.setattr(f"lucid_mlx.loading.{name}", taking)
     found = {}
     exec(LUCID, found)
-    assert len(taken) == 3
+    assert len(taken) == 4
     assert found["model"].config.num_labels == 5

@@ -13,17 +13,18 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lucid_mlx import InputError, Segmentation
-from lucid_mlx.files import write_file
-from lucid_mlx.images import (
-    draw_instances,
+from lucid_mlx.datasets import TASKS
+from lucid_mlx.postprocessing import (
+    huggingface,
     instance_segmentation,
     panoptic_segmentation,
     post_process,
     semantic_segmentation,
 )
-from lucid_mlx.images.export import mask_picture, panoptic_picture, picture_file
-from lucid_mlx.images.postprocess import huggingface
-from lucid_mlx.images.result import NOTHING, TASKS, label_ids
+from lucid_mlx.results.export import mask_picture, panoptic_picture, picture_file
+from lucid_mlx.results.segmentation import NOTHING, label_ids
+from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.visualization import draw_instances
 
 LABELS = {0: "wall", 1: "floor, flooring", 2: "sofa, couch, lounge", 3: "screen door, screen", 4: "screen"}
 INPUT = (28, 40)

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 from helpers import PHOTO
-from labelled import load_scenes, write_garments
+from labeled import load_scenes, write_garments
 from PIL import Image
 from scipy import ndimage
 
 from lucid_mlx import InputError
-from lucid_mlx.training import check, coco_dataset, open_dataset
+from lucid_mlx.data import coco_dataset, open_dataset, validate
 
 scenes = load_scenes()
 
@@ -104,11 +104,11 @@ def test_the_three_formats_tell_the_same_as_the_dataset_without_files(written, g
     instances = coco_dataset(written / "images", written / "instances.json")
     semantic = open_dataset(written / "images", written / "semantic", names=written / "names.txt")
     for dataset, names in ((panoptic, scenes.NAMES), (instances, scenes.GARMENTS), (semantic, scenes.NAMES)):
-        check(dataset)
+        validate(dataset)
         live = scenes.fashion_scenes("test", 6, dataset.task, seed=3, size=96, folder=garments)
         assert (live.task, live.names) == (dataset.task, names) == (dataset.task, dataset.names)
         assert dataset.things == (live.things if dataset.task != "semantic" else frozenset())
-        check(live)
+        validate(live)
         for made, read in zip(live.records, dataset.records, strict=True):
             assert np.array_equal(made.image(), read.image())
             ours, theirs = made.target(), read.target()

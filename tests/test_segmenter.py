@@ -10,16 +10,16 @@ from helpers import PHOTO, small_model
 from PIL import Image
 
 import lucid_mlx
-from lucid_mlx import InputError, Limits, Segmenter
+from lucid_mlx import InputError, Segmenter, Thresholds
 from lucid_mlx.datasets import dataset_classes
-from lucid_mlx.images import Recipe
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 
 SIZES = [(30, 40), (40, 30), (64, 64), (30, 40), (7, 90), (40, 30), (30, 41)]
-FOUND = Limits(threshold=0.05, overlap_mask_area_threshold=0.1)  # something, by a network that was never trained
+FOUND = Thresholds(threshold=0.05, overlap_mask_area_threshold=0.1)  # something, by a network that was never trained
 SEMANTIC, INSTANCE, PANOPTIC = "cityscapes_semantic", "cityscapes_instance", "cityscapes_panoptic"
-RECIPE = Recipe(size=None, shortest_edge=48, longest_edge=96, divide="pad").to_dict()
+RECIPE = ImageConfig(size=None, shortest_edge=48, longest_edge=96, divide="pad").to_dict()
 
 
 def photos(sizes=SIZES):
@@ -27,14 +27,15 @@ def photos(sizes=SIZES):
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
-def written(folder, dataset=None, source="a test", names=None, recipe=RECIPE, **kwargs):
+def written(folder, dataset=None, source="a test", names=None, image_config=RECIPE, task=None, **kwargs):
     """A small network in a folder, trained for a dataset as it says."""
     known = dataset_classes(dataset) if dataset in lucid_mlx.datasets.DATASETS else ()
     names = names or [entry.name for entry in known] or list("abcde")
     model = small_model(num_labels=len(names), **kwargs)
     model.config.id2label = dict(enumerate(names))
     metadata = {"source": source} | ({"dataset": dataset} if dataset else {})
-    return write_checkpoint(folder / "weights", model.config.to_dict(), named_parameters(model), metadata, recipe)
+    metadata |= {"task": task} if task else {}
+    return write_checkpoint(folder / "weights", model.config.to_dict(), named_parameters(model), metadata, image_config)
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +67,20 @@ class TestTasks:
     def test_the_task_is_what_the_weights_were_trained_for(self, tmp_path, dataset, task):
         segmenter = Segmenter(written(tmp_path, dataset))
         assert segmenter.task == task
-        result = segmenter(photos()[0], limits=FOUND)
+        result = segmenter(photos()[0], thresholds=FOUND)
         assert result.task == task
         assert result.map.shape == (30, 40)
         assert result.labels == segmenter.labels
         assert segmenter.labels[0] == dataset_classes(dataset)[0].name
 
-    @pytest.mark.parametrize("dataset", [None, "mine", "my_own", "my_semantic_photos"])
+    @pytest.mark.parametrize("dataset", [None, "mine", "my_own", "my_photos_instance"])
     def test_it_is_semantic_if_nobody_knows(self, tmp_path, dataset):
         segmenter = Segmenter(written(tmp_path, dataset))
         assert segmenter.task == "semantic"
         assert segmenter.thing_ids is None
 
-    def test_the_name_of_an_own_dataset_tells_its_task(self, tmp_path):
-        assert Segmenter(written(tmp_path, "cells_instance")).task == "instance"
+    def test_weights_of_an_own_dataset_say_their_task(self, tmp_path):
+        assert Segmenter(written(tmp_path, "cells", task="instance")).task == "instance"
 
     @pytest.mark.parametrize(
         ("dataset", "task", "expect"),
@@ -130,16 +131,18 @@ class TestThings:
         assert Segmenter(written(tmp_path, PANOPTIC, names=list("abc"))).thing_ids is None
 
     def test_instances_are_things_only(self, tmp_path):
-        result = Segmenter(written(tmp_path, PANOPTIC), task="instance")(photos()[0], limits=Limits(threshold=0.0))
+        result = Segmenter(written(tmp_path, PANOPTIC), task="instance")(
+            photos()[0], thresholds=Thresholds(threshold=0.0)
+        )
         assert result.segments
         assert {segment.label_id for segment in result.segments} <= set(range(11, 19))
 
     def test_stuff_is_merged_and_things_are_not(self, model):
         segmenter = Segmenter(model, task="panoptic", size="64")
-        limits = Limits(threshold=0.0, mask_threshold=0.0, overlap_mask_area_threshold=0.0)
-        apart = [segment.label_id for segment in segmenter(photos()[0], limits=limits).segments]
+        thresholds = Thresholds(threshold=0.0, mask_threshold=0.0, overlap_mask_area_threshold=0.0)
+        apart = [segment.label_id for segment in segmenter(photos()[0], thresholds=thresholds).segments]
         segmenter.thing_ids = frozenset()
-        merged = [segment.label_id for segment in segmenter(photos()[0], limits=limits).segments]
+        merged = [segment.label_id for segment in segmenter(photos()[0], thresholds=thresholds).segments]
         assert len(apart) > len(merged)
         assert sorted(set(apart)) == sorted(merged)
 
@@ -147,25 +150,25 @@ class TestThings:
 class TestRecipes:
     def test_a_checkpoint_brings_its_own(self, tmp_path):
         segmenter = Segmenter(written(tmp_path))
-        assert segmenter.recipe.shortest_edge == 48
-        assert "own recipe" in segmenter.recipe_note
+        assert segmenter.image_config.shortest_edge == 48
+        assert "own image configuration" in segmenter.image_config_note
 
     def test_a_published_one_is_seen_at_its_published_size(self, tmp_path):
         weights = written(
-            tmp_path, "coco_panoptic", "facebook/mask2former-swin-tiny-coco-panoptic", recipe={"size": 384}
+            tmp_path, "coco_panoptic", "facebook/mask2former-swin-tiny-coco-panoptic", image_config={"size": 384}
         )
         segmenter = Segmenter(weights)
-        assert (segmenter.recipe.shortest_edge, segmenter.recipe.longest_edge) == (800, 1333)
-        assert "published test size of coco_panoptic" in segmenter.recipe_note
+        assert (segmenter.image_config.shortest_edge, segmenter.image_config.longest_edge) == (800, 1333)
+        assert "published test size of coco_panoptic" in segmenter.image_config_note
 
     def test_a_size_that_is_asked_for_counts_most(self, tmp_path):
         segmenter = Segmenter(written(tmp_path), size="64x32")
-        assert segmenter.recipe.size == (32, 64)
-        assert segmenter.recipe_note == "size 64x32, as asked"
+        assert segmenter.image_config.size == (32, 64)
+        assert segmenter.image_config_note == "size 64x32, as asked"
 
     def test_a_model_is_used_as_the_published_ones(self, model):
-        assert Segmenter(model).recipe == Recipe()
-        assert "384x384" in Segmenter(model).recipe_note
+        assert Segmenter(model).image_config == ImageConfig()
+        assert "384x384" in Segmenter(model).image_config_note
 
     def test_a_type_to_compute_in(self, tmp_path):
         weights = written(tmp_path)
@@ -184,21 +187,21 @@ class TestRecipes:
 class TestBatches:
     def test_mixed_sizes_come_in_order_and_as_alone(self, segmenters, task):
         images = photos()
-        alone = [segmenters[task](image, limits=FOUND) for image in images]
+        alone = [segmenters[task](image, thresholds=FOUND) for image in images]
         assert len({result.map.tobytes() for result in alone}) == len(images)
         for batch_size in (3, 7):
-            together = segmenters[task](images, batch_size=batch_size, limits=FOUND)
+            together = segmenters[task](images, batch_size=batch_size, thresholds=FOUND)
             assert all(same(a, b) for a, b in zip(together, alone, strict=True))
             assert all(np.array_equal(result.image, image) for result, image in zip(together, images, strict=True))
 
     def test_threads_share_a_segmenter(self, segmenters, task):
         images, segmenter = photos(), segmenters[task]
-        alone = [segmenter(image, limits=FOUND) for image in images]
+        alone = [segmenter(image, thresholds=FOUND) for image in images]
         got, barrier = {}, threading.Barrier(4)
 
         def work(number):
             barrier.wait()
-            got[number] = list(segmenter.stream(images[number:], batch_size=2, limits=FOUND))
+            got[number] = list(segmenter.stream(images[number:], batch_size=2, thresholds=FOUND))
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
         for thread in threads:
@@ -315,23 +318,23 @@ class TestBadInput:
     @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", True])
     def test_thresholds_out_of_range_are_told(self, name, value):
         with pytest.raises(InputError, match=f"^{name} must be a number from 0 to 1, got"):
-            Limits(**{name: value})
+            Thresholds(**{name: value})
 
     @pytest.mark.parametrize("value", [0, 1.0, True])
     def test_so_is_a_top_k_below_one(self, value):
         with pytest.raises(InputError, match="top_k must be a whole number"):
-            Limits(top_k=value)
+            Thresholds(top_k=value)
 
     def test_limits_decide_what_counts(self, segmenters):
         photo = photos()[0]
         for task in ("instance", "panoptic"):
-            scores = [part.score for part in segmenters[task](photo, limits=FOUND).segments]
-            limit = Limits(threshold=(min(scores) + max(scores)) / 2, overlap_mask_area_threshold=0.0)
-            kept = segmenters[task](photo, limits=limit).segments
+            scores = [part.score for part in segmenters[task](photo, thresholds=FOUND).segments]
+            limit = Thresholds(threshold=(min(scores) + max(scores)) / 2, overlap_mask_area_threshold=0.0)
+            kept = segmenters[task](photo, thresholds=limit).segments
             assert kept
             assert all(part.score >= limit.threshold for part in kept)
-        assert len(segmenters["instance"](photo, limits=Limits(threshold=0.0, top_k=3)).segments) <= 3
-        assert segmenters["panoptic"](photo, limits=Limits(threshold=1.0)).segments == ()
+        assert len(segmenters["instance"](photo, thresholds=Thresholds(threshold=0.0, top_k=3)).segments) <= 3
+        assert segmenters["panoptic"](photo, thresholds=Thresholds(threshold=1.0)).segments == ()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -22,10 +22,10 @@ from lucid_mlx.convert.families import detect
 from lucid_mlx.convert.infer import infer_config
 from lucid_mlx.convert.lucid import order_positions_by_row
 from lucid_mlx.convert.rules import rename, to_mlx_layout
-from lucid_mlx.convert.source import open_source
+from lucid_mlx.convert.source import read_source
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.models.vision.backbones.swin import relative_position_index
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.utils.parameters import named_parameters
 
 REAL = {
     "d2_r101_syncbn": ("detectron2", 63_033_495),
@@ -90,7 +90,7 @@ def test_a_pickle_that_calls_anything_is_refused_by_name_before_it_runs(tmp_path
     evil = Call(getattr(__import__(module), function), f"touch {witness}")
     wrap(tmp_path / "evil.pth", pickle.dumps({"model": {"weight": evil}}))
     with pytest.raises(InputError, match="which no state dict needs; it was refused") as error:
-        open_source(tmp_path / "evil.pth")
+        read_source(tmp_path / "evil.pth")
     assert function in str(error.value)
     assert not witness.exists()
 
@@ -99,14 +99,14 @@ def test_a_compressed_archive_is_refused_unread(tmp_path):
     path = torch_zip(tmp_path / "bomb.pt", b"", [("0", bytes(50_000_000))], zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 100_000
     with pytest.raises(InputError, match="compressed or cut off"):
-        open_source(path)
+        read_source(path)
 
 
 def test_a_zip_of_something_else_is_told(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(InputError, match="torch did not write it"):
-        open_source(tmp_path / "x.pt")
+        read_source(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_zip_of_something_else_is_told(tmp_path):
 def test_a_pickle_without_tensors_is_told(tmp_path, tree, message):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(tree))
     with pytest.raises(InputError, match=message):
-        open_source(tmp_path / "x.pkl")
+        read_source(tmp_path / "x.pkl")
 
 
 def torch_tensor(storage, offset, size, stride):
@@ -141,7 +141,7 @@ def torch_tensor(storage, offset, size, stride):
 def test_a_tensor_of_a_zip_file_is_read_with_its_strides(tmp_path):
     numbers = np.arange(12, dtype=np.float32)
     path = torch_zip(tmp_path / "x.pt", torch_tensor(12, 2, (3, 2), (1, 3)), [("0", numbers.tobytes())])
-    assert np.array(open_source(path).arrays["weight"]).tolist() == [[2, 5], [3, 6], [4, 7]]
+    assert np.array(read_source(path).arrays["weight"]).tolist() == [[2, 5], [3, 6], [4, 7]]
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,19 @@ def test_a_tensor_of_a_zip_file_is_read_with_its_strides(tmp_path):
 def test_tensors_that_reach_outside_are_told(tmp_path, tensor, data, message):
     path = torch_zip(tmp_path / "x.pt", tensor, [("0", bytes(4 * data))])
     with pytest.raises(InputError, match=message):
-        open_source(path).arrays["weight"]
+        read_source(path).arrays["weight"]
 
 
 def test_a_storage_that_is_not_there_is_told(tmp_path):
     with pytest.raises(InputError, match="lacks the numbers of weight"):
-        open_source(torch_zip(tmp_path / "x.pt", torch_tensor(4, 0, (4,), (1,)))).arrays["weight"]
+        read_source(torch_zip(tmp_path / "x.pt", torch_tensor(4, 0, (4,), (1,)))).arrays["weight"]
 
 
 @pytest.mark.parametrize("header", [2**60, 2**63, 10**6])
 def test_a_safetensors_header_that_cannot_be_is_told(tmp_path, header):
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", header) + b"{}")
     with pytest.raises(InputError, match="damaged or incomplete"):
-        open_source(tmp_path / "x.safetensors")
+        read_source(tmp_path / "x.safetensors")
 
 
 def test_overlapping_safetensors_are_told(tmp_path):
@@ -178,7 +178,7 @@ def test_overlapping_safetensors_are_told(tmp_path):
     header = json.dumps({"a": entry, "b": entry}).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
     with pytest.raises(InputError, match="damaged or incomplete"):
-        open_source(tmp_path / "x.safetensors")
+        read_source(tmp_path / "x.safetensors")
 
 
 class TestParts:
@@ -210,32 +210,32 @@ class TestParts:
     def test_an_index_cannot_lead_outside_its_folder(self, folder, name):
         self.write(folder, {**self.places(folder), "class_predictor.bias": name})
         with pytest.raises(InputError, match="which is not beside it"):
-            open_source(folder)
+            read_source(folder)
 
     def test_missing_parts_and_keys_are_told(self, folder):
         places = self.places(folder)
         self.write(folder, {**places, "x": "part-1.safetensors"})
         with pytest.raises(InputError, match="promises x in part-1.safetensors, which does not have it"):
-            open_source(folder)
+            read_source(folder)
         self.write(folder, places)
         (folder / "part-2.safetensors").unlink()
         with pytest.raises(InputError, match="part-2.safetensors, which is missing"):
-            open_source(folder)
+            read_source(folder)
         self.write(folder, {})
         with pytest.raises(InputError, match="no weight_map"):
-            open_source(folder)
+            read_source(folder)
 
 
 def test_sources_that_are_none_are_told(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
-        open_source(tmp_path / "x")
+        read_source(tmp_path / "x")
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(InputError, match="of no known kind"):
-        open_source(tmp_path / "x.txt")
+        read_source(tmp_path / "x.txt")
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).write_text("hello")
     with pytest.raises(InputError, match=r"found a.pth, b.pth"):
-        open_source(tmp_path)
+        read_source(tmp_path)
 
 
 def test_another_kind_of_model_is_told(tmp_path):
@@ -280,7 +280,7 @@ def test_damaged_files_end_in_arrays_or_one_sentence(name, data, tmp_path_factor
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
-        source = open_source(path)
+        source = read_source(path)
         assert all(isinstance(source.arrays[key], mx.array) for key in source.arrays)
     except InputError:
         pass

@@ -5,9 +5,9 @@ import pytest
 from click.testing import CliRunner
 
 from lucid_mlx.cli.main import main
-from lucid_mlx.images import Segmentation
-from lucid_mlx.images.segment import Segment
-from lucid_mlx.tracking import Tracker
+from lucid_mlx.results import Segmentation
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.video.tracking import Tracker
 
 LABELS = {0: "cup", 1: "spoon"}
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from labelled import NAMES
+from labeled import NAMES
 from runs import FIELDS, small_run, trained
 
 import lucid_mlx
 from lucid_mlx import InputError
-from lucid_mlx.training import Run, fit
+from lucid_mlx.training import Trainer, trainer
 from lucid_mlx.training.config import NetworkConfig, ReportsConfig
-from lucid_mlx.training.optimiser import OptimiserConfig
+from lucid_mlx.training.optimizer import OptimizerConfig
 from lucid_mlx.training.state import write_arrays
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 
 STATE = "training/state.safetensors"
 
@@ -32,7 +32,7 @@ def lines(output):
 
 
 def test_the_loss_falls_and_the_folder_is_a_model(tmp_path):
-    config = small_run(tmp_path, steps=24, optimiser=OptimiserConfig(1e-2, 1.0, clip=1.0, schedule="poly"))
+    config = small_run(tmp_path, steps=24, optimizer=OptimizerConfig(1e-2, 1.0, clip=1.0, schedule="poly"))
     run = trained(config, tmp_path / "out")
     told = lines(tmp_path / "out")
     assert [line["step"] for line in told] == [*range(1, 25)]
@@ -40,7 +40,7 @@ def test_the_loss_falls_and_the_folder_is_a_model(tmp_path):
     assert told[0]["learning_rate"] == 1e-2
     segmenter = lucid_mlx.Segmenter(tmp_path / "out")
     assert (segmenter.task, tuple(segmenter.labels.values())) == ("semantic", NAMES)
-    assert segmenter.recipe.size == (32, 32)
+    assert segmenter.image_config.size == (32, 32)
     loaded, own = named_parameters(segmenter.model), named_parameters(run.model)
     assert all(mx.array_equal(loaded[name], own[name]) for name in own)
     assert (tmp_path / "out/training/curves.png").read_bytes().startswith(b"\x89PNG")
@@ -48,7 +48,7 @@ def test_the_loss_falls_and_the_folder_is_a_model(tmp_path):
 
 
 def test_what_is_used_is_the_average(tmp_path):
-    run = trained(small_run(tmp_path, optimiser=OptimiserConfig(1e-3, 1.0, average=0.5)), tmp_path / "out", 2)
+    run = trained(small_run(tmp_path, optimizer=OptimizerConfig(1e-3, 1.0, average=0.5)), tmp_path / "out", 2)
     loaded, own = named_parameters(lucid_mlx.load(tmp_path / "out")), named_parameters(run.model)
     assert run.average is not None
     assert all(mx.array_equal(loaded[name], run.average.arrays[name]) for name in own)
@@ -59,7 +59,7 @@ def test_what_is_used_is_the_average(tmp_path):
     "changes",
     [
         {"fields": {"dropout": 0.1, "backbone_config": {**FIELDS["backbone_config"], "drop_path_rate": 0.2}}},
-        {"accumulate": 2, "optimiser": OptimiserConfig(1e-3, schedule="cosine", warm_up=3)},
+        {"accumulate": 2, "optimizer": OptimizerConfig(1e-3, schedule="cosine", warm_up=3)},
         {"dtype": "bfloat16", "network": NetworkConfig(freeze_backbone=True, fields=FIELDS)},
     ],
     ids=["dropout", "accumulate", "half precision"],
@@ -129,7 +129,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_last_state(tmp_path
     assert len(list(training.glob(".lucid-mlx-*"))) == 1
     config = small_run(tmp_path / "again")
     config = replace(config, train=small_run(tmp_path / "same").train)
-    run = Run(config, tmp_path / "out", resume=True)
+    run = Trainer(config, tmp_path / "out", resume=True)
     assert run.progress.step == 2
     run.fit(3)
     assert not list(training.glob(".lucid-mlx-*"))
@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
 
 def test_a_loss_that_is_not_finite_stops_with_the_images_and_a_state(tmp_path, monkeypatch):
     config = small_run(tmp_path, reports=ReportsConfig(log=1, save=100))
-    real = fit.loss_and_gradients
+    real = trainer.loss_and_gradients
     calls = []
 
     def broken(*arguments, **options):
@@ -161,8 +161,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_a_state(tmp_path, m
         calls.append(losses)
         return (losses if len(calls) == 1 else {name: x * float("nan") for name, x in losses.items()}), gradients
 
-    monkeypatch.setattr(fit, "loss_and_gradients", broken)
-    run = Run(config, tmp_path / "out")
+    monkeypatch.setattr(trainer, "loss_and_gradients", broken)
+    run = Trainer(config, tmp_path / "out")
     with pytest.raises(InputError, match=r"step 2 has a loss of nan .* images: .*/\d.png, .*/\d.png"):
         run.fit()
     arrays, metadata = mx.load(str(tmp_path / "out" / STATE), return_metadata=True)
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_a_state(tmp_path, m
 
 def test_ctrl_c_saves(tmp_path):
     told, before = [], signal.getsignal(signal.SIGINT)
-    run = Run(small_run(tmp_path, reports=ReportsConfig(save=100)), tmp_path / "out", tell=told.append)
+    run = Trainer(small_run(tmp_path, reports=ReportsConfig(save=100)), tmp_path / "out", tell=told.append)
     real = run.step
 
     def step(batches):
@@ -188,7 +188,7 @@ def test_ctrl_c_saves(tmp_path):
 
 def start_from(tmp_path, names):
     """A checkpoint of the network with classes of its own."""
-    run = Run(small_run(tmp_path / "first"), tmp_path / "first/out")
+    run = Trainer(small_run(tmp_path / "first"), tmp_path / "first/out")
     run.model.config.id2label = dict(enumerate(names))
     return write_checkpoint(tmp_path / "weights", run.model.config.to_dict(), named_parameters(run.model), {}, {})
 
@@ -196,7 +196,7 @@ def start_from(tmp_path, names):
 def test_other_classes_begin_with_a_new_class_head_and_nothing_else(tmp_path):
     weights, told = start_from(tmp_path, ("a", "b", "c")), []
     config = small_run(tmp_path / "second", seed=1, network=NetworkConfig(str(weights)))
-    run = Run(config, tmp_path / "out", tell=told.append)
+    run = Trainer(config, tmp_path / "out", tell=told.append)
     assert "class head is new" in told[-1]
     before, now = named_parameters(lucid_mlx.load(weights)), named_parameters(run.model)
     changed = {name for name in now if not mx.array_equal(now[name], before[name])}
@@ -207,7 +207,7 @@ def test_other_classes_begin_with_a_new_class_head_and_nothing_else(tmp_path):
 def test_the_same_classes_keep_their_head(tmp_path):
     weights, told = start_from(tmp_path, NAMES), []
     config = small_run(tmp_path / "second", seed=1, network=NetworkConfig(str(weights)))
-    run = Run(config, tmp_path / "out", tell=told.append)
+    run = Trainer(config, tmp_path / "out", tell=told.append)
     assert told == [f"from {weights}"]
     before, now = named_parameters(lucid_mlx.load(weights)), named_parameters(run.model)
     assert all(mx.array_equal(now[name], before[name]) for name in now)
@@ -217,13 +217,13 @@ def test_fields_that_the_weights_do_not_fit_are_told(tmp_path):
     weights = start_from(tmp_path, NAMES)
     config = small_run(tmp_path / "second", network=NetworkConfig(str(weights), fields={"num_queries": 7}))
     with pytest.raises(InputError, match=r"does not fit the fields .*query_features"):
-        Run(config, tmp_path / "out")
+        Trainer(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_frozen_backbone_stays(tmp_path):
     config = small_run(tmp_path, network=NetworkConfig(freeze_backbone=True, fields=FIELDS))
-    run = Run(config, tmp_path / "out")
+    run = Trainer(config, tmp_path / "out")
     before = {name: mx.array(x) for name, x in named_parameters(run.model).items()}
     assert not run.model.backbone.training
     run.fit(2)
@@ -240,7 +240,7 @@ def test_gradient_checkpointing_is_switched_on(tmp_path):
 
 def test_images_without_any_part_are_learnt_from(tmp_path):
     config = small_run(tmp_path)
-    run = Run(config, tmp_path / "out")
+    run = Trainer(config, tmp_path / "out")
     with closing(run.loader.batches()) as batches:
         batch = next(batches)
     empty = batch._replace(masks=[x[:0] for x in batch.masks], class_ids=[x[:0] for x in batch.class_ids])
@@ -253,24 +253,24 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(tmp_path):
     config = small_run(tmp_path)
     trained(config, tmp_path / "out", 1)
     with pytest.raises(InputError, match="--resume"):
-        Run(config, tmp_path / "out")
+        Trainer(config, tmp_path / "out")
     with pytest.raises(InputError, match="average"):
-        Run(replace(config, optimiser=OptimiserConfig()), tmp_path / "out", resume=True)
+        Trainer(replace(config, optimizer=OptimizerConfig()), tmp_path / "out", resume=True)
     frozen = replace(config, network=replace(config.network, freeze_backbone=True))
     with pytest.raises(InputError, match="frozen"):
-        Run(frozen, tmp_path / "out", resume=True)
+        Trainer(frozen, tmp_path / "out", resume=True)
     with pytest.raises(InputError, match=r"has no state.safetensors"):
-        Run(config, tmp_path / "none", resume=True)
+        Trainer(config, tmp_path / "none", resume=True)
     write_arrays(tmp_path / "out" / STATE, {"model.x": mx.zeros(3)}, {"step": "1", "epoch": "0", "position": "0"})
     with pytest.raises(InputError, match="another run"):
-        Run(config, tmp_path / "out", resume=True)
+        Trainer(config, tmp_path / "out", resume=True)
 
 
 def test_a_folder_is_for_one_process_at_a_time(tmp_path):
     config = small_run(tmp_path)
-    run = Run(config, tmp_path / "out")
+    run = Trainer(config, tmp_path / "out")
     with run.folder.locked(), pytest.raises(InputError, match="another process is training"):
-        Run(config, tmp_path / "out", resume=True).fit(1)
+        Trainer(config, tmp_path / "out", resume=True).fit(1)
     assert run.fit(1) is False
 
 
@@ -278,7 +278,7 @@ def test_a_damaged_image_is_told_before_anything_is_written(tmp_path):
     config = replace(small_run(tmp_path), check=True)
     (tmp_path / "images/1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"1 problem\n.*1\.png"):
-        Run(config, tmp_path / "out")
+        Trainer(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -8,8 +8,8 @@ from runs import FIELDS, labels
 
 from lucid_mlx import InputError
 from lucid_mlx.training import LargeScaleJitter, ScaleAndCrop, read_config
-from lucid_mlx.training.optimiser import Optimiser, OptimiserConfig, without_decay
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.training.optimizer import Optimizer, OptimizerConfig, without_decay
+from lucid_mlx.utils.parameters import named_parameters
 
 GOOD = """
 name = "maps"
@@ -26,7 +26,7 @@ names = "names.txt"
 kind = "jitter"
 size = 32
 
-[optimiser]
+[optimizer]
 learning_rate = 1e-3
 milestones = [0.5, 0.75]
 
@@ -56,7 +56,7 @@ def test_a_file_says_what_runs(config):
     read = read_config(config)
     assert (read.steps, read.batch_size, read.train.names) == (3, 2, "names.txt")
     assert read.augmentation == LargeScaleJitter(32)
-    assert read.optimiser == OptimiserConfig(1e-3, milestones=(0.5, 0.75))
+    assert read.optimizer == OptimizerConfig(1e-3, milestones=(0.5, 0.75))
     assert read.network.fields == FIELDS
     assert read.sample_size == "32x32"
 
@@ -84,7 +84,7 @@ def test_the_other_augmentation_has_other_settings(config):
         ("learning_rate = 1e-3", 'schedule = "linear"', r"line 17: schedule must be one of step, poly, cosine"),
         ('kind = "jitter"', 'kind = "mosaic"', r"line 13: kind must be one of jitter, crop, got 'mosaic'"),
         ("size = 32", "size = 32\nlongest = 3", r"line 15: there is no setting 'longest'"),
-        ('[optimiser]', 'optimiser = 3\n[other]', r"line 16: optimiser must be a table|there is no setting"),
+        ('[optimizer]', 'optimizer = 3\n[other]', r"line 16: optimizer must be a table|there is no setting"),
         ("steps = 3", "steps = 3\nreports = 4", r"line 4: reports must be a table: write it as \[reports\]"),
     ],
 )  # fmt: skip
@@ -124,12 +124,12 @@ def test_help_shows_examples():
 
 
 def test_the_learning_rate_is_that_of_detectron2():
-    step = OptimiserConfig(milestones=(0.9, 0.96))
+    step = OptimizerConfig(milestones=(0.9, 0.96))
     assert [step.factor(n, 100) for n in (0, 89, 90, 95, 96)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    poly = OptimiserConfig(schedule="poly", warm_up=10)
+    poly = OptimizerConfig(schedule="poly", warm_up=10)
     # WarmupPolyLR: (0.001 * (1 - 4 / 10) + 4 / 10) * (1 - 4 / 100) ** 0.9; (1 - 0.5) ** 0.9
     assert [poly.factor(n, 100) for n in (0, 4, 50)] == pytest.approx([0.001, 0.3861491, 0.5358867], rel=1e-6)
-    cosine = OptimiserConfig(schedule="cosine")
+    cosine = OptimizerConfig(schedule="cosine")
     assert [cosine.factor(n, 100) for n in (0, 25, 50, 100)] == pytest.approx([1, 0.8535534, 0.5, 0], abs=1e-7)
 
 
@@ -156,9 +156,9 @@ def test_norms_embeddings_and_bias_tables_do_not_decay():
 
 def test_each_group_has_its_learning_rate_and_decay():
     model = small_model()
-    optimiser = Optimiser(model, OptimiserConfig(1e-2, backbone_multiplier=0.5, weight_decay=0.1), 10)
+    optimizer = Optimizer(model, OptimizerConfig(1e-2, backbone_multiplier=0.5, weight_decay=0.1), 10)
     before = named_parameters(model)
-    optimiser.update(_zeros(model), 0)
+    optimizer.update(_zeros(model), 0)
     after = named_parameters(model)
     still = without_decay(model)
     for name, array in after.items():

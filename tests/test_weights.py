@@ -11,8 +11,8 @@ import lucid_mlx
 import lucid_mlx.weights as W
 from lucid_mlx import InputError, models
 from lucid_mlx.convert import convert
-from lucid_mlx.weights.catalogue import catalogue
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.weights.catalog import catalog
 
 NETWORKS = [f"mask2former_swin_{size}" for size in ("tiny", "small", "base", "large")]
 
@@ -79,10 +79,10 @@ def test_backbones_have_no_configuration():
     assert W.Swin_Base_Weights.IMAGENET1K.value.dataset is None
 
 
-def test_the_catalogue_has_the_registry_and_the_29_official_models():
-    names = [model.name for model in catalogue()]
+def test_the_catalog_has_the_registry_and_the_29_official_models():
+    names = [model.name for model in catalog()]
     assert len(names) == len(set(names)) == 25 + 29
-    by_name = {model.name: model for model in catalogue()}
+    by_name = {model.name: model for model in catalog()}
     official = by_name["facebook/mask2former-swin-large-mapillary-vistas-panoptic"]
     assert (official.task, official.dataset, official.queries) == ("panoptic", "mapillary_vistas_panoptic", 200)
     # Counted through another model with the same backbone; these two are the same network.
@@ -163,7 +163,7 @@ def test_a_conversion_of_a_registered_file_says_what_it_is(registered, tmp_path)
     metadata = W.read_checkpoint(convert(SMALL, tmp_path / "ours")).metadata
     assert metadata["source"] == SMALL.value.url.replace("@main", "")
     assert metadata["sha256"] == SMALL.value.sha256
-    assert metadata["licence"] == "cc-by-nc-4.0"
+    assert metadata["license"] == "cc-by-nc-4.0"
     assert metadata["dataset"] == "ade20k_semantic"
     assert metadata["family"] == "lucid2"
 

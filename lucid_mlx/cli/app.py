@@ -3,9 +3,9 @@
 import click
 
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
-from lucid_mlx.extras import require
-from lucid_mlx.images.result import TASKS
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.optional_dependency import require
 
 
 @click.command()
@@ -24,7 +24,7 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
       lucid-mlx app
       lucid-mlx app --weights facebook/mask2former-swin-tiny-coco-panoptic --port 8000
     """
-    from lucid_mlx.app import serve
+    from lucid_mlx.cli.web_app import serve
 
     require("gradio", "app")
     if weights is None:

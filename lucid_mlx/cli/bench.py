@@ -11,12 +11,13 @@ import click
 import mlx.core as mx
 
 import lucid_mlx
-from lucid_mlx.bench import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
-from lucid_mlx.cli.segment import DTYPES, device_name
+from lucid_mlx.backends import device_name
+from lucid_mlx.cli.segment import DTYPES
 from lucid_mlx.errors import InputError
-from lucid_mlx.files import write_file
+from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
-from lucid_mlx.models.load import load
+from lucid_mlx.profiling.timing import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
+from lucid_mlx.utils.atomic_write import write_file
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
@@ -110,7 +111,7 @@ def _row(network: Mask2Former, size: int, batch: int, runs: int, rate: float, ag
 
     works: dict[str, Any] = {"whole": forward}
     if against is not None:
-        from lucid_mlx.bench_torch import reference
+        from lucid_mlx.profiling.torch_reference import reference
 
         works[against] = reference(network, nchw)
     timings = measure_in_turn(works, runs)

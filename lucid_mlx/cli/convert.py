@@ -8,14 +8,14 @@ from typing import Any
 import click
 import mlx.core as mx
 
-from lucid_mlx.convert import Conversion, prepare
-from lucid_mlx.convert.card import licence_text
+from lucid_mlx.convert import Conversion, convert_in_memory
+from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.convert.families import FAMILIES
 from lucid_mlx.convert.rules import plan
-from lucid_mlx.convert.verify import can_run, verify
+from lucid_mlx.profiling.verification import can_run, verify
 from lucid_mlx.weights.checkpoint import ensure_free
-from lucid_mlx.weights.download import fetch
+from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import BITS, GROUP_SIZES
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -34,7 +34,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 @click.option("--quantize", type=click.Choice([str(bits) for bits in BITS]), help="Bits of the large linear layers.")
 @click.option(
     "--group-size", type=click.Choice([str(size) for size in GROUP_SIZES]), default="64", show_default=True,
-    help="Quantised weights that share a scale.",
+    help="Quantized weights that share a scale.",
 )  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), help="The YAML of a detectron2 checkpoint.")
 @click.option(
@@ -63,12 +63,12 @@ def convert(
     if to == "huggingface":
         if dry_run or verifying or any((dtype, quantize, *options.values())):
             raise click.UsageError("--to huggingface takes an MLX folder as it is, and no other option.")
-        folder = export_huggingface(fetch(source).path, destination)
+        folder = export_huggingface(download(source).path, destination)
         click.echo(f"{source} -> {folder} ({megabytes(folder)})")
         return
     if not dry_run:
         ensure_free(destination.expanduser())
-    conversion = prepare(
+    conversion = convert_in_memory(
         source,
         dtype=getattr(mx, dtype) if dtype else None,
         quantize_bits=int(quantize) if quantize else None,
@@ -80,7 +80,7 @@ def convert(
         return
     folder = conversion.write(destination)
     click.echo(f"{source} -> {folder} ({conversion.family.name}, {megabytes(folder)})")
-    click.echo(f"licence: {licence_text(conversion.metadata)}")
+    click.echo(f"license: {license_text(conversion.metadata)}")
     for note in conversion.notes:
         click.secho(f"note: {note}", fg="yellow", err=True)
     if verifying and not can_run(conversion.source):
@@ -113,7 +113,7 @@ def describe(conversion: Conversion) -> None:
         rule, targets = fate
         block = f", block {rule.part}" if rule.part is not None else ""
         click.echo(f"{key} -> {', '.join(targets) or 'dropped'}{block} ({rule.reason})")
-    click.echo(f"licence: {licence_text(conversion.metadata)}")
+    click.echo(f"license: {license_text(conversion.metadata)}")
 
 
 def megabytes(folder: Path) -> str:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import click
 
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.files import write_file
-from lucid_mlx.images import read_image
-from lucid_mlx.images.result import TASKS
-from lucid_mlx.segmenter import Limits, Segmenter
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.preprocessing import read_image
+from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.atomic_write import write_file
 from lucid_mlx.weights.address import DEMO
 
 SCENE = "scene.png"
-SURE = Limits(threshold=0.3)  # of a panoptic segment; it did best so on validation scenes
+SURE = Thresholds(threshold=0.3)  # of a panoptic segment; it did best so on validation scenes
 TELLS = {
     "semantic": "the class of each pixel",
     "instance": "each garment by itself",
@@ -49,7 +50,7 @@ def demo(output: Path, force: bool) -> None:
     for task, tells in TELLS.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is trained for panoptic segmentation, which serves all three
-            found = Segmenter(DEMO, task)(image, limits=SURE if task == "panoptic" else None)
+            found = Segmenter(DEMO, task)(image, thresholds=SURE if task == "panoptic" else None)
         found.save(places[task])
         click.echo(f"{task}, {tells} -> {places[task]}")
         for segment in found.segments:

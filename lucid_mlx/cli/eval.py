@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 import mlx.core as mx
 
+from lucid_mlx.data import open_dataset
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation import Evaluation, evaluate
-from lucid_mlx.files import write_file
-from lucid_mlx.images.result import TASKS
-from lucid_mlx.segmenter import Limits, Segmenter
-from lucid_mlx.training import open_dataset
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.atomic_write import write_file
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -49,7 +50,7 @@ def eval_(
     reduce_labels: bool, task: str | None, size: str | None, dtype: str | None, threshold: float | None,
     batch_size: int, limit: int | None, output: Path | None, compare: Path | None, force: bool,
 ) -> None:  # fmt: skip
-    """Measure a network on labelled images: mIoU, mask AP or panoptic quality, in percent.
+    """Measure a network on labeled images: mIoU, mask AP or panoptic quality, in percent.
 
     The network must know the dataset's classes by name. Panoptic annotations serve for all tasks.
 
@@ -75,9 +76,11 @@ def eval_(
     segmenter = Segmenter(weights, task, dtype=getattr(mx, dtype) if dtype else None, size=size)
     if other is not None:
         other.check_task(segmenter.task)
-    click.echo(f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.recipe_note}", err=True)
-    limits = None if threshold is None else Limits(threshold)
-    result = evaluate(segmenter, dataset, batch_size=batch_size, limits=limits, progress=True)
+    click.echo(
+        f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.image_config_note}", err=True
+    )
+    thresholds = None if threshold is None else Thresholds(threshold)
+    result = evaluate(segmenter, dataset, batch_size=batch_size, thresholds=thresholds, progress=True)
     click.echo(result.table() if other is None else result.compare(other))
     if output is not None:
         write_file(output, (json.dumps(result.to_json(), indent=2) + "\n").encode())

@@ -9,9 +9,9 @@ from typing import Any
 from PIL import Image
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.files import write_file
-from lucid_mlx.images.export import picture_file
-from lucid_mlx.images.result import Segmentation
+from lucid_mlx.results.export import picture_file
+from lucid_mlx.results.segmentation import Segmentation
+from lucid_mlx.utils.atomic_write import write_file
 
 # What a format adds to the photo's name; `coco` has one file for all photos.
 SUFFIXES = {

@@ -13,14 +13,17 @@ import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
-from lucid_mlx.ahead import ahead
+from lucid_mlx.backends import device_name
 from lucid_mlx.cli.inputs import contents, find_photos
 from lucid_mlx.cli.outputs import SUFFIXES, plan
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import read_image
-from lucid_mlx.images.result import TASKS, label_ids
-from lucid_mlx.segmenter import Limits, Segmenter
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.preprocessing import read_image
+from lucid_mlx.results.segmentation import label_ids
+from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.prefetch import prefetch
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -84,20 +87,22 @@ def segment(
     click.echo(
         f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
         f"on the {device_name()}; "
-        f"{segmenter.recipe_note} "
+        f"{segmenter.image_config_note} "
         f"(ready in {time.perf_counter() - start:.1f} s)",
         err=True,
     )
 
     failed = 0
-    limits = Limits(threshold, mask_threshold)
+    thresholds = Thresholds(threshold, mask_threshold)
     with tqdm(total=len(names), unit="photo", disable=None if len(names) > 1 else True) as bar:
-        for some, images, errors in ahead(_read(names, batch_size)):
+        for some, images, errors in prefetch(_read(names, batch_size)):
             failed += len(errors)
             for error in errors:
                 bar.write(f"Error: {error}", file=sys.stderr)
             start = time.perf_counter()
-            for name, result in zip(some, segmenter.stream(images, batch_size=batch_size, limits=limits), strict=True):
+            for name, result in zip(
+                some, segmenter.stream(images, batch_size=batch_size, thresholds=thresholds), strict=True
+            ):
                 result = replace(result, name=name)
                 files = writer.write(result if wanted is None else result.only(wanted))
                 height, width = result.map.shape
@@ -127,8 +132,3 @@ def _read(names: Sequence[str], batch_size: int) -> Iterator[tuple[list[str], li
                     raise
                 errors.append(error)
         yield good, images, errors
-
-
-def device_name() -> str:
-    """Return "CPU" or "GPU"."""
-    return "GPU" if mx.default_device().type == mx.DeviceType.gpu else "CPU"

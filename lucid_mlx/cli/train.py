@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lucid_mlx.training import Run, read_config
+from lucid_mlx.training import Trainer, read_config
 
 
 @click.command()
@@ -28,6 +28,6 @@ def train(config: Path, output: Path, resume: bool, steps: int | None, weights: 
     settings = read_config(config)
     if weights is not None:
         settings = replace(settings, network=replace(settings.network, weights=weights))
-    run = Run(settings, output.expanduser(), resume, lambda text: click.echo(text, err=True))
+    run = Trainer(settings, output.expanduser(), resume, lambda text: click.echo(text, err=True))
     done = run.fit(steps)
     run.tell(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")

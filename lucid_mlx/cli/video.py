@@ -6,9 +6,10 @@ import click
 import mlx.core as mx
 
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.images.result import TASKS
-from lucid_mlx.segmenter import Limits, Segmenter
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.segmenter import Segmenter
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -23,9 +24,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 )
 @click.option("--dtype", type=click.Choice(DTYPES), help="What to compute in; that of the weights, if left out.")
 @click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Frames that run together.")
-@click.option("--threshold", type=float, help="Sureness from which a segment counts, 0 to 1.")
+@click.option("--threshold", type=float, help="Confidence from which a segment counts, 0 to 1.")
 @click.option("--label", "labels", multiple=True, help="Draw this class alone; can be given several times.")
-@click.option("--opacity", type=float, default=0.5, show_default=True, help="Of the colours, 0 to 1.")
+@click.option("--opacity", type=float, default=0.5, show_default=True, help="Of the colors, 0 to 1.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 def video(
     source: Path,
@@ -51,8 +52,8 @@ def video(
       lucid-mlx video street.mp4 segmented.mp4
       lucid-mlx video street.mp4 cars.mp4 --weights facebook/mask2former-swin-tiny-coco-panoptic --label car
     """
-    from lucid_mlx.video import segment_video
-    from lucid_mlx.video_files import VideoReader, check_ending
+    from lucid_mlx.video.io import VideoReader, check_ending
+    from lucid_mlx.video.segment_video import segment_video
 
     check_ending(target)
     if not target.parent.is_dir():
@@ -80,7 +81,7 @@ def video(
         source,
         target,
         batch_size=batch_size,
-        limits=Limits(threshold=threshold),
+        thresholds=Thresholds(threshold=threshold),
         labels=labels,
         opacity=opacity,
         note=UNTRAINED if weights is None else None,

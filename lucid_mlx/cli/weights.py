@@ -2,10 +2,11 @@
 
 import click
 
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.catalogue import SIZES, TASKS, catalogue
-from lucid_mlx.weights.download import fetch
+from lucid_mlx.weights.catalog import SIZES, catalog
+from lucid_mlx.weights.download import download
 
 DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas")
 
@@ -31,9 +32,9 @@ def weights() -> None:
 @click.option("--size", type=click.Choice(SIZES), help="Only models with a Swin backbone of this size.")
 @click.option("--cached", is_flag=True, help="Only those on this disk.")
 def list_weights(task: str | None, dataset: str | None, size: str | None, cached: bool) -> None:
-    """List the public models that have a name: published accuracy, licence, and whether they are on this disk."""
-    rows = [("name", "dataset", "MB", "queries", "published accuracy", "licence", "cached")]
-    for model in catalogue():
+    """List the public models that have a name: published accuracy, license, and whether they are on this disk."""
+    rows = [("name", "dataset", "MB", "queries", "published accuracy", "license", "cached")]
+    for model in catalog():
         wanted = (
             (task is None or model.task == task)
             and (dataset is None or model.dataset.startswith(dataset))
@@ -43,7 +44,7 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
         if wanted and (here or not cached):
             megabytes = f"{model.parameters * 4 / 1e6:.0f}"
             rows.append(
-                (model.name, model.dataset, megabytes, str(model.queries), model.metric or "-", model.licence,
+                (model.name, model.dataset, megabytes, str(model.queries), model.metric or "-", model.license,
                  "yes" if here else "no")
             )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -56,7 +57,7 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
 def pull(names: tuple[str, ...]) -> None:
     """Download weights into the cache; what is there already is checked, not fetched again."""
     for name in names:
-        click.echo(f"{name} -> {fetch(name).path}")
+        click.echo(f"{name} -> {download(name).path}")
 
 
 @weights.command()

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from lucid_mlx.images.result import Segmentation
-from lucid_mlx.training.dataset import Dataset, Target
+from lucid_mlx.data.dataset import Dataset, Target
+from lucid_mlx.results.segmentation import Segmentation
 
 
 class CocoMetrics:

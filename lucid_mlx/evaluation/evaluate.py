@@ -1,4 +1,4 @@
-"""A network against labelled images."""
+"""A network against labeled images."""
 
 import difflib
 from collections import deque
@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from tqdm.auto import tqdm
 
+from lucid_mlx.data.dataset import Dataset, Record
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation.instance import InstanceMetrics
 from lucid_mlx.evaluation.panoptic import PanopticMetrics
 from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
-from lucid_mlx.segmenter import Limits, Segmenter
-from lucid_mlx.training.dataset import Dataset, Record
+from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.segmenter import Segmenter
 
 METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]] = {
     "semantic": SemanticMetrics,
@@ -34,16 +35,16 @@ def evaluate(
     dataset: Dataset,
     *,
     batch_size: int = 1,
-    limits: Limits | None = None,
+    thresholds: Thresholds | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Measure a network on labelled images, at their own sizes; no more than a batch of them is in memory.
+    """Measure a network on labeled images, at their own sizes; no more than a batch of them is in memory.
 
     Args:
         segmenter: the network, and what it looks for.
         dataset: for the same task; panoptic labels serve all tasks. The network must know all of its classes by name.
         batch_size: images that are read together.
-        limits: what counts as found; the defaults are those of the original project, by which all instances count,
+        thresholds: what counts as found; the defaults are those of the original project, by which all instances count,
             however unsure.
         progress: show a progress bar, if standard error is a terminal.
 
@@ -61,8 +62,8 @@ def evaluate(
         )
     counted = sorted(dataset.things) if task == "instance" else range(len(dataset.names))
     metrics = METRICS[task](dataset, match_classes(segmenter.labels, {n: dataset.names[n] for n in counted}))
-    if limits is None:
-        limits = Limits(threshold=0.0) if task == "instance" else Limits()
+    if thresholds is None:
+        thresholds = Thresholds(threshold=0.0) if task == "instance" else Thresholds()
     waiting: deque[Record] = deque()
 
     def images() -> Iterator[np.ndarray]:
@@ -70,7 +71,7 @@ def evaluate(
             waiting.append(record)
             yield record.image()
 
-    results = segmenter.stream(images(), batch_size=batch_size, limits=limits)
+    results = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
     for found in tqdm(results, "eval", len(dataset.records), unit="image", disable=None if progress else True):
         record = waiting.popleft()
         target = record.target()

@@ -9,9 +9,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.evaluation.coco import CocoMetrics
 from lucid_mlx.evaluation.report import Figures
-from lucid_mlx.training.dataset import Dataset
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of the evaluator's statistics, in its order
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.evaluation.coco import CocoMetrics
 from lucid_mlx.evaluation.report import Figures
-from lucid_mlx.extras import require
-from lucid_mlx.training.dataset import Dataset
+from lucid_mlx.utils.optional_dependency import require
 
 KEYS = {"PQ": "pq", "SQ": "sq", "RQ": "rq"}
 GROUPS = {"": "All", "_things": "Things", "_stuff": "Stuff"}

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation.report import Figures
-from lucid_mlx.images.result import Segmentation
-from lucid_mlx.training.dataset import Dataset, Target
+from lucid_mlx.results.segmentation import Segmentation
 
 
 class SemanticMetrics:

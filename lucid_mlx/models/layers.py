@@ -1,18 +1,31 @@
-"""Small layers that MLX's `nn` lacks or that the reference defines differently."""
+"""The layers that both decoders and the backbones are made of."""
 
-import math
-from collections.abc import Sequence
 from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
-from lucid_mlx.ops import group_norm, in_parts, softmax
+from lucid_mlx.ops import attention, attention_weights, group_norm, layer_norm, linear
+
+
+class Linear(nn.Linear):
+    """A linear layer."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (..., inputs) to (..., outputs)."""
+        return linear(x, self.weight, self.get("bias"))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalization."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalize (..., C)."""
+        return layer_norm(x, self.get("weight"), self.get("bias"), self.eps)
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation with PyTorch's grouping; parameters `weight` and `bias`."""
+    """Group normalization with PyTorch's grouping; parameters `weight` and `bias`."""
 
     def __init__(self, groups: int, channels: int):
         super().__init__()
@@ -21,12 +34,12 @@ class GroupNorm(nn.Module):
         self.bias = mx.zeros(channels)
 
     def __call__(self, x: mx.array) -> mx.array:
-        """Normalise (B, H, W, C)."""
+        """Normalize (B, H, W, C)."""
         return group_norm(x, self.weight, self.bias, self.groups)
 
 
 class BatchNorm(nn.BatchNorm):
-    """Batch normalisation; in inference a single scale and shift by the running statistics."""
+    """Batch normalization; in inference a single scale and shift by the running statistics."""
 
     fixed: tuple[str, ...] = ("running_mean", "running_var")
     """The parameters that are never trainable."""
@@ -42,7 +55,7 @@ class BatchNorm(nn.BatchNorm):
         self._frozen = names
 
     def __call__(self, x: mx.array) -> mx.array:
-        """Normalise (B, H, W, C)."""
+        """Normalize (B, H, W, C)."""
         if self.training:
             return super().__call__(x)
         scale, shift = self.affine()
@@ -57,7 +70,7 @@ class BatchNorm(nn.BatchNorm):
 
 
 class FrozenBatchNorm(BatchNorm):
-    """Batch normalisation that never trains: running statistics always, scale and shift fixed."""
+    """Batch normalization that never trains: running statistics always, scale and shift fixed."""
 
     fixed = ("weight", "bias", "running_mean", "running_var")
 
@@ -90,7 +103,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, layers: int):
         super().__init__()
         sizes = [inputs, *[hidden] * (layers - 1), outputs]
-        self.layers = [nn.Linear(n, m) for n, m in pairwise(sizes)]
+        self.layers = [Linear(n, m) for n, m in pairwise(sizes)]
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (..., inputs) to (..., outputs)."""
@@ -99,63 +112,40 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-def project(layers: Sequence[nn.Linear], x: mx.array) -> list[mx.array]:
-    """Apply several linear layers with biases to the same (..., inputs): in one product, unless some are quantised."""
-    if not layers or any(type(layer) is not nn.Linear for layer in layers):
-        return [layer(x) for layer in layers]
-    weight = mx.concatenate([layer.weight for layer in layers])
-    bias = mx.concatenate([layer.bias for layer in layers])
-    ends = np.cumsum([len(layer.bias) for layer in layers])[:-1].tolist()
-    product = in_parts(lambda x: mx.addmm(bias, x, weight.T), x, axis=-2)
-    return list(mx.split(product, ends, axis=-1))
-
-
 class Attention(nn.Module):
-    """Multi-head attention of queries over a memory, each with its own projection.
-
-    Whoever calls projects the keys and values: layers that attend to the same memory do so together.
-    """
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2)."""
 
     def __init__(self, dims: int, heads: int, dropout: float = 0.0):
         super().__init__()
         self.heads = heads
-        self.query_projection = nn.Linear(dims, dims)
-        self.key_projection = nn.Linear(dims, dims)
-        self.value_projection = nn.Linear(dims, dims)
-        self.output_projection = nn.Linear(dims, dims)
+        self.query_projection = Linear(dims, dims)
+        self.key_projection = Linear(dims, dims)
+        self.value_projection = Linear(dims, dims)
+        self.output_projection = Linear(dims, dims)
         self.dropout = nn.Dropout(dropout)
 
-    def __call__(self, queries: mx.array, keys: mx.array, values: mx.array, attend: mx.array | None = None) -> mx.array:
+    def __call__(
+        self, query: mx.array, key: mx.array, value: mx.array, attention_mask: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
         """Attend.
 
         Args:
-            queries: (B, Q, C), projected as the others.
-            keys: (B, S, C).
-            values: (B, S, C).
-            attend: (B, Q, S) bool, True where a query may look; everywhere if None.
+            query: (B, Q, C).
+            key: (B, S, C).
+            value: (B, S, C).
+            attention_mask: (B, Q, S) bool, True where a query attends; everywhere if None.
 
         Returns:
-            (B, Q, C).
+            The mixed values, (B, Q, C), and the attention weights, (B, heads, Q, S), computed only if they are used.
         """
-
-        def mix(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
-            return self.dropout(self._probabilities(q, k, attend)) @ v
-
-        mixed = in_parts(mix, *map(self._split, (queries, keys, values)), axis=1)
-        return self.output_projection(mixed.transpose(0, 2, 1, 3).reshape(queries.shape))
-
-    def probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None = None) -> mx.array:
-        """Return the attention weights that `__call__` uses, (B, heads, Q, S)."""
-        return self._probabilities(self._split(queries), self._split(keys), attend)
-
-    def _probabilities(self, queries: mx.array, keys: mx.array, attend: mx.array | None) -> mx.array:
-        """Return those of some heads, whose queries and keys are (B, heads, N, C)."""
-        scores = (queries / math.sqrt(queries.shape[-1])) @ keys.swapaxes(-1, -2)
-        if attend is not None:
-            scores = mx.where(attend[:, None], scores, mx.finfo(scores.dtype).min)
-        return softmax(scores)
+        q = self._split(self.query_projection(query))
+        k = self._split(self.key_projection(key))
+        v = self._split(self.value_projection(value))
+        mixed = attention(q, k, v, attention_mask, self.dropout)
+        output = self.output_projection(mixed.swapaxes(1, 2).reshape(query.shape))
+        return output, attention_weights(q, k, attention_mask)
 
     def _split(self, x: mx.array) -> mx.array:
         """(B, N, C) -> (B, heads, N, C / heads)."""
         batch, count, dims = x.shape
-        return x.reshape(batch, count, self.heads, dims // self.heads).transpose(0, 2, 1, 3)
+        return x.reshape(batch, count, self.heads, dims // self.heads).swapaxes(1, 2)

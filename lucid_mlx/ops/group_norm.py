@@ -1,10 +1,10 @@
-"""Group normalisation with PyTorch's grouping."""
+"""Group normalization with PyTorch's grouping."""
 
 import mlx.core as mx
 
 
 def group_norm(x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float = 1e-5) -> mx.array:
-    """Normalise each group of adjacent channels over the whole map, then scale and shift each channel.
+    """Normalize each group of adjacent channels over the whole map, then scale and shift each channel.
 
     The sums run over a row first and then over rows: MLX's own single sums of a 128x128x256 map on the CPU are
     off by 1.3e-4, these by 2e-6, and they are four times faster. Statistics are float32 whatever the input.
@@ -27,6 +27,6 @@ def group_norm(x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: 
         return mx.repeat(totals / (height * width * size), size, axis=2).reshape(batch, 1, 1, channels)
 
     values = x.astype(mx.float32)
-    centred = values - group_mean(values)
-    scale = mx.rsqrt(group_mean(mx.square(centred)) + eps) * weight
-    return (centred * scale + bias).astype(x.dtype)
+    centered = values - group_mean(values)
+    scale = mx.rsqrt(group_mean(mx.square(centered)) + eps) * weight
+    return (centered * scale + bias).astype(x.dtype)

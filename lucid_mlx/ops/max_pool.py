@@ -1,14 +1,20 @@
 """The pooling between a ResNet's stem and its stages."""
 
 import mlx.core as mx
+import mlx.nn as nn
+
+from lucid_mlx.backends import accelerated
 
 
+@accelerated
 def max_pool(x: mx.array) -> mx.array:
-    """Return the largest of each 3x3 neighbourhood at every other row and column, (B, H, W, C) -> half, rounded up.
+    """Return the largest of each 3x3 neighborhood at every other row and column.
 
-    First over rows, then over columns: as fast as `nn.MaxPool2d`, whose gradient on the CPU is five times slower.
+    Args:
+        x: (B, H, W, C).
+
+    Returns:
+        (B, ceil(H / 2), ceil(W / 2), C).
     """
-    x = mx.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-mx.inf)
-    rows, columns = (size - 2 for size in x.shape[1:3])
-    x = mx.maximum(mx.maximum(x[:, 0:rows:2], x[:, 1 : rows + 1 : 2]), x[:, 2 : rows + 2 : 2])
-    return mx.maximum(mx.maximum(x[:, :, 0:columns:2], x[:, :, 1 : columns + 1 : 2]), x[:, :, 2 : columns + 2 : 2])
+    pooled: mx.array = nn.MaxPool2d(3, stride=2, padding=1)(x)
+    return pooled

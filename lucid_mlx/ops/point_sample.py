@@ -2,7 +2,10 @@
 
 import mlx.core as mx
 
+from lucid_mlx.backends import accelerated
 
+
+@accelerated
 def point_sample(planes: mx.array, points: mx.array) -> mx.array:
     """Sample planes bilinearly at points that all planes of an image share.
 
@@ -39,7 +42,7 @@ def _cells(x: mx.array, y: mx.array, width: mx.array, height: mx.array) -> tuple
 
 
 def _along(x: mx.array, size: mx.array) -> tuple[mx.array, mx.array]:
-    # -1 and `size` are the centres of border cells; beyond them lies nothing else.
+    # -1 and `size` are the centers of border cells; beyond them lies nothing else.
     x = x * size - 0.5
     x = mx.where(x < -1.0, -1.0, mx.where(x > size, size, x))
     cell = mx.where(x == x, x + 1.0, 0.0).astype(mx.int32)  # a NaN stays in the table, and is one by its share

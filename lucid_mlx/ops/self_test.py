@@ -6,8 +6,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
-from lucid_mlx.ops.deformable_samples import Levels
+from lucid_mlx.ops.deformable_attention import Levels, multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import group_norm
 from lucid_mlx.ops.point_sample import point_sample
@@ -16,9 +15,6 @@ from lucid_mlx.ops.sigmoid import sigmoid
 from lucid_mlx.ops.sine_positions import sine_positions
 from lucid_mlx.ops.softmax import softmax
 from lucid_mlx.ops.softplus import softplus_and_sigmoid
-
-TOLERANCE = 1e-5  # of the largest magnitude; a GPU may round its products to TF32 and be off by 1e-3
-TF32_TOLERANCE = 5e-3
 
 
 def self_test() -> dict[str, float]:
@@ -39,11 +35,6 @@ def self_test() -> dict[str, float]:
         "softplus": _softplus,
     }
     return {name: _error(*check(np.random.default_rng(0))) for name, check in checks.items()}
-
-
-def tolerance() -> float:
-    """Return the largest error that `self_test` may report on the default device."""
-    return TOLERANCE if mx.default_device().type == mx.DeviceType.cpu else TF32_TOLERANCE
 
 
 def _error(ours: mx.array, wanted: np.ndarray) -> float:

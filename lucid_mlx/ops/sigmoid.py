@@ -1,54 +1,18 @@
-"""The logistic function, 1 / (1 + e^-x)."""
-
-from typing import Any
+"""The logistic function."""
 
 import mlx.core as mx
 
-from lucid_mlx.ops.softmax import LOG2_E, scaled_power
-from lucid_mlx.ops.streams import on_cpu
-
-# ln 2 in two parts: products of the first with whole numbers up to 127 are exact in float32, so that a large x
-# loses nothing of its fraction (Cody and Waite, Software Manual for the Elementary Functions, 1980).
-_LN2_HIGH = 0.693359375
-_LN2_LOW = -2.12194440e-4
-_LIMIT = 87.0  # beyond, the exponential or its reciprocal is no normal float32
-_OFFSET = 300  # makes numbers positive, so that cutting them to whole ones rounds
+from lucid_mlx.backends import accelerated
 
 
+@accelerated
 def sigmoid(x: mx.array) -> mx.array:
-    """Return 1 / (1 + e^-x), for an array of any shape, in its dtype.
+    """Return 1 / (1 + e^-x).
 
-    MLX's CPU backend takes exponentials one element at a time. There 2^n comes from the bits of a float and 2^f from
-    a polynomial, in vectorised loops: 8 times faster (2 times without a C++ compiler on the machine). The error is
-    below 4e-7 of the value, however small that is, down to x = -87, where it stays.
+    Args:
+        x: of any shape.
+
+    Returns:
+        Of the same shape and dtype.
     """
-    return _sigmoid(x)
-
-
-def _value(x: mx.array) -> mx.array:
-    if x.dtype == mx.float32 and on_cpu():
-        bits, fraction = _split(x)
-        return _logistic(fraction, bits.view(mx.float32))
     return mx.sigmoid(x)
-
-
-def _gradient(x: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
-    return cotangent * (output * (1.0 - output))
-
-
-_sigmoid: Any = mx.custom_function(_value)
-_sigmoid.vjp(_gradient)
-
-
-@mx.compile
-def _split(x: mx.array) -> tuple[mx.array, mx.array]:
-    """Write e^-x as 2^n * 2^f: the bits of the float 2^n, and f in -1/2 to 1/2."""
-    x = mx.where(x < -_LIMIT, -_LIMIT, mx.where(x > _LIMIT, _LIMIT, x))
-    shifted = (x * -LOG2_E + (_OFFSET + 0.5)).astype(mx.int32)
-    n = shifted.astype(mx.float32) - _OFFSET
-    return (shifted + (127 - _OFFSET)) << 23, ((-x - n * _LN2_HIGH) - n * _LN2_LOW) * LOG2_E
-
-
-@mx.compile
-def _logistic(f: mx.array, scale: mx.array) -> mx.array:
-    return 1.0 / (1.0 + scaled_power(f, scale))

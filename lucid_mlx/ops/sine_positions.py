@@ -19,7 +19,7 @@ def _encode(count: int, channels: int) -> mx.array:
 
 
 def sine_positions(height: int, width: int, channels: int) -> mx.array:
-    """Return the normalised sine embedding of each cell of a map, rows first.
+    """Return the normalized sine embedding of each cell of a map, rows first.
 
     Row and column numbers count from 1, are divided by (last + 1e-6) and scaled to 2 pi; the first half of the
     channels encodes the row, the second the column, sine and cosine in turn (DETR, appendix A.4).

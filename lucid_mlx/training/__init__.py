@@ -1,31 +1,23 @@
-"""Labelled images in, a trained network out."""
+"""Labeled images in, a trained network out."""
 
 from lucid_mlx.training.augment import Augmentation, LargeScaleJitter, Sample, ScaleAndCrop, lengths
-from lucid_mlx.training.check import check
-from lucid_mlx.training.coco import coco_dataset
 from lucid_mlx.training.config import TrainingConfig, read_config
-from lucid_mlx.training.dataset import Dataset, Record, Target
-from lucid_mlx.training.fit import Run
-from lucid_mlx.training.label_maps import label_maps
+from lucid_mlx.training.gradient_checkpointing import checkpoint_layers
+from lucid_mlx.training.gradients import loss_and_gradients
 from lucid_mlx.training.loader import Batch, Loader
-from lucid_mlx.training.open import open_dataset
+from lucid_mlx.training.trainer import Trainer
 
 __all__ = [
     "Augmentation",
     "Batch",
-    "Dataset",
     "LargeScaleJitter",
     "Loader",
-    "Record",
-    "Run",
     "Sample",
     "ScaleAndCrop",
-    "Target",
+    "Trainer",
     "TrainingConfig",
-    "check",
-    "coco_dataset",
-    "label_maps",
+    "checkpoint_layers",
     "lengths",
-    "open_dataset",
+    "loss_and_gradients",
     "read_config",
 ]

@@ -1,4 +1,4 @@
-"""The original project's augmentation: large-scale jitter, scale and crop, flips, colours.
+"""The original project's augmentation: large-scale jitter, scale and crop, flips, colors.
 
 Every random decision is drawn from a generator that the caller gives, so that a sample can be made again.
 """
@@ -10,12 +10,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from lucid_mlx.data.dataset import Target
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe
-from lucid_mlx.images.recipes import Size
-from lucid_mlx.training.dataset import Target
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.preprocessing.image_config import Size
 
-GRAY = 128  # what is padded, before normalisation
+GRAY = 128  # what is padded, before normalization
 TRIALS = 10  # at a crop that is not mostly of one class
 
 
@@ -44,14 +44,14 @@ class Augmentation(Protocol):
 class LargeScaleJitter:
     """Resize to fit a square that is scaled at random, then crop or pad to the square.
 
-    The recipe for COCO (`MIN_SCALE`, `MAX_SCALE` and `IMAGE_SIZE` of its configurations; paper, sec. 4.1). As there,
-    a crop that is smaller than the image moves along the diagonal.
+    The original's for COCO (`MIN_SCALE`, `MAX_SCALE` and `IMAGE_SIZE` of its configurations; paper, sec. 4.1). As
+    there, a crop that is smaller than the image moves along the diagonal.
 
     Attributes:
         size: of a side of the samples, in pixels.
         min_scale, max_scale: bounds of the random scale; both 1 to keep everything in sight.
         flip: whether to mirror every other image.
-        colour: whether to change colours, by `ssd_colour`.
+        color: whether to change colors, by `ssd_color`.
 
     Raises:
         InputError: for a size below 1, or scales that are not above 0 and rising.
@@ -61,7 +61,7 @@ class LargeScaleJitter:
     min_scale: float = 0.1
     max_scale: float = 2.0
     flip: bool = True
-    colour: bool = False
+    color: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 < self.min_scale <= self.max_scale:
@@ -77,7 +77,7 @@ class LargeScaleJitter:
         height, width = (max(round(side * scale), 1) for side in image.shape[:2])
         along = rng.random()
         corner = (round(max(height - self.size, 0) * along), round(max(width - self.size, 0) * along))
-        return _cut(image, target, (height, width), corner, (self.size, self.size), rng if self.colour else None)
+        return _cut(image, target, (height, width), corner, (self.size, self.size), rng if self.color else None)
 
 
 def lengths(side: int) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ def lengths(side: int) -> tuple[int, ...]:
 class ScaleAndCrop:
     """Resize the shorter side to one of some lengths, then crop; what the crop has more than the image is padded.
 
-    The recipe for ADE20K, with the defaults here, and for Cityscapes, with `lengths(1024)`, 4096 and (512, 1024).
+    The original's for ADE20K, with the defaults here, and for Cityscapes, with `lengths(1024)`, 4096 and (512, 1024).
 
     Attributes:
         shortest: lengths for the shorter side, of which one is drawn.
@@ -97,7 +97,7 @@ class ScaleAndCrop:
         crop: height and width of the samples.
         most: the largest part of a crop that one class should have; up to ten crops are tried. 1 for any crop, as the
             original project does it where instances are what is looked for.
-        colour: whether to change colours, by `ssd_colour`.
+        color: whether to change colors, by `ssd_color`.
 
     Raises:
         InputError: for lengths or sizes below 1.
@@ -107,7 +107,7 @@ class ScaleAndCrop:
     longest: int = 2048
     crop: Size = (512, 512)
     most: float = 0.75
-    colour: bool = True
+    color: bool = True
 
     def __post_init__(self) -> None:
         if min((*self.shortest, self.longest, *self.crop), default=0) < 1 or not self.shortest:
@@ -119,8 +119,8 @@ class ScaleAndCrop:
         """Make a sample of the crop's size of an image, (H, W, 3) uint8, and its target."""
         image, target = _flipped(image, target) if rng.random() < 0.5 else (image, target)
         length = self.shortest[rng.integers(len(self.shortest))]
-        recipe = Recipe(size=None, shortest_edge=length, longest_edge=self.longest, divide="pad")
-        height, width = recipe.seen_size(*image.shape[:2])
+        image_config = ImageConfig(size=None, shortest_edge=length, longest_edge=self.longest, divide="pad")
+        height, width = image_config.content_size(*image.shape[:2])
         room = (max(height - self.crop[0], 0), max(width - self.crop[1], 0))
         classes = target.class_map() if self.most < 1 else None
         for _ in range(TRIALS):
@@ -131,10 +131,10 @@ class ScaleAndCrop:
             counts = np.bincount(classes[np.ix_(rows, columns)].ravel() + 1)[1:]  # without what is unknown
             if np.count_nonzero(counts) > 1 and counts.max() < self.most * counts.sum():
                 break
-        return _cut(image, target, (height, width), corner, self.crop, rng if self.colour else None)
+        return _cut(image, target, (height, width), corner, self.crop, rng if self.color else None)
 
 
-def ssd_colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def ssd_color(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change brightness, contrast, saturation and hue, each in half of the cases, as SSD does (Liu et al., 2016).
 
     Args:
@@ -171,7 +171,7 @@ def _flipped(image: np.ndarray, target: Target) -> tuple[np.ndarray, Target]:
 
 
 def _cut(
-    image: np.ndarray, target: Target, size: Size, corner: Size, out: Size, colour: np.random.Generator | None
+    image: np.ndarray, target: Target, size: Size, corner: Size, out: Size, color: np.random.Generator | None
 ) -> Sample:
     """Resize to a size, cut out what begins at a corner of that, and pad it; crowds and what is out of sight go."""
     rows, columns = _places(image.shape, size, corner, out)
@@ -186,7 +186,7 @@ def _cut(
     )
     whole = Image.fromarray(np.ascontiguousarray(image))
     resized = np.asarray(whole.resize((len(columns), len(rows)), Image.Resampling.BILINEAR, box))
-    pixels[: len(rows), : len(columns)] = resized if colour is None else ssd_colour(resized, colour)
+    pixels[: len(rows), : len(columns)] = resized if color is None else ssd_color(resized, color)
     shown = target.masks[:, rows][..., columns]
     kept = shown.any(axis=(1, 2)) & ~target.crowd
     masks = np.zeros((np.count_nonzero(kept), *out), bool)
@@ -195,7 +195,7 @@ def _cut(
 
 
 def _places(shape: Sequence[int], size: Size, corner: Size, out: Size) -> tuple[np.ndarray, np.ndarray]:
-    """Return which rows and columns of an image the pixels of a cut show, by Pillow's nearest neighbours."""
+    """Return which rows and columns of an image the pixels of a cut show, by Pillow's nearest neighbors."""
     rows, columns = (
         ((np.arange(start, min(start + most, new)) + 0.5) * old / new).astype(int)
         for old, new, start, most in zip(shape, size, corner, out, strict=False)

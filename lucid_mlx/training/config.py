@@ -5,12 +5,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from lucid_mlx.data.dataset import Dataset
+from lucid_mlx.data.label_maps import IGNORE
+from lucid_mlx.data.open_dataset import open_dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.training.augment import LargeScaleJitter, ScaleAndCrop
-from lucid_mlx.training.dataset import Dataset
-from lucid_mlx.training.label_maps import IGNORE
-from lucid_mlx.training.open import open_dataset
-from lucid_mlx.training.optimiser import OptimiserConfig
+from lucid_mlx.training.optimizer import OptimizerConfig
 from lucid_mlx.training.settings import Settings
 
 AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ScaleAndCrop}
@@ -18,7 +18,7 @@ AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ScaleAndCrop}
 
 @dataclass(frozen=True)
 class LabelsConfig:
-    """Where labelled images are; paths start from where the command runs.
+    """Where labeled images are; paths start from where the command runs.
 
     Attributes:
         images, annotations, panoptic_folder, names, ignore, reduce: as `lucid_mlx.training.open_dataset` takes them.
@@ -101,11 +101,11 @@ class TrainingConfig:
     Attributes:
         name: of the dataset, written beside the weights; the file's if it is left out.
         steps: updates of the parameters.
-        train: labelled images to learn from.
+        train: labeled images to learn from.
         augmentation: makes samples of them: a table with `kind`, "jitter" or "crop", and the fields of
             `LargeScaleJitter` or `ScaleAndCrop`.
-        validation: labelled images to show and to measure the network on.
-        network, optimiser, reports: see there.
+        validation: labeled images to show and to measure the network on.
+        network, optimizer, reports: see there.
         batch_size: images whose gradients are computed together; of a distributed run all processes' together.
         accumulate: batches whose gradients are averaged for a step.
         workers: processes that prepare images.
@@ -123,7 +123,7 @@ class TrainingConfig:
     augmentation: LargeScaleJitter | ScaleAndCrop
     validation: LabelsConfig | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     reports: ReportsConfig = field(default_factory=ReportsConfig)
     batch_size: int = 16
     accumulate: int = 1
@@ -137,7 +137,7 @@ class TrainingConfig:
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.validation is None and self.reports.evaluate:
-            raise InputError("evaluate needs labelled images: add a table [validation]")
+            raise InputError("evaluate needs labeled images: add a table [validation]")
 
     @property
     def sample_size(self) -> str:

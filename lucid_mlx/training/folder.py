@@ -8,10 +8,10 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe
 from lucid_mlx.models import Mask2FormerConfig
-from lucid_mlx.training.dataset import Dataset
+from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.state import write_arrays
 from lucid_mlx.weights.checkpoint import FORMAT, WEIGHTS, write_checkpoint
 
@@ -25,19 +25,26 @@ class RunFolder:
     Args:
         path: of the folder.
         config: of the network.
-        recipe: how its images are prepared.
+        image_config: how its images are prepared.
         dataset: what it is trained on, and `name`, what that is called.
         source: the weights that it started from; None for random ones.
     """
 
     def __init__(
-        self, path: Path, config: Mask2FormerConfig, recipe: Recipe, dataset: Dataset, name: str, source: str | None
+        self,
+        path: Path,
+        config: Mask2FormerConfig,
+        image_config: ImageConfig,
+        dataset: Dataset,
+        name: str,
+        source: str | None,
     ):
-        self.path, self._config, self._recipe = path, config, recipe
+        self.path, self._config, self._image_config = path, config, image_config
         self._metadata = {
             "source": source or "random weights",
             "family": "lucid_mlx.training",
             "dataset": f"{name}_{dataset.task}",
+            "task": dataset.task,
             "things": " ".join(map(str, sorted(dataset.things))),
         }
 
@@ -86,7 +93,11 @@ class RunFolder:
         write_arrays(self.path / WEIGHTS, arrays, {**self._metadata, "format": FORMAT})
 
     def _preprocessor(self) -> dict[str, Any]:
-        return {**self._recipe.to_dict(), "ignore_index": 255, "image_processor_type": "Mask2FormerImageProcessor"}
+        return {
+            **self._image_config.to_dict(),
+            "ignore_index": 255,
+            "image_processor_type": "Mask2FormerImageProcessor",
+        }
 
     def _card(self) -> str:
         labels = ", ".join(self._config.id2label.values())

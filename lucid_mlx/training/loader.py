@@ -16,10 +16,10 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from lucid_mlx.data.dataset import Dataset, Record
 from lucid_mlx.errors import InputError
-from lucid_mlx.images import Recipe
+from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.augment import Augmentation, Sample
-from lucid_mlx.training.dataset import Dataset, Record
 
 READY = 2  # batches that are prepared ahead
 
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     """What a step of the training reads.
 
     Attributes:
-        pixels: (B, H, W, 3) float32, normalised.
+        pixels: (B, H, W, 3) float32, normalized.
         masks: of each image, (N, H, W) bool.
         class_ids: of each image, (N,) int32.
         after: the epoch and the position in it at which the next batch begins.
@@ -40,11 +40,11 @@ class Batch(NamedTuple):
     after: tuple[int, int]
 
 
-def stack(samples: list[Sample], recipe: Recipe, after: tuple[int, int]) -> Batch:
-    """Put samples of one size into a batch, normalised by the recipe."""
+def stack(samples: list[Sample], image_config: ImageConfig, after: tuple[int, int]) -> Batch:
+    """Put samples of one size into a batch, normalized by the image configuration."""
     pixels = mx.array(np.stack([sample.pixels for sample in samples])).astype(mx.float32)
     return Batch(
-        (pixels * recipe.scale - mx.array(recipe.mean)) / mx.array(recipe.std),
+        (pixels * image_config.scale - mx.array(image_config.mean)) / mx.array(image_config.std),
         [mx.array(sample.masks) for sample in samples],
         [mx.array(sample.class_ids) for sample in samples],
         after,
@@ -86,10 +86,10 @@ class Loader:
     because the processes are new ones. (MLX does not survive a fork.)
 
     Args:
-        dataset: the labelled images.
+        dataset: the labeled images.
         augment: makes a sample of each, all of one size.
         batch_size: images in a batch.
-        recipe: how pixels are normalised; of it `mean`, `std` and `scale` count.
+        image_config: how pixels are normalized; of it `mean`, `std` and `scale` count.
         seed: of orders and augmentations.
         workers: processes that prepare images; 0 to do it in this one, when a batch is asked for.
         part: which part of each batch to yield, from 0, and of how many: the share of a distributed run's process.
@@ -104,7 +104,7 @@ class Loader:
         augment: Augmentation,
         *,
         batch_size: int,
-        recipe: Recipe | None = None,
+        image_config: ImageConfig | None = None,
         seed: int = 0,
         workers: int = 0,
         part: tuple[int, int] = (0, 1),
@@ -115,7 +115,7 @@ class Loader:
         if batch_size % part[1]:
             raise InputError(f"batch_size={batch_size} cannot be shared equally by {part[1]} processes")
         self.part = part
-        self.dataset, self.augment, self.recipe = dataset, augment, recipe or Recipe()
+        self.dataset, self.augment, self.image_config = dataset, augment, image_config or ImageConfig()
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
 
     def batches(self, epoch: int = 0, position: int = 0) -> Generator[Batch, None, None]:
@@ -136,7 +136,7 @@ class Loader:
             while True:
                 batch = list(islice(samples, self.batch_size // parts))
                 epoch, position = divmod(epoch * count + position + self.batch_size, count)
-                yield stack(batch, self.recipe, (epoch, position))
+                yield stack(batch, self.image_config, (epoch, position))
 
     def names(self, epoch: int, position: int, batches: int = 1) -> list[str]:
         """Return what the images of whole batches are called; arguments as of `batches`."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.errors import InputError
-from lucid_mlx.files import draft, write_file
-from lucid_mlx.images import side_by_side
-from lucid_mlx.images.export import picture_file
+from lucid_mlx.results.export import picture_file
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.training.dataset import Dataset
+from lucid_mlx.utils.atomic_write import draft, write_file
+from lucid_mlx.visualization import side_by_side
 
 
 class Metrics:

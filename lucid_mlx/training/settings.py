@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.fields import type_problem
+from lucid_mlx.utils.validation import type_problem
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,11 +9,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.files import draft
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.training.optimiser import Average, Optimiser
+from lucid_mlx.training.optimizer import Average, Optimizer
+from lucid_mlx.utils.atomic_write import draft
+from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import read_safetensors
-from lucid_mlx.weights.fill import fill, named_parameters
 
 
 class Progress(NamedTuple):
@@ -30,7 +30,7 @@ class Progress(NamedTuple):
 
 
 def save_state(
-    path: Path, progress: Progress, model: Mask2Former, optimiser: Optimiser, average: Average | None
+    path: Path, progress: Progress, model: Mask2Former, optimizer: Optimizer, average: Average | None
 ) -> None:
     """Write the state beside its place and move it there when it is complete.
 
@@ -38,41 +38,41 @@ def save_state(
         InputError: if it cannot be written; what was there before is then still there.
     """
     arrays = {f"model.{name}": array for name, array in named_parameters(model).items()}
-    arrays |= {f"optimiser.{name}": array for name, array in _flat(optimiser).items()}
+    arrays |= {f"optimizer.{name}": array for name, array in _flat(optimizer).items()}
     if average is not None:
         arrays |= {f"average.{name}": array for name, array in average.arrays.items()}
     write_arrays(path, arrays, {name: str(value) for name, value in progress._asdict().items()})
 
 
-def load_state(path: Path, model: Mask2Former, optimiser: Optimiser, average: Average | None) -> Progress:
+def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, average: Average | None) -> Progress:
     """Put all into the state that `save_state` wrote.
 
     Raises:
-        InputError: if the file is missing or damaged, or of another network or optimiser.
+        InputError: if the file is missing or damaged, or of another network or optimizer.
     """
     arrays, metadata = read_safetensors(path)
-    parts: dict[str, dict[str, mx.array]] = {"model": {}, "optimiser": {}, "average": {}}
+    parts: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}, "average": {}}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = array
     try:
         progress = Progress(*(int(metadata[name]) for name in Progress._fields))
-        fill(model, parts["model"])
-        if {n: x.shape for n, x in _flat(optimiser).items()} != {n: x.shape for n, x in parts["optimiser"].items()}:
-            raise InputError("the optimiser has other parameters; is the backbone frozen as it was?")
+        load_parameters(model, parts["model"])
+        if {n: x.shape for n, x in _flat(optimizer).items()} != {n: x.shape for n, x in parts["optimizer"].items()}:
+            raise InputError("the optimizer has other parameters; is the backbone frozen as it was?")
         if (average is None) == bool(parts["average"]):
             raise InputError("the average of the parameters is on in one and off in the other")
     except (InputError, KeyError, ValueError) as error:
         raise InputError(f"{path} is of another run than the configuration describes: {error}") from error
-    optimiser.state = tree_unflatten(list(parts["optimiser"].items()))
+    optimizer.state = tree_unflatten(list(parts["optimizer"].items()))
     if average is not None:
         average.arrays = parts["average"]
-    mx.eval(model.parameters(), optimiser.state, parts["average"])
+    mx.eval(model.parameters(), optimizer.state, parts["average"])
     return progress
 
 
-def _flat(optimiser: Optimiser) -> dict[str, mx.array]:
-    return dict(cast(list[tuple[str, mx.array]], tree_flatten(optimiser.state)))
+def _flat(optimizer: Optimizer) -> dict[str, mx.array]:
+    return dict(cast(list[tuple[str, mx.array]], tree_flatten(optimizer.state)))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, resolve
-
-Weights = str | PathLike[str] | WeightEntry | WeightsEnum
+from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, WeightsLike, resolve
 
 DEMO = Path(__file__).parents[1] / "demo"  # the small network that comes with the package
 
@@ -41,7 +39,7 @@ class WebAddress:
         return self.url
 
 
-def parse_address(weights: Weights) -> Path | HubAddress | WebAddress:
+def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     """Say where weights are.
 
     What exists on disk is a path. Else "demo" is the network that comes with the package, and a text is an address if

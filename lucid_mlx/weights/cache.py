@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.address import HubAddress, WebAddress, Weights, parse_address
+from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.download import WEIGHT_FILES, blob_of, hub_cache, remove, web_file
+from lucid_mlx.weights.registry import WeightsLike
 
 
-def cached_path(weights: Weights) -> Path | None:
+def cached_path(weights: WeightsLike) -> Path | None:
     """Return where weights lie in the cache, a file or a repository's folder; None if they are not there.
 
     Neither the network is asked nor a digest computed.
@@ -24,7 +25,7 @@ def cached_path(weights: Weights) -> Path | None:
     return next((path.parent for path in found if path is not None), None)
 
 
-def remove_cached(weights: Weights) -> int:
+def remove_cached(weights: WeightsLike) -> int:
     """Remove weights from the cache; return how many bytes that frees.
 
     Raises:

@@ -17,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
 
+from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
 
 CONFIG = "config.json"
@@ -31,12 +32,37 @@ SHARD = 5 * 10**9  # bytes in one file at most, as Hugging Face cuts
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a folder; the arrays are read from disk when they are used."""
+    """The contents of a folder; the arrays are read from disk when they are used.
+
+    Attributes:
+        config: of `config.json`.
+        arrays: by parameter name, in MLX's layout.
+        metadata: of the weights file: source, revision, license, dataset, task, things.
+        preprocessor: of `preprocessor_config.json`; empty if there is none.
+    """
 
     config: dict[str, Any]
     arrays: dict[str, mx.array]
     metadata: dict[str, str]
     preprocessor: dict[str, Any]
+
+    @property
+    def dataset(self) -> str | None:
+        """What the network was trained on, such as "coco_panoptic"; None if that is not known."""
+        return self.metadata.get("dataset")
+
+    @property
+    def task(self) -> str | None:
+        """What the network was trained for: "semantic", "instance" or "panoptic"; None if that is not known."""
+        if self.dataset in DATASETS:
+            return dataset_task(self.dataset)
+        return self.metadata.get("task")
+
+    @property
+    def thing_ids(self) -> frozenset[int] | None:
+        """The classes that have countable objects; None if the checkpoint does not say."""
+        things = self.metadata.get("things")
+        return None if things is None else frozenset(map(int, things.split()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -16,15 +16,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.weights.address import HubAddress, WebAddress, Weights, parse_address
+from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.checkpoint import CARD, CONFIG, INDEX, PREPROCESSOR, WEIGHTS, parts_of_index
+from lucid_mlx.weights.registry import WeightsLike
 
 # What may hold a repository's weights, the first that is there counts.
 WEIGHT_FILES = (WEIGHTS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True)
-class Fetched:
+class Downloaded:
     """Weights on disk.
 
     Attributes:
@@ -38,7 +39,7 @@ class Fetched:
     revision: str | None = None
 
 
-def fetch(weights: Weights, *, cached: bool = False) -> Fetched:
+def download(weights: WeightsLike, *, cached: bool = False) -> Downloaded:
     """Return where weights lie on disk, after a download if need be.
 
     Args:
@@ -50,17 +51,17 @@ def fetch(weights: Weights, *, cached: bool = False) -> Fetched:
     """
     address = parse_address(weights)
     if isinstance(address, Path):
-        return Fetched(address, str(weights))
+        return Downloaded(address, str(weights))
     cached = cached or os.environ.get("LUCID_WEIGHTS_OFFLINE") == "1"
     if isinstance(address, WebAddress):
-        return Fetched(_from_web(address.url, cached), address.url)
+        return Downloaded(_from_web(address.url, cached), address.url)
     with _sentences(address):
         if address.file is None:
             folder = _repository(address, cached)
-            return Fetched(folder, address.repository, folder.name)
+            return Downloaded(folder, address.repository, folder.name)
         file = _hub_file(address, address.file, cached)
         commit = next(parent.name for parent in file.parents if parent.parent.name == "snapshots")
-        return Fetched(file, f"hf://{address.repository}/{address.file}", commit)
+        return Downloaded(file, f"hf://{address.repository}/{address.file}", commit)
 
 
 def hub_cache() -> Path:

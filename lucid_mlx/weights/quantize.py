@@ -19,7 +19,7 @@ _BLOCKS = re.compile(r"backbone\.stages\.\d+\.blocks\..+|transformer_decoder\.la
 
 
 def quantize(model: nn.Module, bits: int, group_size: int) -> dict[str, Any]:
-    """Quantise the layers of a model that bear it, in place.
+    """Quantize the layers of a model that bear it, in place.
 
     Kept as they are: what is no linear layer, what is too narrow for the groups, and what is outside of `_BLOCKS`.
 
@@ -49,7 +49,7 @@ def quantize(model: nn.Module, bits: int, group_size: int) -> dict[str, Any]:
 
 
 def apply_record(model: nn.Module, record: Mapping[str, Any]) -> None:
-    """Make the layers of a record quantised ones, in place; their weights are those of the layers they replace.
+    """Make the layers of a record quantized ones, in place; their weights are those of the layers they replace.
 
     Raises:
         InputError: if the record is damaged, or does not fit the model.
@@ -58,19 +58,19 @@ def apply_record(model: nn.Module, record: Mapping[str, Any]) -> None:
         layers, bits, group_size = set(record["layers"]), int(record["bits"]), int(record["group_size"])
         nn.quantize(model, group_size, bits, class_predicate=lambda name, module: name in layers)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the configuration's record of quantised layers is damaged: {error}") from error
+        raise InputError(f"the configuration's record of quantized layers is damaged: {error}") from error
     missing = layers - {name for name, module in model.named_modules() if isinstance(module, nn.QuantizedLinear)}
     if missing:
         raise InputError(
-            f"the configuration names quantised layers that the model has not: {', '.join(sorted(missing))}"
+            f"the configuration names quantized layers that the model has not: {', '.join(sorted(missing))}"
         )
 
 
 def floating_arrays(checkpoint: Checkpoint) -> dict[str, mx.array]:
-    """Return the arrays of a checkpoint in floating point; those of quantised layers are unpacked.
+    """Return the arrays of a checkpoint in floating point; those of quantized layers are unpacked.
 
     Raises:
-        InputError: if the record of quantised layers does not fit the arrays.
+        InputError: if the record of quantized layers does not fit the arrays.
     """
     arrays, record = dict(checkpoint.arrays), checkpoint.config.get("quantization")
     if record is None:
@@ -81,5 +81,5 @@ def floating_arrays(checkpoint: Checkpoint) -> dict[str, mx.array]:
             weight, scales, biases = (arrays.pop(f"{layer}.{name}") for name in ("weight", "scales", "biases"))
             arrays[f"{layer}.weight"] = mx.dequantize(weight, scales, biases, group_size=group_size, bits=bits)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the record of quantised layers does not fit the weights: {error}") from error
+        raise InputError(f"the record of quantized layers does not fit the weights: {error}") from error
     return arrays

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
+from os import PathLike
 from typing import Any
 
 from lucid_mlx.datasets import DATASETS, dataset_classes
@@ -14,7 +15,7 @@ from lucid_mlx.errors import InputError
 REPOSITORY = "hf://ChanLumerico/lucid@main"
 
 # The Mask2Former files are the original project's models; its zoo is for non-commercial use.
-ZOO_LICENCE = "cc-by-nc-4.0"
+ZOO_LICENSE = "cc-by-nc-4.0"
 
 _SWIN = {
     "tiny": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
@@ -33,7 +34,7 @@ class WeightEntry:
         sha256: its digest; checked whenever the file is used.
         tag: its name within its enumeration.
         dataset: what it was trained on, such as "coco_panoptic"; None for a backbone.
-        meta: `config`, `parameters`, `licence`.
+        meta: `config`, `parameters`, `license`.
     """
 
     url: str
@@ -59,6 +60,10 @@ class WeightsEnum(Enum):
         return value.config
 
 
+WeightsLike = str | PathLike[str] | WeightEntry | WeightsEnum
+"""What a user may write for weights: a path, a name, an address, a tag, a member (see `weights.address`)."""
+
+
 def entry(model: str, tag: str) -> WeightEntry:
     """Build an entry from the table.
 
@@ -69,10 +74,10 @@ def entry(model: str, tag: str) -> WeightEntry:
     rows = _table()[model]
     name = rows["DEFAULT"] if tag == "DEFAULT" else tag
     row = rows[name]
-    meta: dict[str, Any] = {"model": model, "parameters": row["parameters"], "licence": None}
+    meta: dict[str, Any] = {"model": model, "parameters": row["parameters"], "license": None}
     dataset = name.lower() if name.lower() in DATASETS else None
     if dataset is not None:
-        meta |= {"licence": ZOO_LICENCE, "config": _config(model.rsplit("_", 1)[1], dataset)}
+        meta |= {"license": ZOO_LICENSE, "config": _config(model.rsplit("_", 1)[1], dataset)}
     return WeightEntry(f"{REPOSITORY}/{row['path']}", row["sha256"], tag, dataset, meta)
 
 

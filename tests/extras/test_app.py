@@ -21,9 +21,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from lucid_mlx.app import annotations
-from lucid_mlx.images import Segmentation
-from lucid_mlx.images.segment import Segment
+from lucid_mlx.cli.web_app import annotations
+from lucid_mlx.results import Segmentation
+from lucid_mlx.results.segment import Segment
 
 SECONDS = 60
 
@@ -223,7 +223,7 @@ def test_annotations_are_what_the_picture_shows():
     )
     photo = np.zeros((1000, 2000, 3), np.uint8)
     result = Segmentation("panoptic", photo, ids, segments, {0: "cup", 1: "spoon"})
-    (picture, parts), colours = annotations(result)
+    (picture, parts), colors = annotations(result)
     assert picture.size == (1280, 640)
     assert [name for _, name in parts] == ["cup 1, 0.88", "spoon, 0.88", "cup 2, 0.88"]  # the fourth is not seen
     drawn = np.asarray(result.draw(opacity=1.0, legend=False))
@@ -231,4 +231,4 @@ def test_annotations_are_what_the_picture_shows():
         assert mask.shape == (640, 1280)
         assert mask[row * 640 // 1000, column * 640 // 1000] == mask.max() > 0
         assert np.count_nonzero(mask) == 640 * 1280 // 4
-        assert colours[name] == "#" + bytes(drawn[row, column]).hex()
+        assert colors[name] == "#" + bytes(drawn[row, column]).hex()

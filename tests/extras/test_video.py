@@ -11,10 +11,11 @@ from helpers import PHOTO, small_model
 from lucid_mlx import InputError, Segmenter
 from lucid_mlx import video_files as video_files_module
 from lucid_mlx.cli.main import main
-from lucid_mlx.images import Segmentation, palette
-from lucid_mlx.images.colours import shade
-from lucid_mlx.images.segment import Segment
-from lucid_mlx.video import segment_video
+from lucid_mlx.results import Segmentation
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.video.segment_video import segment_video
+from lucid_mlx.visualization import palette
+from lucid_mlx.visualization.colors import shade
 
 MILLISECONDS = Fraction(1, 1000)
 EVEN = [40 * number for number in range(12)]
@@ -119,7 +120,7 @@ def test_a_turned_video_is_segmented_upright(tmp_path, segmenter):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1280, 720)], ids=["small", "hd"])
-def test_colours_stay_as_they_were(tmp_path, monkeypatch, size):
+def test_colors_stay_as_they_were(tmp_path, monkeypatch, size):
     """A green that nothing is known about is BT.601 in small videos and BT.709 in large ones, as players have it."""
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as film:

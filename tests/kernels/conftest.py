@@ -2,7 +2,7 @@ import mlx.core as mx
 import pytest
 from host_kernels import CudaOnCPU, MetalOnCPU
 
-from lucid_mlx.ops import deformable_kernel
+from lucid_mlx.backends.gpu import deformable_kernel
 
 
 @pytest.fixture(params=["metal", "cuda"])

@@ -1,11 +1,15 @@
 """Mistakes that a port of the kernel could hold, and that the check has to see."""
 
+import inspect
+
 import mlx.core as mx
 import pytest
 
-from lucid_mlx.ops import deformable_kernel
-from lucid_mlx.ops.deformable_kernel_check import Case, problem
-from lucid_mlx.ops.deformable_plain import deformable_attention_plain
+from lucid_mlx.backends.gpu import deformable_kernel
+from lucid_mlx.backends.gpu.self_check import Case, problem
+from lucid_mlx.ops import multi_scale_deformable_attention
+
+definition = inspect.unwrap(multi_scale_deformable_attention)
 
 TEXTS = ("METAL_HEADER", "CUDA_HEADER", "GEOMETRY", "FORWARD", "BACKWARD")
 
@@ -53,6 +57,6 @@ def mistake(request, monkeypatch):
     indirect=True,
 )
 def test_the_check_sees_a_mistake(mistake, backend):
-    found = problem(Case(mx.float32, heads=5, dim=32, levels=3, points=2), deformable_attention_plain)
+    found = problem(Case(mx.float32, heads=5, dim=32, levels=3, points=2), definition)
     assert found is not None
     assert "g++" not in found, found  # the mistake has to compile

@@ -1,12 +1,16 @@
 """The kernels' texts, run on the CPU, against the plain operations: numbers, and no access out of bounds."""
 
+import inspect
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from lucid_mlx.ops.deformable_kernel import HEAD_DIMS, deformable_attention_kernel, kernels
-from lucid_mlx.ops.deformable_kernel_check import TOLERANCES, Case, differences, example, problem
-from lucid_mlx.ops.deformable_plain import deformable_attention_plain
+from lucid_mlx.backends.gpu.deformable_kernel import HEAD_DIMS, deformable_attention_kernel, kernels
+from lucid_mlx.backends.gpu.self_check import TOLERANCES, Case, differences, example, problem
+from lucid_mlx.ops import multi_scale_deformable_attention
+
+definition = inspect.unwrap(multi_scale_deformable_attention)
 
 MASK2FORMER = {"heads": 8, "dim": 32, "levels": 3, "points": 4}
 ODD = [(5, 3), (9, 7), (2, 11)]
@@ -14,13 +18,13 @@ ODD = [(5, 3), (9, 7), (2, 11)]
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_the_kernel_passes_the_check_that_a_mac_makes(backend, dtype):
-    assert problem(Case(dtype, **MASK2FORMER), deformable_attention_plain) is None
+    assert problem(Case(dtype, **MASK2FORMER), definition) is None
 
 
 @pytest.mark.parametrize("dim", HEAD_DIMS)
 def test_every_head_dim(backend, dim):
     case = Case(mx.float32, heads=3, dim=dim, levels=2, points=3)
-    assert max(differences(*example(case), deformable_attention_plain).values()) < 1e-6
+    assert max(differences(*example(case), definition).values()) < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,7 @@ def test_every_head_dim(backend, dim):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_shapes(backend, levels, queries, heads, points, batch):
     arrays = random_arrays(levels, batch, queries, heads, points)
-    assert max(differences(arrays, levels, deformable_attention_plain).values()) < 2e-6
+    assert max(differences(arrays, levels, definition).values()) < 2e-6
 
 
 @pytest.mark.parametrize("places", [(-0.02, 0.0, 0.01, 0.99, 1.0, 1.02), (-1e4, -3.0, 0.5, 4.0, 1e4)], ids=str)
@@ -40,7 +44,7 @@ def test_samples_around_the_border_and_far_outside(backend, places):
     rng = np.random.default_rng(1)
     locations = rng.choice(places, arrays[1].shape) + rng.uniform(-0.004, 0.004, arrays[1].shape)
     arrays[1] = mx.array(locations.astype(np.float32))
-    assert max(differences(arrays, ODD, deformable_attention_plain).values()) < 2e-6
+    assert max(differences(arrays, ODD, definition).values()) < 2e-6
 
 
 @pytest.mark.parametrize("place", [-1e30, 1e30, -np.inf, np.inf])
@@ -64,13 +68,13 @@ def test_a_nan_location_spoils_its_query_s_head_and_nothing_else(backend, axis):
     assert same_but(nan_to_locations, to_locations, (1, 3, 1, 2, 0))
     assert same_but(nan_to_weights, to_weights, (1, 3, 1, 2, 0))
     assert not mx.isnan(nan_to_value).any().item()
-    plain = deformable_attention_plain(arrays[0], ODD, *arrays[1:3])
+    plain = definition(arrays[0], ODD, *arrays[1:3])
     assert (mx.isnan(plain) == mx.isnan(out)).all().item()
 
 
 def test_other_dtypes_of_locations_and_weights_are_taken(backend):
     value, locations, weights, _ = random_arrays(ODD, batch=1, queries=4, heads=2, points=4)
-    wanted = deformable_attention_plain(value, ODD, locations, weights)
+    wanted = definition(value, ODD, locations, weights)
     halves = locations.astype(mx.float16), weights.astype(mx.float16)
     out = deformable_attention_kernel(value, ODD, *halves)
     assert out.dtype == mx.float32

@@ -197,7 +197,7 @@ def openmmlab(state: State, head: str = "panoptic_head.", before_3: bool = False
 
 
 def lucid2(state: State, by_column: bool = False) -> State:
-    """lucid 2's names; `by_column`, with bias tables in the order of models that it initialised itself."""
+    """lucid 2's names; `by_column`, with bias tables in the order of models that it initialized itself."""
     state = _renamed(
         _fused_swin(_without(state, "swin.layernorm")),
         [

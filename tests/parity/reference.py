@@ -94,7 +94,7 @@ def build(config: Mask2FormerConfig, folder: Path, seed: int = 0) -> Mask2Former
 
 
 def photo_batch(height: int, width: int) -> np.ndarray:
-    """The photo and its mirror image, normalised as for ImageNet, (2, 3, height, width) float32."""
+    """The photo and its mirror image, normalized as for ImageNet, (2, 3, height, width) float32."""
     with Image.open(PHOTO) as image:
         resized = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
     pixels = (resized / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]

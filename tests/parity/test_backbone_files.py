@@ -22,7 +22,7 @@ from transformers import (
 
 from lucid_mlx.convert.backbone import read_backbone
 from lucid_mlx.models.vision.backbones import build_backbone
-from lucid_mlx.weights.fill import fill
+from lucid_mlx.utils.parameters import load_parameters
 
 TOLERANCE = 1e-4  # of the largest magnitude of a map
 
@@ -42,7 +42,7 @@ def assert_same_maps(path: Path, config: dict[str, Any], pixels: np.ndarray, wan
     """Compare our backbone, filled from a file, with a reference's NCHW maps."""
     backbone: Any = build_backbone(config)
     arrays = read_backbone(path, config)
-    fill(backbone, {name.removeprefix("backbone."): array for name, array in arrays.items()}, strict=False)
+    load_parameters(backbone, {name.removeprefix("backbone."): array for name, array in arrays.items()}, strict=False)
     backbone.eval()
     maps = backbone(mx.array(pixels.transpose(0, 2, 3, 1)))
     for stage, (ours, theirs) in enumerate(zip(maps, wanted, strict=True)):
@@ -70,7 +70,7 @@ def swin(tmp_path_factory: pytest.TempPathFactory) -> Any:
     perturb(classifier)
     folder = tmp_path_factory.mktemp("swin")
     classifier.save_pretrained(folder)
-    # Its norms after each stage are as ours are at first, those of a layer that has not learnt anything.
+    # Its norms after each stage are as ours are at first, those of a layer that has not learned anything.
     backbone = SwinBackbone(config).eval()
     lost = backbone.load_state_dict(
         {key: value for key, value in classifier.state_dict().items() if key.startswith("swin.")}, strict=False

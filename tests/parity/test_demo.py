@@ -9,7 +9,7 @@ from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
 
 import lucid_mlx
 from lucid_mlx.convert.export import export_huggingface
-from lucid_mlx.images import read_image
+from lucid_mlx.preprocessing import read_image
 from lucid_mlx.weights.address import DEMO
 
 
@@ -30,7 +30,7 @@ def test_the_maps_of_the_exported_demo_are_the_same_in_transformers(tmp_path: Pa
 
     ours = lucid_mlx.Segmenter("demo", "semantic", dtype=mx.float32)(scene)
     assert (ours.map == semantic).mean() > 0.9995
-    found = lucid_mlx.Segmenter("demo", dtype=mx.float32)(scene, limits=lucid_mlx.Limits(0.5))
+    found = lucid_mlx.Segmenter("demo", dtype=mx.float32)(scene, thresholds=lucid_mlx.Thresholds(0.5))
     theirs = sorted((segment["label_id"], segment["score"]) for segment in panoptic["segments_info"])
     mine = sorted((segment.label_id, segment.score) for segment in found.segments)
     assert [kind for kind, _ in mine] == [kind for kind, _ in theirs]

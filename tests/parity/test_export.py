@@ -15,8 +15,8 @@ from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
 import lucid_mlx
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.export import export_huggingface
+from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import write_checkpoint
-from lucid_mlx.weights.fill import named_parameters
 
 
 def loaded(folder: Path) -> Mask2FormerForUniversalSegmentation:
@@ -88,12 +88,12 @@ def test_a_model_of_ours_gives_the_same_logits_in_transformers(backbone: dict, t
         assert error <= 1e-4, f"{key} is off by {error:.1e}"
 
 
-def test_transformers_prepares_images_by_the_written_recipe(tmp_path: Path) -> None:
+def test_transformers_prepares_images_by_the_written_image_config(tmp_path: Path) -> None:
     model = helpers.small_model()
     folder = write_checkpoint(tmp_path / "ours", model.config.to_dict(), named_parameters(model), {}, {})
     processor = AutoImageProcessor.from_pretrained(export_huggingface(folder, tmp_path / "theirs"), backend="pil")
     assert type(processor).__name__.startswith("Mask2FormerImageProcessor")
-    photo = lucid_mlx.images.read_image(helpers.PHOTO)
-    wanted = lucid_mlx.images.preprocess(photo, lucid_mlx.images.Recipe()).pixels
+    photo = lucid_mlx.preprocessing.read_image(helpers.PHOTO)
+    wanted = lucid_mlx.preprocessing.preprocess(photo, lucid_mlx.visualization.ImageConfig()).pixels
     got = processor(photo, return_tensors="np")["pixel_values"]
     np.testing.assert_allclose(got.transpose(0, 2, 3, 1), np.array(wanted), atol=1e-5)

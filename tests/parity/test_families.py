@@ -19,7 +19,7 @@ from transformers import ResNetConfig
 import lucid_mlx
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.families import FAMILIES, detect
-from lucid_mlx.convert.source import open_source
+from lucid_mlx.convert.source import read_source
 
 
 def _resnet() -> ResNetConfig:
@@ -86,7 +86,7 @@ def test_two_names_swapped_in_a_table_would_be_seen(
     model, state, memory = reference
     rename, file = CASES[name]
     path = saved(rename(state, memory), tmp_path / file)
-    family = detect(open_source(path).arrays)
+    family = detect(read_source(path).arrays)
     swap = {"attention_norm": "feedforward_norm", "feedforward_norm": "attention_norm"}
     rules = []
     for rule in family.rules:

@@ -107,7 +107,7 @@ VARIANTS = {
     "narrow decoder": {"hidden_dim": 48},
     "no finest map": {"common_stride": 8},
     "no encoder": {"encoder_layers": 0},
-    "queries as learnt": {"decoder_layers": 1},
+    "queries as learned": {"decoder_layers": 1},
     "resnet with stride in the 1x1": {
         "backbone_config": ResNetConfig(
             embedding_size=16,

@@ -21,8 +21,10 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 import lucid_mlx
 from lucid_mlx.convert import convert
-from lucid_mlx.models.vision.mask2former import Mask2FormerConfig, criterion
-from lucid_mlx.weights.fill import named_parameters
+from lucid_mlx.models.vision.mask2former import Mask2FormerConfig, matcher
+from lucid_mlx.models.vision.mask2former.criterion import compute_losses
+from lucid_mlx.models.vision.mask2former.targets import read_targets
+from lucid_mlx.utils.parameters import named_parameters
 
 Labels = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -52,7 +54,7 @@ class SamePoints:
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> SamePoints:
     points = SamePoints()
-    monkeypatch.setattr(criterion, "uniform", lambda key: points.draw)
+    monkeypatch.setattr(matcher, "uniform", lambda key: points.draw)
     return points
 
 
@@ -99,19 +101,17 @@ def test_losses_and_pairs_equal_the_reference(
     labels = blobs(counts, (90, 125), 6)
 
     ours_pairs, their_pairs = [], []
-    assign, match = criterion.assign, reference.matcher.forward
-    monkeypatch.setattr(criterion, "assign", lambda cost: ours_pairs.append(assign(cost)) or ours_pairs[-1])
+    assign, match = matcher.assign, reference.matcher.forward
+    monkeypatch.setattr(matcher, "assign", lambda cost: ours_pairs.append(assign(cost)) or ours_pairs[-1])
 
     def recording(*args: Any) -> Any:
         their_pairs.extend(pairs := match(*args))
         return pairs
 
     monkeypatch.setattr(reference.matcher, "forward", recording)
-    targets = criterion.read_targets([*map(mx.array, labels[0])], [*map(mx.array, labels[1])], len(counts), 6)
-    predictions = [criterion.Prediction(*pair) for pair in zip(mx.array(masks), mx.array(classes), strict=True)]
-    matches = criterion.Matches(targets, config, len(predictions))
-    matches.solve(predictions, points.draw, points.draw)
-    ours = criterion.losses(predictions, targets, matches, config)
+    targets = read_targets([*map(mx.array, labels[0])], [*map(mx.array, labels[1])], len(counts), 6)
+    predictions = [matcher.Prediction(*pair) for pair in zip(mx.array(masks), mx.array(classes), strict=True)]
+    ours = compute_losses(predictions, targets, matcher.match(predictions, targets, config, None), config)
     mx.eval(ours)
     last, *earlier = zip(torch.from_numpy(masks), torch.from_numpy(classes), strict=True)
     auxiliary = [{"masks_queries_logits": a, "class_queries_logits": b} for a, b in earlier]
@@ -132,7 +132,7 @@ def test_points_fewer_than_half_of_the_candidates_are_the_reference_s(points: Sa
     config, theirs = Mask2FormerConfig(6, train_num_points=400), small_config(train_num_points=400)
     reference = Mask2FormerLoss(theirs, {})
     logits = np.random.default_rng(1).standard_normal((5, 1, 24, 32)).astype(np.float32)
-    ours = np.array(criterion.uncertain_points(mx.array(logits), config, points.draw))
+    ours = np.array(matcher.uncertain_points(mx.array(logits), config, points.draw))
     with points.replayed():
         wanted = reference.sample_points_using_uncertainty(
             torch.from_numpy(logits), reference.calculate_uncertainty, 400, 3.0, 0.75

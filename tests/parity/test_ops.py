@@ -34,7 +34,7 @@ def sampling(where: str, batch: int, queries: int, heads: int, levels: list[tupl
         return rng.choice([-0.02, 0.0, 0.01, 0.99, 1.0, 1.02], shape) + rng.uniform(-0.004, 0.004, shape)
     if where == "far outside":
         return rng.choice([-1e4, -3.0, 0.5, 4.0, 1e4], shape) + rng.uniform(-0.1, 0.1, shape)
-    # Exactly on cell centres, where a fresh network samples and the gradient has a kink.
+    # Exactly on cell centers, where a fresh network samples and the gradient has a kink.
     sizes = np.array([[width, height] for height, width in levels])[:, None]
     return (rng.integers(-2, sizes + 2, shape) + 0.5) / sizes
 
@@ -45,9 +45,9 @@ def test_deformable_attention_and_its_gradients(name: str, where: str) -> None:
     check_deformable_attention(LEVELS[name], where, batch=2)
 
 
-def test_deformable_attention_gradients_at_cell_centres() -> None:
-    # Sizes at which a centre is exact in floating point; elsewhere both sides of the kink are right.
-    check_deformable_attention(LEVELS["powers of two"], "centres", batch=2)
+def test_deformable_attention_gradients_at_cell_centers() -> None:
+    # Sizes at which a center is exact in floating point; elsewhere both sides of the kink are right.
+    check_deformable_attention(LEVELS["powers of two"], "centers", batch=2)
 
 
 def check_deformable_attention(levels: list[tuple[int, int]], where: str, batch: int) -> None:
@@ -74,11 +74,11 @@ def check_deformable_attention(levels: list[tuple[int, int]], where: str, batch:
         assert relative(ours, tensor.grad) < 5e-6
 
 
-def test_deformable_attention_of_many_queries_goes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lucid_mlx.ops import deformable_plain, deformable_sparse
+def test_deformable_attention_of_many_queries_goes_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lucid_mlx.backends.cpu import deformable_gather, deformable_sparse
 
     monkeypatch.setattr(deformable_sparse, "_ROWS", 7)
-    monkeypatch.setattr(deformable_plain, "_PART_BYTES", dict.fromkeys(deformable_plain._PART_BYTES, 40000))
+    monkeypatch.setattr(deformable_gather, "_CHUNK_BYTES", 40000)
     check_deformable_attention(LEVELS["odd and unequal"], "inside", batch=2)
 
 

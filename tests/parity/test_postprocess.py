@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 from transformers import Mask2FormerImageProcessorPil
 
-from lucid_mlx.images import instance_segmentation, panoptic_segmentation, semantic_segmentation
-from lucid_mlx.images.postprocess import Instances, huggingface
+from lucid_mlx.postprocessing import (
+    Instances,
+    huggingface,
+    instance_segmentation,
+    panoptic_segmentation,
+    semantic_segmentation,
+)
 
 TIE = 1e-6
 THINGS = range(0, 80, 2)
@@ -85,14 +90,14 @@ def assert_equal_but_for_ties(ours: mx.array, wanted: np.ndarray, gap: np.ndarra
 class Original:
     """The original project's three inferences for one image, from their published form, in float64."""
 
-    def __init__(self, arrays: Logits, image: int, input_size: Size, seen: Size, size: Size):
+    def __init__(self, arrays: Logits, image: int, input_size: Size, content_size: Size, size: Size):
         self.classes, masks = (torch.from_numpy(x[image]).double() for x in arrays)
-        self.seen, self.size = seen, size
+        self.content_size, self.size = content_size, size
         self.at_input = bilinear(masks, input_size)
         self.masks = self.resized(self.at_input)
 
     def resized(self, x: torch.Tensor) -> torch.Tensor:
-        return bilinear(x[:, : self.seen[0], : self.seen[1]], self.size)
+        return bilinear(x[:, : self.content_size[0], : self.content_size[1]], self.size)
 
     def semantic(self, resize_scores: bool) -> torch.Tensor:
         probabilities = self.classes.softmax(-1)[:, :-1]
@@ -144,23 +149,31 @@ class Original:
 class TestOriginal:
     @pytest.mark.parametrize("resize_scores", [False, True])
     def test_semantic(self, kind: str, sizes: Any, resize_scores: bool) -> None:
-        labels, cells, input_size, seen, size = sizes
+        labels, cells, input_size, content_size, size = sizes
         arrays = logits(kind, labels, cells)
         ours = semantic_segmentation(
-            ours_of(arrays), input_size, [size, seen], seen_sizes=[seen, seen], resize_scores=resize_scores
+            ours_of(arrays),
+            input_size,
+            [size, content_size],
+            content_sizes=[content_size, content_size],
+            resize_scores=resize_scores,
         )
-        for image, target in enumerate((size, seen)):
-            scores = Original(arrays, image, input_size, seen, target).semantic(resize_scores)
+        for image, target in enumerate((size, content_size)):
+            scores = Original(arrays, image, input_size, content_size, target).semantic(resize_scores)
             assert_equal_but_for_ties(ours[image], scores.argmax(0).numpy().astype(np.int32), relative_gap(scores))
 
     def test_panoptic(self, kind: str, sizes: Any) -> None:
-        labels, cells, input_size, seen, size = sizes
+        labels, cells, input_size, content_size, size = sizes
         arrays = logits(kind, labels, cells)
         ours = panoptic_segmentation(
-            ours_of(arrays), input_size, [size, seen], seen_sizes=[seen, seen], thing_ids=THINGS
+            ours_of(arrays),
+            input_size,
+            [size, content_size],
+            content_sizes=[content_size, content_size],
+            thing_ids=THINGS,
         )
-        for image, target in enumerate((size, seen)):
-            wanted, segments, gap = Original(arrays, image, input_size, seen, target).panoptic(THINGS)
+        for image, target in enumerate((size, content_size)):
+            wanted, segments, gap = Original(arrays, image, input_size, content_size, target).panoptic(THINGS)
             assert_equal_but_for_ties(ours[image].segmentation, wanted, gap)
             assert [(one.id, one.label_id) for one in ours[image].segments] == segments
             areas = np.bincount(np.array(ours[image].segmentation).ravel(), minlength=len(segments) + 1)
@@ -168,13 +181,18 @@ class TestOriginal:
 
     @pytest.mark.parametrize("things", [None, THINGS])
     def test_instance(self, kind: str, sizes: Any, things: Any) -> None:
-        labels, cells, input_size, seen, size = sizes
+        labels, cells, input_size, content_size, size = sizes
         arrays = logits(kind, labels, cells)
         ours = instance_segmentation(
-            ours_of(arrays), input_size, [size, seen], seen_sizes=[seen, seen], thing_ids=things, top_k=20
+            ours_of(arrays),
+            input_size,
+            [size, content_size],
+            content_sizes=[content_size, content_size],
+            thing_ids=things,
+            top_k=20,
         )
-        for image, target in enumerate((size, seen)):
-            wanted = Original(arrays, image, input_size, seen, target).instance(20, things)
+        for image, target in enumerate((size, content_size)):
+            wanted = Original(arrays, image, input_size, content_size, target).instance(20, things)
             assert_instances(ours[image], wanted)
 
 
@@ -201,9 +219,9 @@ def assert_instances(ours: Instances, wanted: list[tuple[float, int, torch.Tenso
 
 def test_the_original_s_cases_have_something_to_find() -> None:
     found = [
-        Original(logits(kind, labels, cells), 0, input_size, seen, size).panoptic(THINGS)
+        Original(logits(kind, labels, cells), 0, input_size, content_size, size).panoptic(THINGS)
         for kind in KINDS
-        for labels, cells, input_size, seen, size in SIZES
+        for labels, cells, input_size, content_size, size in SIZES
     ]
     assert max(len(segments) for _, segments, _ in found) >= 3
 

@@ -12,9 +12,9 @@ from PIL import Image
 from transformers.image_transforms import get_size_with_aspect_ratio
 from transformers.models.mask2former.image_processing_pil_mask2former import Mask2FormerImageProcessorPil
 
-from lucid_mlx.images import Recipe, preprocess, published_recipe, read_image
+from lucid_mlx.preprocessing import ImageConfig, preprocess, published_image_config, read_image
 
-# Of one unit of 8-bit values, before normalisation: what rounding of float32 leaves.
+# Of one unit of 8-bit values, before normalization: what rounding of float32 leaves.
 TOLERANCE = 1e-4
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "bicubic": {"size": {"height": 100, "width": 224}, "size_divisor": 16, "resample": 3, "image_mean": 0.5},
     "padded": {"size": {"shortest_edge": 64, "longest_edge": 96}, "pad_size": {"height": 128, "width": 160}},
     "as it is": {"do_resize": False, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.5, 0.7]},
-    "no colours": {"size": [64, 96], "do_rescale": False, "do_normalize": False},
+    "no colors": {"size": [64, 96], "do_rescale": False, "do_normalize": False},
 }
 
 
@@ -41,33 +41,33 @@ def photos(count: int = 50) -> list[np.ndarray]:
     return found
 
 
-def error(ours: np.ndarray, theirs: np.ndarray, recipe: Recipe) -> float:
+def error(ours: np.ndarray, theirs: np.ndarray, image_config: ImageConfig) -> float:
     """Return the largest difference in units of 8-bit values."""
     assert ours.shape == theirs.shape
-    return float(np.abs((ours - theirs) * recipe.std / recipe.scale).max())
+    return float(np.abs((ours - theirs) * image_config.std / image_config.scale).max())
 
 
 @settings(max_examples=200, deadline=None)
 @given(height=st.integers(1, 5000), width=st.integers(1, 5000), divisor=st.sampled_from([0, 32]))
 def test_sizes_equal_the_image_processor_s(height: int, width: int, divisor: int) -> None:
-    ours = Recipe.from_dict({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": divisor})
+    ours = ImageConfig.from_dict({"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": divisor})
     wanted = get_size_with_aspect_ratio((height, width), 800, 1333)
     step = divisor or 1
-    assert ours.seen_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
+    assert ours.content_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_pixels_equal_the_image_processor_s(name: str) -> None:
-    recipe = Recipe.from_dict(RECIPES[name])
+    image_config = ImageConfig.from_dict(RECIPES[name])
     # As it reads the file; called directly, it takes other defaults for old keys.
     processor = Mask2FormerImageProcessorPil.from_dict(dict(RECIPES[name]))
     worst = 0.0
     for photo in photos():
-        pixels, (seen,) = preprocess(photo, recipe)
+        pixels, (content_size,) = preprocess(photo, image_config)
         theirs = processor(photo, return_tensors="np")
-        worst = max(worst, error(np.array(pixels), theirs["pixel_values"].transpose(0, 2, 3, 1), recipe))
+        worst = max(worst, error(np.array(pixels), theirs["pixel_values"].transpose(0, 2, 3, 1), image_config))
         mask = np.zeros(pixels.shape[1:3], np.int64)
-        mask[: seen[0], : seen[1]] = 1
+        mask[: content_size[0], : content_size[1]] = 1
         assert np.array_equal(mask, theirs["pixel_mask"][0])
     print(f"{name}: {worst:.1e}")
     assert worst < TOLERANCE
@@ -75,11 +75,11 @@ def test_pixels_equal_the_image_processor_s(name: str) -> None:
 
 def test_what_we_store_the_image_processor_reads_alike() -> None:
     for raw in RECIPES.values():
-        recipe = Recipe.from_dict(raw)
-        processor = Mask2FormerImageProcessorPil.from_dict(recipe.to_dict())
+        image_config = ImageConfig.from_dict(raw)
+        processor = Mask2FormerImageProcessorPil.from_dict(image_config.to_dict())
         for photo in photos(5):
             theirs = processor(photo, return_tensors="np")["pixel_values"].transpose(0, 2, 3, 1)
-            assert error(np.array(preprocess(photo, recipe).pixels), theirs, recipe) < TOLERANCE
+            assert error(np.array(preprocess(photo, image_config).pixels), theirs, image_config) < TOLERANCE
 
 
 def detectron2_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
@@ -93,12 +93,12 @@ def detectron2_size(height: int, width: int, shortest: int, longest: int) -> tup
     return int(new[0] + 0.5), int(new[1] + 0.5)
 
 
-def detectron2_input(image: np.ndarray, seen: tuple[int, int], divisor: int) -> torch.Tensor:
-    """What ResizeTransform, MaskFormer's normalisation and ImageList make of an image at test time."""
-    resized = np.array(Image.fromarray(image).resize(seen[::-1], Image.Resampling.BILINEAR))
+def detectron2_input(image: np.ndarray, content_size: tuple[int, int], divisor: int) -> torch.Tensor:
+    """What ResizeTransform, MaskFormer's normalization and ImageList make of an image at test time."""
+    resized = np.array(Image.fromarray(image).resize(content_size[::-1], Image.Resampling.BILINEAR))
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     pixels = (torch.from_numpy(resized) - mean) / std
-    below, beside = (-side % divisor for side in seen)
+    below, beside = (-side % divisor for side in content_size)
     return torch.nn.functional.pad(pixels, (0, 0, 0, beside, 0, below))[None]
 
 
@@ -106,14 +106,14 @@ def detectron2_input(image: np.ndarray, seen: tuple[int, int], divisor: int) -> 
     ("dataset", "sizes"),
     [("coco_panoptic", (800, 1333)), ("ade20k_semantic", (512, 2048)), ("mapillary_vistas_semantic", (2048, 2048))],
 )
-def test_pixels_of_published_recipes_equal_detectron2_s(dataset: str, sizes: tuple[int, int]) -> None:
-    recipe = published_recipe(dataset, "swin_tiny")
-    assert recipe is not None
+def test_pixels_of_published_image_configs_equal_detectron2_s(dataset: str, sizes: tuple[int, int]) -> None:
+    image_config = published_image_config(dataset, "swin_tiny")
+    assert image_config is not None
     worst = 0.0
     for photo in photos(50 if sizes[1] == 1333 else 8):
-        pixels, (seen,) = preprocess(photo, recipe)
-        assert seen == detectron2_size(*photo.shape[:2], *sizes)
-        worst = max(worst, error(np.array(pixels), detectron2_input(photo, seen, 32).numpy(), recipe))
+        pixels, (content_size,) = preprocess(photo, image_config)
+        assert content_size == detectron2_size(*photo.shape[:2], *sizes)
+        worst = max(worst, error(np.array(pixels), detectron2_input(photo, content_size, 32).numpy(), image_config))
     print(f"{dataset}: {worst:.1e}")
     assert worst < TOLERANCE
 
@@ -124,9 +124,9 @@ def test_pixels_of_published_recipes_equal_detectron2_s(dataset: str, sizes: tup
     width=st.integers(1, 5000),
     sizes=st.sampled_from([(800, 1333), (2048, 2048), (512, 2048)]),
 )
-def test_sizes_of_published_recipes_equal_detectron2_s(height: int, width: int, sizes: tuple[int, int]) -> None:
-    ours = Recipe(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+def test_sizes_of_published_image_configs_equal_detectron2_s(height: int, width: int, sizes: tuple[int, int]) -> None:
+    ours = ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
     wanted = detectron2_size(height, width, *sizes)
     assume(min(wanted) > 0)  # which Pillow refuses; ours is 1
-    assert ours.seen_size(height, width) == wanted
+    assert ours.content_size(height, width) == wanted
     assert ours.input_size(height, width) == tuple((side + 31) // 32 * 32 for side in wanted)

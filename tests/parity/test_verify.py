@@ -10,8 +10,8 @@ from reference import build, small_config
 from lucid_mlx import InputError
 from lucid_mlx.cli.main import main
 from lucid_mlx.convert import convert
-from lucid_mlx.convert.source import open_source
-from lucid_mlx.convert.verify import verify
+from lucid_mlx.convert.source import read_source
+from lucid_mlx.profiling.verification import verify
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_right_conversion_agrees_with_transformers(source: Path, tmp_path: Pat
     result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "ours"), "--verify"])
     assert result.exit_code == 0, result.output
     assert "verified against transformers: logits within" in result.output
-    found = verify(open_source(source), tmp_path / "ours")
+    found = verify(read_source(source), tmp_path / "ours")
     assert found.error < 1e-4
     assert found.changed < 1e-3
 
@@ -37,11 +37,11 @@ def test_a_wrong_number_and_a_coarse_one_are_seen(source: Path, tmp_path: Path) 
     arrays[name] = arrays[name][::-1]
     mx.eval(arrays)
     mx.save_safetensors(str(wrong / "model.safetensors"), arrays, metadata)
-    assert verify(open_source(source), wrong).error > 1e-3
+    assert verify(read_source(source), wrong).error > 1e-3
     coarse = convert(source, tmp_path / "coarse", dtype=mx.bfloat16)
-    assert 1e-3 < verify(open_source(source), coarse).error < 1
+    assert 1e-3 < verify(read_source(source), coarse).error < 1
 
 
 def test_a_source_that_cannot_be_run_is_told(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.safetensors cannot be run here"):
-        verify(open_source(source / "model.safetensors"), convert(source, tmp_path / "ours"))
+        verify(read_source(source / "model.safetensors"), convert(source, tmp_path / "ours"))

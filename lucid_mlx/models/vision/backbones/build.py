@@ -57,7 +57,7 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
 
 
 def build_backbone(raw: Mapping[str, Any]) -> Backbone:
-    """Build a randomly initialised backbone from its dictionary.
+    """Build a randomly initialized backbone from its dictionary.
 
     Raises:
         InputError: as `parse_backbone_config`.

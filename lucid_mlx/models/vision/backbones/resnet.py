@@ -8,9 +8,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
 from lucid_mlx.ops import conv2d, max_pool
+from lucid_mlx.utils.validation import field_problems
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class ResNetConfig:
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, padded to keep the size, and batch normalisation."""
+    """A convolution without bias, padded to keep the size, and batch normalization."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, frozen: bool):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-        # Kaiming normal, fan out (He et al. 2015), as the reference initialises.
+        # Kaiming normal, fan out (He et al. 2015), as the reference initializes.
         std = math.sqrt(2.0 / (outputs * kernel * kernel))
         self.conv.weight = mx.random.normal(self.conv.weight.shape, scale=std)
         self.norm = FrozenBatchNorm(outputs) if frozen else BatchNorm(outputs)

@@ -1,6 +1,5 @@
-"""Swin Transformer (Liu et al., ICCV 2021) as a backbone: an image in, the normalised maps of its stages out."""
+"""Swin Transformer (Liu et al., ICCV 2021) as a backbone: an image in, the normalized maps of its stages out."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,10 +9,9 @@ import mlx.nn as nn
 import numpy as np
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.fields import field_problems
-from lucid_mlx.models.layers import DropPath
-from lucid_mlx.models.vision.backbones.windows import from_windows, to_windows, window_order
-from lucid_mlx.ops import conv2d, gelu, in_parts, softmax
+from lucid_mlx.models.layers import DropPath, LayerNorm, Linear
+from lucid_mlx.ops import conv2d, feed_forward, gelu, window_attention, window_merge, window_partition
+from lucid_mlx.utils.validation import field_problems
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
@@ -74,12 +72,13 @@ def shift_regions(height: int, width: int, window: int, shift: int) -> mx.array:
     """Number the parts of a shifted map that belong together, (windows, window^2) int32."""
 
     def regions(size: int) -> np.ndarray:
-        place = np.arange(size)
-        return (place >= size - window).astype(np.int32) + (place >= size - shift)
+        padded = -(-size // window) * window
+        position = np.arange(padded)
+        return (position >= padded - window).astype(np.int32) + (position >= padded - shift)
 
-    region = regions(height)[:, None] * 3 + regions(width)
-    windows = region.reshape(height // window, window, width // window, window)
-    return mx.array(windows.transpose(0, 2, 1, 3).reshape(-1, window * window))
+    rows, columns = regions(height), regions(width)
+    region = (rows[:, None] * 3 + columns).reshape(len(rows) // window, window, len(columns) // window, window)
+    return mx.array(region.transpose(0, 2, 1, 3).reshape(-1, window * window))
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
@@ -89,13 +88,13 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
 
 
 class WindowAttention(nn.Module):
-    """Attention among the tokens of a window, with a learnt bias for each relative position."""
+    """Attention among the tokens of a window, with a learned bias for each relative position."""
 
     def __init__(self, dim: int, heads: int, window: int, qkv_bias: bool):
         super().__init__()
         self.heads, self.window = heads, window
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.projection = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.projection = Linear(dim, dim)
         self.relative_position_bias_table = mx.zeros(((2 * window - 1) ** 2, heads))
 
     def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
@@ -103,23 +102,17 @@ class WindowAttention(nn.Module):
 
         Args:
             x: (B, windows, window^2, C).
-            mask: (1, windows, window^2, window^2), added to the scores; nothing if None.
+            mask: (windows, window^2, window^2), added to the scores; nothing if None.
 
         Returns:
             (B, windows, window^2, C).
         """
-        batch, windows, tokens, dim = x.shape
-        size = dim // self.heads
-        # Heads first, each with all its tokens in one piece: the products below need no copies of their own.
-        qkv = self.qkv(x).reshape(batch * windows * tokens, 3 * self.heads, size).swapaxes(0, 1)
-        query, key, value = mx.contiguous(qkv).reshape(3, self.heads, batch, windows, tokens, size)
+        return window_attention(x, self.qkv, self.projection, self.heads, self.relative_position_bias(), mask)
+
+    def relative_position_bias(self) -> mx.array:
+        """Return what is added to the scores of each pair of tokens, (heads, window^2, window^2)."""
         bias = self.relative_position_bias_table[relative_position_index(self.window)]
-        bias = bias.reshape(tokens, tokens, self.heads).transpose(2, 0, 1)[:, None, None]
-        if mask is not None:
-            bias = bias + mask.astype(bias.dtype)
-        scores = (query * (1.0 / math.sqrt(size))) @ key.swapaxes(-1, -2) + bias
-        mixed = softmax(scores) @ value
-        return self.projection(mixed.transpose(1, 2, 3, 0, 4).reshape(batch, windows, tokens, dim))
+        return bias.reshape(self.window**2, self.window**2, self.heads).transpose(2, 0, 1)
 
 
 class SwinBlock(nn.Module):
@@ -129,41 +122,34 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.window, self.shift = config.window_size, shift
         hidden = int(config.mlp_ratio * dim)
-        self.norm1 = nn.LayerNorm(dim, eps=config.layer_norm_eps)
+        self.norm1 = LayerNorm(dim, eps=config.layer_norm_eps)
         self.attention = WindowAttention(dim, heads, config.window_size, config.qkv_bias)
-        self.norm2 = nn.LayerNorm(dim, eps=config.layer_norm_eps)
-        self.linear1 = nn.Linear(dim, hidden)
-        self.linear2 = nn.Linear(hidden, dim)
+        self.norm2 = LayerNorm(dim, eps=config.layer_norm_eps)
+        self.linear1 = Linear(dim, hidden)
+        self.linear2 = Linear(hidden, dim)
         self.drop_path = DropPath(drop_path)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to the same shape."""
         x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(in_parts(self._feed_forward, x, axis=1))
-
-    def _feed_forward(self, x: mx.array) -> mx.array:
-        return self.linear2(gelu(self.linear1(self.norm2(x))))
+        return x + self.drop_path(feed_forward(self.norm2(x), self.linear1, self.linear2, gelu))
 
     def _attend(self, x: mx.array) -> mx.array:
-        batch, height, width, dim = x.shape
-        window, shift = self.window, self.shift
-        # Padded after the norm: the padding is zero where attention reads it. A map no larger than a window is shifted
-        # too, as in the reference.
-        order = window_order(batch, height, width, window, shift)
-        x = to_windows(x.reshape(-1, dim), *order).reshape(batch, -1, window * window, dim)
-        rows, columns = (-(-side // window) * window for side in (height, width))
-        mask = [shift_mask(rows, columns, window, shift)[None]] if shift else []
-        x = in_parts(self.attention, x, *mask, axis=1)
-        return from_windows(x.reshape(-1, dim), *order).reshape(batch, height, width, dim)
+        # Windows are padded after the norm: the padding is zero where attention reads it. A map no larger than a window
+        # is shifted too, as in the reference.
+        size = (x.shape[1], x.shape[2])
+        mask = shift_mask(*size, self.window, self.shift) if self.shift else None
+        windows = window_partition(x, self.window, self.shift)
+        return window_merge(self.attention(windows, mask), size, self.window, self.shift)
 
 
 class PatchMerging(nn.Module):
-    """Halve a map: four neighbours become one token of twice the width."""
+    """Halve a map: four neighbors become one token of twice the width."""
 
     def __init__(self, dim: int):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = LayerNorm(4 * dim)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 2 C)."""
@@ -171,21 +157,17 @@ class PatchMerging(nn.Module):
         x = mx.pad(x, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
         # Order of the block as the published weights expect it: (0, 0), (1, 0), (0, 1), (1, 1).
         block = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
-
-        def merge(*block: mx.array) -> mx.array:
-            return self.reduction(self.norm(mx.concatenate([*block], axis=-1)))
-
-        return in_parts(merge, *block, axis=1)
+        return self.reduction(self.norm(mx.concatenate(block, axis=-1)))
 
 
 class PatchEmbedding(nn.Module):
-    """Non-overlapping patches, projected and normalised."""
+    """Non-overlapping patches, projected and normalized."""
 
     def __init__(self, config: SwinConfig):
         super().__init__()
         self.patch = config.patch_size
         self.projection = nn.Conv2d(config.num_channels, config.embed_dim, self.patch, self.patch)
-        self.norm = nn.LayerNorm(config.embed_dim)
+        self.norm = LayerNorm(config.embed_dim)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, num_channels) to (B, ceil(H / patch), ceil(W / patch), embed_dim)."""
@@ -217,16 +199,16 @@ class Swin(nn.Module):
         for stage, depth in enumerate(config.depths):
             rates = [config.drop_path_rate * i / max(total - 1, 1) for i in range(first, first + depth)]
             self.stages.append(SwinStage(stage, rates, config))
-            self.norms.append(nn.LayerNorm(config.channels[stage]))
+            self.norms.append(LayerNorm(config.channels[stage]))
             first += depth
-        self._initialise()
+        self._initialize()
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the four maps."""
         return self.config.channels
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """Normal weights of deviation 0.02 and zero biases, as the reference starts."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):

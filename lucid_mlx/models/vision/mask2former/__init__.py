@@ -1,4 +1,4 @@
-"""Mask2Former: configuration, network, its gradients and the eight presets."""
+"""Mask2Former: configuration, network and the eight presets."""
 
 from lucid_mlx.models.vision.mask2former.builders import (
     mask2former_resnet_18,
@@ -11,14 +11,11 @@ from lucid_mlx.models.vision.mask2former.builders import (
     mask2former_swin_tiny,
 )
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
-from lucid_mlx.models.vision.mask2former.gradients import checkpoint_layers, loss_and_gradients
 from lucid_mlx.models.vision.mask2former.model import Mask2Former
 
 __all__ = [
     "Mask2Former",
     "Mask2FormerConfig",
-    "checkpoint_layers",
-    "loss_and_gradients",
     "mask2former_resnet_18",
     "mask2former_resnet_34",
     "mask2former_resnet_50",

@@ -8,14 +8,11 @@ from lucid_mlx.models.registry import register_model
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.model import Mask2Former
 from lucid_mlx.weights import enums
-from lucid_mlx.weights.address import Weights
-from lucid_mlx.weights.download import fetch
-from lucid_mlx.weights.fill import fill
-from lucid_mlx.weights.registry import list_available, resolve
+from lucid_mlx.weights.registry import WeightsLike, list_available, resolve
 
 # What `pretrained_backbone=True` fills the backbone from: lucid's file, or where lucid has none of this geometry, the
 # original release.
-IMAGENET: dict[str, Weights] = {
+IMAGENET: dict[str, WeightsLike] = {
     "mask2former_resnet_18": enums.ResNet_18_Weights.DEFAULT,
     "mask2former_resnet_34": enums.ResNet_34_Weights.DEFAULT,
     "mask2former_resnet_50": enums.ResNet_50_Weights.DEFAULT,
@@ -52,8 +49,8 @@ def _build(
     name: str,
     backbone: dict[str, Any],
     num_labels: int,
-    pretrained_backbone: bool | Weights,
-    weights: Weights | None,
+    pretrained_backbone: bool | WeightsLike,
+    weights: WeightsLike | None,
     overrides: dict[str, Any],
 ) -> Mask2Former:
     unknown = sorted(set(overrides) - set(Mask2FormerConfig.__dataclass_fields__))
@@ -63,36 +60,37 @@ def _build(
         backbone = {**backbone, "num_channels": overrides["num_channels"]}
     fields: dict[str, Any] = {"backbone_config": backbone, **overrides}
     if weights is not None:
-        return _filled(name, num_labels, weights, fields)
+        return _with_weights(name, num_labels, weights, fields)
     model = Mask2Former(Mask2FormerConfig(num_labels, **fields))
     if pretrained_backbone is not False:
-        # The converter builds networks itself, to know their parameters.
-        from lucid_mlx.convert.backbone import read_backbone
+        from lucid_mlx.loading import load_backbone_into  # which builds models; lucid's builders load weights too
 
         source = IMAGENET[name] if pretrained_backbone is True else pretrained_backbone
-        fill(model, read_backbone(fetch(source).path, fields["backbone_config"]), strict=False)
+        load_backbone_into(model, source, fields["backbone_config"])
     return model
 
 
-def _filled(name: str, num_labels: int, weights: Weights, fields: dict[str, Any]) -> Mask2Former:
-    """Build the network of a checkpoint and fill it; `fields` count more than what the checkpoint says."""
-    from lucid_mlx.convert.pipeline import obtain  # which builds networks itself, to know their parameters
+def _with_weights(name: str, num_labels: int, weights: WeightsLike, fields: dict[str, Any]) -> Mask2Former:
+    """Build the network of a checkpoint and load it; `fields` count more than what the checkpoint says."""
+    from lucid_mlx.loading import load_checkpoint, load_into  # which builds models; lucid's builders load weights too
 
     if isinstance(weights, str) and weights.upper() in list_available(name):
         weights = resolve(weights, model_key=name)
-    checkpoint = obtain(weights)
+    checkpoint = load_checkpoint(weights)
     source = Mask2FormerConfig.from_dict(checkpoint.config)
     if source.num_labels != num_labels:
         raise InputError(f"the weights have {source.num_labels} classes, and num_labels is {num_labels}")
-    return Mask2Former(replace(source, **fields)).fill_from(checkpoint)
+    model = Mask2Former(replace(source, **fields))
+    load_into(model, checkpoint)
+    return model
 
 
 @register_model
 def mask2former_resnet_18(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-18 backbone; arguments as `mask2former_swin_tiny`."""
@@ -104,8 +102,8 @@ def mask2former_resnet_18(
 def mask2former_resnet_34(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-34 backbone; arguments as `mask2former_swin_tiny`."""
@@ -117,8 +115,8 @@ def mask2former_resnet_34(
 def mask2former_resnet_50(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-50 backbone; arguments as `mask2former_swin_tiny`."""
@@ -130,8 +128,8 @@ def mask2former_resnet_50(
 def mask2former_resnet_101(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a ResNet-101 backbone; arguments as `mask2former_swin_tiny`."""
@@ -143,8 +141,8 @@ def mask2former_resnet_101(
 def mask2former_swin_tiny(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-T backbone.
@@ -169,8 +167,8 @@ def mask2former_swin_tiny(
 def mask2former_swin_small(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-S backbone; arguments as `mask2former_swin_tiny`."""
@@ -182,8 +180,8 @@ def mask2former_swin_small(
 def mask2former_swin_base(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-B backbone; arguments as `mask2former_swin_tiny`."""
@@ -195,8 +193,8 @@ def mask2former_swin_base(
 def mask2former_swin_large(
     num_labels: int,
     *,
-    pretrained_backbone: bool | Weights = False,
-    weights: Weights | None = None,
+    pretrained_backbone: bool | WeightsLike = False,
+    weights: WeightsLike | None = None,
     **config_kwargs: Any,
 ) -> Mask2Former:
     """Build Mask2Former with a Swin-L backbone; arguments as `mask2former_swin_tiny`."""

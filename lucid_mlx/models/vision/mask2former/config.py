@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.fields import field_problems
 from lucid_mlx.models.vision.backbones import parse_backbone_config
 from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface, to_huggingface
+from lucid_mlx.utils.validation import field_problems
 
 ACTIVATIONS = ("relu", "gelu", "silu")
-GROUPS = 32  # of every group normalisation in the pixel decoder
+GROUPS = 32  # of every group normalization in the pixel decoder
 NUM_LEVELS = 3  # feature maps that the decoders attend to
 
 
@@ -28,7 +28,7 @@ class Mask2FormerConfig:
         num_queries: masks that are predicted for an image.
         encoder_layers: deformable attention layers of the pixel decoder.
         encoder_feedforward_dim: hidden width of their feed-forward part.
-        decoder_layers: predictions of the transformer decoder: one of the queries as learnt, one after each of
+        decoder_layers: predictions of the transformer decoder: one of the queries as learned, one after each of
             its `decoder_layers - 1` layers.
         dim_feedforward: hidden width of the feed-forward part of these layers.
         num_attention_heads: heads of every attention outside the backbone.
@@ -36,11 +36,11 @@ class Mask2FormerConfig:
         common_stride: stride of the mask features: 4 adds the finest map, 8 leaves it out.
         enforce_input_projection: project the memories even if `feature_size` equals `hidden_dim`.
         activation_function: of the transformer decoder's feed-forward part: "relu", "gelu" or "silu".
-        pre_norm: normalise before each part of a transformer decoder layer instead of after it.
+        pre_norm: normalize before each part of a transformer decoder layer instead of after it.
         dropout: rate in the attention and feed-forward parts while training. (transformers also skips whole decoder
             layers at this rate; the original does not, and neither does this.)
-        init_std: deviation of the normal initialisation.
-        init_xavier_std: gain of the Xavier initialisation of the transformer decoder.
+        init_std: deviation of the normal initialization.
+        init_xavier_std: gain of the Xavier initialization of the transformer decoder.
         dilation: must be False; the reference never dilates its backbones.
         class_weight: weight of the classification loss and matching cost.
         mask_weight: weight of the mask loss and matching cost.

@@ -1,12 +1,109 @@
-"""Which query answers for which object: the cheapest one-to-one assignment (DETR, Carion et al. 2020, section 3.1)."""
+"""Which query answers for which object, and at which points their masks are compared.
+
+The cheapest one-to-one assignment (DETR, Carion et al. 2020, section 3.1), with masks compared at sampled points
+(Mask2Former, Cheng et al., CVPR 2022, section 3.3).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
-from lucid_mlx.ops import point_sample, reduce_rows, softplus_and_sigmoid
+from lucid_mlx.models.vision.mask2former.targets import Targets
+from lucid_mlx.ops import point_sample, row_sum, softplus_and_sigmoid
 
 Pairs = tuple[np.ndarray, np.ndarray]
+Draw = Callable[[tuple[int, ...]], mx.array]
+"""Gives uniform numbers in 0 to 1 of a shape."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network predicts after one of its layers."""
+
+    masks: mx.array
+    """(B, Q, H, W) mask logits."""
+    classes: mx.array
+    """(B, Q, num_labels + 1) class logits."""
+
+    def detached(self) -> "Prediction":
+        """Return copies of the values, computed now.
+
+        Inside `mx.grad` whatever depends on a parameter is kept in memory, even behind `stop_gradient`.
+        """
+        masks, classes = (mx.array(np.array(x.astype(mx.float32), copy=False)) for x in (self.masks, self.classes))
+        return Prediction(masks, classes)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which query answers for which object in one prediction, and where their M masks are compared."""
+
+    rows: mx.array
+    """(M,) int32, the matched queries as rows of (B * Q,)."""
+    objects: mx.array
+    """(M,) int32, the object of each, counted through the batch."""
+    points: mx.array
+    """(M, points, 2) float32 in 0 to 1, of each pair."""
+    labels: mx.array
+    """(M, points) float32, the object's mask there."""
+
+
+def match(
+    predictions: Sequence[Prediction], targets: Targets, config: Mask2FormerConfig, key: mx.array | None
+) -> list[Match]:
+    """Match each prediction with the targets, and choose the points of its losses; all is computed now.
+
+    Args:
+        predictions: the predictions, computed or not.
+        targets: the objects.
+        config: the weights of the costs, and the number of points.
+        key: of all random points; None draws from `mx.random.state`.
+
+    Returns:
+        A match for each prediction.
+    """
+    of_costs, of_losses = (None, None) if key is None else mx.random.split(key)
+    pairs = _match(predictions, targets, config, uniform(of_costs))
+    draw = uniform(of_losses)
+    masks = mx.concatenate(targets.masks)
+    matches = []
+    for prediction, (rows, objects) in zip(predictions, pairs, strict=True):
+        row, object_ = mx.array(rows.astype(np.int32)), mx.array(objects.astype(np.int32))
+        if not len(rows):
+            count = config.train_num_points
+            matches.append(Match(row, object_, mx.zeros((0, count, 2)), mx.zeros((0, count))))
+            continue
+        logits = prediction.masks.flatten(0, 1)[row].astype(mx.float32)
+        points = uncertain_points(logits[:, None], config, draw)
+        labels = point_sample(masks[object_][:, None], points)[:, 0]
+        matches.append(Match(row, object_, points, labels))
+    mx.eval([(found.points, found.labels) for found in matches])
+    return matches
+
+
+def _match(predictions: Sequence[Prediction], targets: Targets, config: Mask2FormerConfig, draw: Draw) -> list[Pairs]:
+    """Return the rows and objects of each prediction's match."""
+    costs = []
+    for prediction in predictions:
+        for image, (masks, classes) in enumerate(zip(targets.masks, targets.classes, strict=True)):
+            points = draw((1, config.train_num_points, 2))[0]
+            costs.append(
+                matching_cost(prediction.masks[image], prediction.classes[image], masks, classes, points, config)
+            )
+    mx.eval(costs)
+    images = len(targets.masks)
+    first_rows = config.num_queries * np.arange(images)
+    first_objects = np.cumsum([0, *map(len, targets.classes)])[:-1]
+    found = []
+    for number in range(len(predictions)):
+        assigned = [assign(np.array(cost)) for cost in costs[number * images : (number + 1) * images]]
+        rows = [queries + first for (queries, _), first in zip(assigned, first_rows, strict=True)]
+        objects = [objects + first for (_, objects), first in zip(assigned, first_objects, strict=True)]
+        found.append((np.concatenate(rows), np.concatenate(objects)))
+    return found
 
 
 def matching_cost(
@@ -34,8 +131,8 @@ def matching_cost(
     labels = point_sample(masks[None], points[None])[0].T
     # Means of the cross entropy of every pair: softplus(x) where the label is 0, softplus(x) - x where it is 1.
     negative, p = softplus_and_sigmoid(x)
-    mask_cost = (reduce_rows(mx.sum, negative) - x @ labels) / len(points)
-    dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (reduce_rows(mx.sum, p) + labels.sum(axis=0) + 1.0)
+    mask_cost = (row_sum(negative) - x @ labels) / len(points)
+    dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (row_sum(p) + labels.sum(axis=0) + 1.0)
     # The probability, not its logarithm, so that this cost is of the size of the others (DETR).
     class_cost = -mx.softmax(class_logits.astype(mx.float32), axis=-1)[:, mx.array(classes)]
     return config.class_weight * class_cost + config.mask_weight * mask_cost + config.dice_weight * dice_cost
@@ -62,3 +159,38 @@ def assign(cost: np.ndarray) -> Pairs:
         cost = np.where(finite, cost, most + (most - least) * min(cost.shape) + 1.0)
     queries, objects = linear_sum_assignment(cost)
     return queries, objects
+
+
+def uncertain_points(logits: mx.array, config: Mask2FormerConfig, draw: Draw) -> mx.array:
+    """Choose points for each mask, most where its logit is nearest 0 (PointRend, Kirillov et al. 2020, section 3.1).
+
+    Args:
+        logits: (M, 1, H, W).
+        config: the number of points, of candidates for each, and the share that is chosen from them.
+        draw: the source of the candidates and of the other points.
+
+    Returns:
+        (M, points, 2) in 0 to 1.
+    """
+    masks, total = len(logits), config.train_num_points
+    chosen = int(config.importance_sample_ratio * total)
+    points = draw((masks, int(config.oversample_ratio * total), 2))
+    certainty = mx.abs(point_sample(logits, points)[:, 0])
+    nearest = mx.argpartition(certainty, max(chosen - 1, 0), axis=1)[:, :chosen]
+    points = mx.take_along_axis(points, nearest[..., None], axis=1)
+    if chosen < total:
+        points = mx.concatenate([points, draw((masks, total - chosen, 2))], axis=1)
+    return points
+
+
+def uniform(key: mx.array | None) -> Draw:
+    """Draw from a key, or from `mx.random.state` if it is None; each draw takes new numbers."""
+
+    def draw(shape: tuple[int, ...]) -> mx.array:
+        nonlocal key
+        part = None
+        if key is not None:
+            key, part = mx.random.split(key)
+        return mx.random.uniform(shape=shape, key=part)
+
+    return draw

@@ -7,19 +7,18 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx._runtime import ROOM
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
-from lucid_mlx.models.vision.mask2former import criterion
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
-from lucid_mlx.models.vision.mask2former.initialise import initialise
+from lucid_mlx.models.vision.mask2former.criterion import compute_losses, supervised
+from lucid_mlx.models.vision.mask2former.initialize import initialize
+from lucid_mlx.models.vision.mask2former.matcher import match
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
+from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
 from lucid_mlx.ops import resize_planes
-from lucid_mlx.weights.address import Weights
-from lucid_mlx.weights.checkpoint import Checkpoint
-from lucid_mlx.weights.fill import fill, named_parameters
-from lucid_mlx.weights.quantize import floating_arrays
+from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.weights.registry import WeightsLike
 
 Output = dict[str, Any]
 
@@ -49,7 +48,7 @@ class Mask2Former(nn.Module):
         self.backbone = backbone
         self.pixel_decoder = PixelDecoder(config, channels)
         self.transformer_decoder = TransformerDecoder(config)
-        initialise(self.pixel_decoder, self.transformer_decoder, config)
+        initialize(self.pixel_decoder, self.transformer_decoder, config)
 
     @property
     def parameter_size(self) -> int:
@@ -81,11 +80,11 @@ class Mask2Former(nn.Module):
         """Run the network. Nothing is computed before it is used: an entry that is not read costs nothing.
 
         With labels it also returns the loss. To match labels and queries that computes all logits at once: it works
-        inside `nn.value_and_grad`, where `gradients.loss_and_gradients` takes half the memory, but not inside
+        inside `nn.value_and_grad`, where `lucid_mlx.training.loss_and_gradients` takes half the memory, but not inside
         `mx.compile`.
 
         Args:
-            pixel_values: (B, num_channels, H, W), normalised; any H and W.
+            pixel_values: (B, num_channels, H, W), normalized; any H and W.
             mask_labels: for each image the masks of its objects, (N, height, width) of 0 and 1, of any dtype and of
                 one size for the batch; N may be 0. (uint8 or bool takes the least memory.)
             class_labels: for each image the class of each mask, (N,) whole numbers below `num_labels`.
@@ -121,12 +120,11 @@ class Mask2Former(nn.Module):
             raise InputError("mask_labels and class_labels go together: pass both for the loss, or neither")
         self._check(pixel_values, pixel_mask)
         hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        attend = config.output_attentions if output_attentions is None else output_attentions
+        attentions = config.output_attentions if output_attentions is None else output_attentions
         auxiliary = config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
         if auxiliary is None:
             auxiliary = config.use_auxiliary_loss
 
-        ROOM.fit(pixel_values.size // pixel_values.shape[1])
         maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
         if tuple(x.shape[-1] for x in maps) != self.channels:
             raise InputError(
@@ -151,7 +149,7 @@ class Mask2Former(nn.Module):
             "pixel_decoder_hidden_states": tuple(map(_nchw, memories)) if hidden else None,
             "transformer_decoder_hidden_states": tuple(map(_qbc, decoded.hidden)) if hidden else None,
             "transformer_decoder_intermediate_states": tuple(map(_qbc, decoded.states)),
-            "attentions": tuple(decoded.attentions) if attend else None,
+            "attentions": tuple(decoded.attentions) if attentions else None,
         }
 
     __call__ = forward
@@ -183,14 +181,10 @@ class Mask2Former(nn.Module):
         Raises:
             InputError: for labels that do not fit.
         """
-        predictions = criterion.supervised(
-            masks_queries_logits, class_queries_logits, auxiliary_predictions or [], self.config
-        )
-        targets = criterion.read_targets(mask_labels, class_labels, len(masks_queries_logits), self.config.num_labels)
-        matching, sampling = criterion.sources(key)
-        matches = criterion.Matches(targets, self.config, len(predictions))
-        matches.solve([x.detached() for x in predictions], matching, sampling)
-        return criterion.losses(predictions, targets, matches, self.config)
+        predictions = supervised(masks_queries_logits, class_queries_logits, auxiliary_predictions or [], self.config)
+        targets = read_targets(mask_labels, class_labels, len(masks_queries_logits), self.config.num_labels)
+        matches = match([x.detached() for x in predictions], targets, self.config, key)
+        return compute_losses(predictions, targets, matches, self.config)
 
     def get_loss(self, loss_dict: dict[str, mx.array]) -> mx.array:
         """Add up the losses that `get_loss_dict` returns."""
@@ -226,7 +220,7 @@ class Mask2Former(nn.Module):
         result (lucid 2 resizes it into the image). Runs in inference mode and leaves every mode as it was.
 
         Args:
-            pixel_values: (B, num_channels, H, W), normalised.
+            pixel_values: (B, num_channels, H, W), normalized.
             pixel_mask: (B, H, W); if given, the images are taken as padded already and nothing is added or cropped.
             output_size: height and width of the result; H and W if None.
             top_k_queries: use just the queries that most probably show an object; all if None.
@@ -243,7 +237,7 @@ class Mask2Former(nn.Module):
         """
         self._check(pixel_values, pixel_mask)
         if not mx.isfinite(pixel_values).all().item():
-            raise InputError("pixel_values holds NaN or infinite values; check how the image was normalised")
+            raise InputError("pixel_values holds NaN or infinite values; check how the image was normalized")
         height, width = pixel_values.shape[2:]
         target = (height, width) if output_size is None else output_size
         if not (isinstance(target, list | tuple) and len(target) == 2 and all(map(_at_least_one, target))):
@@ -275,7 +269,7 @@ class Mask2Former(nn.Module):
             result["scores"] = mx.softmax(logits, axis=1).max(axis=1)
         return result
 
-    def from_pretrained(self, weights: Weights, strict: bool = True) -> "Mask2Former":
+    def from_pretrained(self, weights: WeightsLike, strict: bool = True) -> "Mask2Former":
         """Fill this model with weights of any kind, and return it.
 
         Args:
@@ -291,18 +285,9 @@ class Mask2Former(nn.Module):
             InputError: if the weights cannot be had; or one error that lists all missing, unexpected and mis-shaped
                 parameters, or the settings that no shape tells and that differ. The model is then unchanged.
         """
-        from lucid_mlx.convert.pipeline import obtain  # which builds networks itself, to know their parameters
+        from lucid_mlx.loading import load_into  # which builds models: the method is here because lucid has it here
 
-        return self.fill_from(obtain(weights), strict)
-
-    def fill_from(self, checkpoint: Checkpoint, strict: bool = True) -> "Mask2Former":
-        """Fill this model from an opened checkpoint; otherwise as `from_pretrained`."""
-        source = Mask2FormerConfig.from_dict(checkpoint.config)
-        if differing := self.config.differences(source):
-            raise InputError(f"the weights are of a network that computes differently: {'; '.join(differing)}")
-        fill(self, floating_arrays(checkpoint), strict=strict)
-        if source.num_labels == self.config.num_labels:
-            self.config.id2label = source.id2label
+        load_into(self, weights, strict)
         return self
 
     def _check(self, pixel_values: mx.array, pixel_mask: mx.array | None) -> None:

@@ -9,9 +9,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from lucid_mlx.models.layers import GroupNorm, project
+from lucid_mlx.models.layers import GroupNorm, LayerNorm, Linear
 from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import conv2d, in_parts, multi_scale_deformable_attention, resize_map, sine_positions, softmax
+from lucid_mlx.ops import conv2d, feed_forward, multi_scale_deformable_attention, resize_map, sine_positions, softmax
 
 Levels = list[tuple[int, int]]
 
@@ -20,79 +20,84 @@ POINTS = 4  # sampling points of each head on each level
 
 @lru_cache(maxsize=32)
 def reference_points(levels: tuple[tuple[int, int], ...]) -> mx.array:
-    """Return the centre of every cell of every level as (x, y) in 0 to 1, (S, 1, 1, 1, 2) float32."""
-    centres = []
+    """Return the center of every pixel of every level as (x, y) in 0 to 1, (S, 1, 1, 1, 2) float32."""
+    centers = []
     for height, width in levels:
         y, x = np.mgrid[:height, :width]
-        centres.append(np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2))
-    return mx.array(np.concatenate(centres).astype(np.float32)[:, None, None, None])
+        centers.append(np.stack([(x + 0.5) / width, (y + 0.5) / height], axis=-1).reshape(-1, 2))
+    return mx.array(np.concatenate(centers).astype(np.float32)[:, None, None, None])
 
 
 class DeformableAttention(nn.Module):
-    """Each cell samples a few points around itself on every level and mixes what it finds."""
+    """Multi-scale deformable attention: each pixel attends to a few points around itself on every level."""
 
     def __init__(self, dims: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.sampling_offsets = nn.Linear(dims, heads * NUM_LEVELS * POINTS * 2)
-        self.attention_weights = nn.Linear(dims, heads * NUM_LEVELS * POINTS)
-        self.value_projection = nn.Linear(dims, dims)
-        self.output_projection = nn.Linear(dims, dims)
+        self.sampling_offsets = Linear(dims, heads * NUM_LEVELS * POINTS * 2)
+        self.attention_weights = Linear(dims, heads * NUM_LEVELS * POINTS)
+        self.value_projection = Linear(dims, dims)
+        self.output_projection = Linear(dims, dims)
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
-        """Map (B, S, C), the cells of all levels, to the mixtures before their projection; positions are (S, C)."""
-        batch, cells, dims = x.shape
-        grid = (batch, cells, self.heads, NUM_LEVELS, POINTS)
-        (values,) = project((self.value_projection,), x)
-        # Locations stay float32: in half precision neighbouring cells of a large map would coincide.
-        offsets, logits = project((self.sampling_offsets, self.attention_weights), x + positions)
-        offsets = offsets.reshape(*grid, 2).astype(mx.float32)
+        """Attend.
+
+        Args:
+            x: (B, S, C), the pixels of all levels: queries and memory in one.
+            positions: (S, C), added to the queries.
+            levels: the height and width of each level.
+
+        Returns:
+            (B, S, C).
+        """
+        batch, pixels, dims = x.shape
+        samples = (batch, pixels, self.heads, NUM_LEVELS, POINTS)
+        query = x + positions
+        value = self.value_projection(x).reshape(batch, pixels, self.heads, dims // self.heads)
+        # Locations stay float32: in half precision neighboring pixels of a large map would coincide.
+        offsets = self.sampling_offsets(query).reshape(*samples, 2).astype(mx.float32)
         sizes = mx.array([[width, height] for height, width in levels], mx.float32)
         locations = reference_points(tuple(levels)) + offsets / sizes[:, None]
-        weights = softmax(logits.reshape(batch, cells, self.heads, -1)).reshape(grid)
-        values = values.reshape(batch, cells, self.heads, dims // self.heads)
-        return multi_scale_deformable_attention(values, levels, locations, weights)
+        logits = self.attention_weights(query).reshape(batch, pixels, self.heads, -1)
+        weights = softmax(logits).reshape(samples)
+        return self.output_projection(multi_scale_deformable_attention(value, levels, locations, weights))
 
 
 class EncoderLayer(nn.Module):
-    """Deformable attention and a feed-forward part, each with a residual and a norm after it."""
+    """Deformable attention and a feed-forward network, each with a residual and a norm after it."""
 
     def __init__(self, config: Mask2FormerConfig):
         super().__init__()
         dims = config.feature_size
         self.attention = DeformableAttention(dims, config.num_attention_heads)
-        self.attention_norm = nn.LayerNorm(dims)
-        self.linear1 = nn.Linear(dims, config.encoder_feedforward_dim)
-        self.linear2 = nn.Linear(config.encoder_feedforward_dim, dims)
-        self.feedforward_norm = nn.LayerNorm(dims)
+        self.attention_norm = LayerNorm(dims)
+        self.linear1 = Linear(dims, config.encoder_feedforward_dim)
+        self.linear2 = Linear(config.encoder_feedforward_dim, dims)
+        self.feedforward_norm = LayerNorm(dims)
         self.dropout = nn.Dropout(config.dropout)
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
-        """Map (B, S, C), the cells of all levels, to the same shape; positions are (S, C)."""
-
-        def refine(x: mx.array, mixtures: mx.array) -> mx.array:
-            x = self.attention_norm(x + self.dropout(self.attention.output_projection(mixtures)))
-            hidden = self.dropout(nn.relu(self.linear1(x)))
-            return self.feedforward_norm(x + self.dropout(self.linear2(hidden)))
-
-        return in_parts(refine, x, self.attention(x, positions, levels), axis=1)
+        """Map (B, S, C), the pixels of all levels, to the same shape; arguments as of `DeformableAttention`."""
+        x = self.attention_norm(x + self.dropout(self.attention(x, positions, levels)))
+        hidden = feed_forward(x, self.linear1, self.linear2, nn.relu, self.dropout)
+        return self.feedforward_norm(x + self.dropout(hidden))
 
 
 class Projection(nn.Module):
-    """A 1x1 convolution, as a product, and group normalisation."""
+    """A 1x1 convolution, as a product, and group normalization."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool):
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.linear = Linear(inputs, outputs, bias=bias)
         self.norm = GroupNorm(GROUPS, outputs)
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, inputs) to (B, H, W, outputs)."""
-        return self.norm(in_parts(self.linear, x, axis=1))
+        return self.norm(self.linear(x))
 
 
 class PyramidOutput(nn.Module):
-    """A 3x3 convolution, group normalisation and ReLU."""
+    """A 3x3 convolution, group normalization and ReLU, after maps of two strides were added."""
 
     def __init__(self, dims: int):
         super().__init__()
@@ -123,7 +128,7 @@ class PixelDecoder(nn.Module):
         if self.has_stride_4:
             self.lateral = Projection(channels[0], dims, bias=False)
             self.output = PyramidOutput(dims)
-        self.mask_projection = nn.Linear(dims, config.mask_feature_size)
+        self.mask_projection = Linear(dims, config.mask_feature_size)
 
     def __call__(self, maps: list[mx.array]) -> tuple[mx.array, list[mx.array]]:
         """Decode.
@@ -135,7 +140,7 @@ class PixelDecoder(nn.Module):
             The mask features, (B, H / 4, W / 4, mask_feature_size), at the stride `common_stride`; and the three
             memories, (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
         """
-        projected = [project(x) for project, x in zip(self.input_projections, maps[:0:-1], strict=True)]
+        projected = [projection(x) for projection, x in zip(self.input_projections, maps[:0:-1], strict=True)]
         levels = [(x.shape[1], x.shape[2]) for x in projected]
         batch, _, _, dims = projected[0].shape
         x = mx.concatenate([level.reshape(batch, -1, dims) for level in projected], axis=1)
@@ -156,4 +161,4 @@ class PixelDecoder(nn.Module):
         if self.has_stride_4:
             lateral = self.lateral(maps[0])
             finest = self.output(lateral + resize_map(finest, (lateral.shape[1], lateral.shape[2])))
-        return in_parts(self.mask_projection, finest, axis=1), memories
+        return self.mask_projection(finest), memories

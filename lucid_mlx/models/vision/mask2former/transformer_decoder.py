@@ -2,21 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx.models.layers import MLP, Attention, project
+from lucid_mlx.models.layers import MLP, Attention, LayerNorm, Linear
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import gelu, in_parts, resize_map, sine_positions
+from lucid_mlx.ops import feed_forward, gelu, matmul, resize_map, sine_positions
 
 _ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {"relu": nn.relu, "gelu": gelu, "silu": nn.silu}
 
 
 @dataclass
 class DecoderOutput:
-    """What the decoder predicts, first from the queries as learnt, then after each layer.
+    """What the decoder predicts, first from the learned queries, then after each layer.
 
     All lists have `decoder_layers` entries but `attentions`, which has one less. Nothing in them is computed
     before it is used.
@@ -27,7 +26,7 @@ class DecoderOutput:
     mask_logits: list[mx.array]
     """(B, Q, H / 4, W / 4)."""
     states: list[mx.array]
-    """(B, Q, C), normalised: what the heads see."""
+    """(B, Q, C), normalized: what the heads see."""
     hidden: list[mx.array]
     """(B, Q, C), before that norm."""
     attentions: list[mx.array]
@@ -35,64 +34,68 @@ class DecoderOutput:
 
 
 class DecoderLayer(nn.Module):
-    """Masked cross-attention, then self-attention, then a feed-forward part, each with a residual."""
+    """Masked cross-attention, then self-attention, then a feed-forward network, each with a residual."""
 
     def __init__(self, config: Mask2FormerConfig):
         super().__init__()
         dims, heads = config.hidden_dim, config.num_attention_heads
         self.pre_norm = config.pre_norm
         self.cross_attention = Attention(dims, heads, config.dropout)
-        self.cross_attention_norm = nn.LayerNorm(dims)
+        self.cross_attention_norm = LayerNorm(dims)
         self.self_attention = Attention(dims, heads, config.dropout)
-        self.self_attention_norm = nn.LayerNorm(dims)
-        self.linear1 = nn.Linear(dims, config.dim_feedforward)
-        self.linear2 = nn.Linear(config.dim_feedforward, dims)
-        self.feedforward_norm = nn.LayerNorm(dims)
+        self.self_attention_norm = LayerNorm(dims)
+        self.linear1 = Linear(dims, config.dim_feedforward)
+        self.linear2 = Linear(config.dim_feedforward, dims)
+        self.feedforward_norm = LayerNorm(dims)
         self.dropout = nn.Dropout(config.dropout)
         self.activation = config.activation_function  # a name: compiled functions cannot be copied
 
     def __call__(
-        self, x: mx.array, query_positions: mx.array, keys: mx.array, values: mx.array, attend: mx.array
+        self,
+        x: mx.array,
+        query_positions: mx.array,
+        memory: mx.array,
+        memory_positions: mx.array,
+        attention_mask: mx.array,
     ) -> tuple[mx.array, mx.array]:
         """Refine the queries.
 
         Args:
             x: (B, Q, C).
-            query_positions: (Q, C), added to the queries of both attentions.
-            keys: (B, S, C), a memory with its positions, projected for the cross-attention.
-            values: (B, S, C), the memory, projected for it.
-            attend: (B, Q, S) bool, True where a query may look.
+            query_positions: (Q, C), added to the queries of both attentions, and to the keys of the self-attention.
+            memory: (B, S, C), one level of the pixel decoder.
+            memory_positions: (S, C), added to the keys of the cross-attention.
+            attention_mask: (B, Q, S) bool, True where a query attends.
 
         Returns:
-            The refined (B, Q, C), and the self-attention weights, (B, heads, Q, Q), computed only if used.
+            The refined (B, Q, C), and the self-attention weights, (B, heads, Q, Q), computed only if they are used.
         """
-        crossing, looking = self.cross_attention, self.self_attention
+        weights: list[mx.array] = []
 
-        def cross(y: mx.array) -> mx.array:
-            return crossing(crossing.query_projection(y + query_positions), keys, values, attend)
+        def masked_attention(y: mx.array) -> mx.array:
+            return self.cross_attention(y + query_positions, memory + memory_positions, memory, attention_mask)[0]
 
-        def among(y: mx.array) -> mx.array:
-            own_queries, own_keys = project((looking.query_projection, looking.key_projection), y + query_positions)
-            probabilities.append(looking.probabilities(own_queries, own_keys))
-            return looking(own_queries, own_keys, looking.value_projection(y))
+        def self_attention(y: mx.array) -> mx.array:
+            mixed, probabilities = self.self_attention(y + query_positions, y + query_positions, y)
+            weights.append(probabilities)
+            return mixed
 
-        def feedforward(y: mx.array) -> mx.array:
-            return self.linear2(self.dropout(_ACTIVATIONS[self.activation](self.linear1(y))))
+        def feed_forward_network(y: mx.array) -> mx.array:
+            return feed_forward(y, self.linear1, self.linear2, _ACTIVATIONS[self.activation], self.dropout)
 
-        probabilities: list[mx.array] = []
-        x = self._residual(x, cross, self.cross_attention_norm)
-        x = self._residual(x, among, self.self_attention_norm)
-        x = self._residual(x, feedforward, self.feedforward_norm)
-        return x, probabilities[0]
+        x = self._residual(x, masked_attention, self.cross_attention_norm)
+        x = self._residual(x, self_attention, self.self_attention_norm)
+        x = self._residual(x, feed_forward_network, self.feedforward_norm)
+        return x, weights[0]
 
-    def _residual(self, x: mx.array, part: Callable[[mx.array], mx.array], norm: nn.LayerNorm) -> mx.array:
+    def _residual(self, x: mx.array, part: Callable[[mx.array], mx.array], norm: LayerNorm) -> mx.array:
         if self.pre_norm:
             return x + self.dropout(part(norm(x)))
         return norm(x + self.dropout(part(x)))
 
 
 class TransformerDecoder(nn.Module):
-    """Learnt queries that look, level by level, where their previous mask was."""
+    """Learned queries that attend, level by level, where their previous mask was."""
 
     def __init__(self, config: Mask2FormerConfig):
         super().__init__()
@@ -100,12 +103,12 @@ class TransformerDecoder(nn.Module):
         self.query_features = mx.zeros((config.num_queries, dims))
         self.query_positions = mx.zeros((config.num_queries, dims))
         self.level_embedding = mx.zeros((NUM_LEVELS, dims))
-        self.input_projections: list[nn.Linear] = []
+        self.input_projections: list[Linear] = []
         if config.feature_size != dims or config.enforce_input_projection:
-            self.input_projections = [nn.Linear(config.feature_size, dims) for _ in range(NUM_LEVELS)]
+            self.input_projections = [Linear(config.feature_size, dims) for _ in range(NUM_LEVELS)]
         self.layers = [DecoderLayer(config) for _ in range(config.decoder_layers - 1)]
-        self.norm = nn.LayerNorm(dims)
-        self.class_head = nn.Linear(dims, config.num_labels + 1)
+        self.norm = LayerNorm(dims)
+        self.class_head = Linear(dims, config.num_labels + 1)
         self.mask_head = MLP(dims, dims, config.mask_feature_size, layers=3)
 
     def __call__(self, mask_features: mx.array, memories: list[mx.array]) -> DecoderOutput:
@@ -115,48 +118,41 @@ class TransformerDecoder(nn.Module):
             mask_features: (B, H / 4, W / 4, mask_feature_size).
             memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
         """
-        batch = mask_features.shape[0]
-        keys: list[list[mx.array]] = []
-        values: list[list[mx.array]] = []
-        level_features: list[mx.array] = []
-        for level, memory in enumerate(memories):
-            size = (memory.shape[1], memory.shape[2])
-            flat = memory.reshape(batch, size[0] * size[1], -1)
-            if self.input_projections:
-                flat = self.input_projections[level](flat)
-            flat = flat + self.level_embedding[level]
-            # Every third layer looks at this level: its keys for all of them are one product, and so are its values.
-            crossing = [layer.cross_attention for layer in self.layers[level::NUM_LEVELS]]
-            positions = sine_positions(*size, flat.shape[-1]).astype(flat.dtype)
-            keys.append(project([attention.key_projection for attention in crossing], flat + positions))
-            values.append(project([attention.value_projection for attention in crossing], flat))
-            # The reference resizes the mask of every query in every layer. Resizing is linear, so resizing the
-            # features once gives the same.
-            level_features.append(_planes(resize_map(mask_features, size)))
+        batch, height, width, _ = mask_features.shape
+        levels = [self._level(index, memory) for index, memory in enumerate(memories)]
+        # The reference resizes the mask of every query in every layer. Resizing is linear, so resizing the features
+        # once gives the same.
+        level_features = [_planes(resize_map(mask_features, (x.shape[1], x.shape[2]))) for x in memories]
         features = _planes(mask_features)
 
         x = mx.broadcast_to(self.query_features, (batch, *self.query_features.shape))
         output = DecoderOutput([], [], [], [], [])
         for index in range(len(self.layers) + 1):
             state = self.norm(x)
-            masks = self.mask_head(state)
+            mask_embeddings = self.mask_head(state)
             output.hidden.append(x)
             output.states.append(state)
             output.class_logits.append(self.class_head(state))
-            logits = in_parts(partial(mx.matmul, masks), features, axis=2)
-            output.mask_logits.append(logits.reshape(batch, -1, *mask_features.shape[1:3]))
+            output.mask_logits.append(matmul(mask_embeddings, features).reshape(batch, -1, height, width))
             if index < len(self.layers):
-                turn, level = divmod(index, NUM_LEVELS)
-                attend = attention_mask(masks @ level_features[level])
-                x, attention = self.layers[index](
-                    x, self.query_positions, keys[level][turn], values[level][turn], attend
-                )
-                output.attentions.append(attention)
+                level = index % NUM_LEVELS
+                mask = attention_mask(mask_embeddings @ level_features[level])
+                x, weights = self.layers[index](x, self.query_positions, *levels[level], mask)
+                output.attentions.append(weights)
         return output
+
+    def _level(self, index: int, memory: mx.array) -> tuple[mx.array, mx.array]:
+        """Return a memory as the layers read it, (B, S, C), and its positions, (S, C)."""
+        batch, height, width, _ = memory.shape
+        flat = memory.reshape(batch, height * width, -1)
+        if self.input_projections:
+            flat = self.input_projections[index](flat)
+        positions = sine_positions(height, width, flat.shape[-1]).astype(flat.dtype)
+        return flat + self.level_embedding[index], positions
 
 
 def attention_mask(logits: mx.array) -> mx.array:
-    """Return where each query looks: where its mask is more likely than not, or everywhere if that is nowhere.
+    """Return where each query attends: where its mask is more likely than not, or everywhere if that is nowhere.
 
     Args:
         logits: (B, Q, S) mask logits at the size of the memory; no gradient passes.

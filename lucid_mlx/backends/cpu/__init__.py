@@ -1,0 +1,1 @@
+"""What a Linux CPU needs to be fast: BLAS, threads, vectorized functions, process settings."""

@@ -1,0 +1,66 @@
+"""Work on all cores of a CPU.
+
+MLX computes the operations of a stream one after the other, most of them on one core. Work that falls into chunks
+therefore goes to as many streams as there are cores.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+
+import mlx.core as mx
+
+from lucid_mlx.backends.device import device
+
+STREAMS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+_SMALL = 1 << 15  # numbers; a chunk that is smaller is not worth a stream
+
+_inside = ContextVar("inside a chunk", default=False)
+
+
+def stream(number: int) -> AbstractContextManager[object]:
+    """Send operations to one of the CPU's streams, counted round and round; on a GPU do nothing."""
+    number %= STREAMS
+    return mx.stream(_stream(number)) if number and device() == "cpu" else nullcontext()
+
+
+@cache
+def _stream(number: int) -> mx.ThreadLocalStream:
+    return mx.new_thread_local_stream(mx.cpu)
+
+
+def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) -> mx.array:
+    """Compute `function(*arrays)` chunk by chunk, each in its stream; inside a chunk nothing is cut again.
+
+    Args:
+        function: what gives the same for chunks along the axis, joined, as for the whole.
+        arrays: of one length along the axis.
+        axis: where to cut and to join.
+
+    Returns:
+        What the function returns for the whole arrays.
+    """
+    length = arrays[0].shape[axis]
+    chunks = min(STREAMS, length, arrays[0].size // _SMALL)
+    if chunks < 2 or _inside.get():
+        return function(*arrays)
+    ends = [length * chunk // chunks for chunk in range(1, chunks)]
+    results = []
+    token = _inside.set(True)
+    try:
+        for number, chunk in enumerate(zip(*(mx.split(array, ends, axis) for array in arrays), strict=True)):
+            with stream(number):
+                results.append(function(*chunk))
+    finally:
+        _inside.reset(token)
+    return mx.concatenate(results, axis)
+
+
+def run_in_threads(function: Callable[[int], None], numbers: Iterable[int]) -> None:
+    """Call a function for each number on all cores: one in NumPy and SciPy, which let other threads run meanwhile."""
+    with ThreadPoolExecutor(STREAMS) as pool:
+        for _ in pool.map(function, numbers):
+            pass

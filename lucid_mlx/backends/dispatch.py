@@ -1,0 +1,54 @@
+"""From the definition of an operation to the fastest way to compute it on the device at hand."""
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from importlib import import_module
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import mlx.core as mx
+
+from lucid_mlx.backends.device import device
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Implementation(NamedTuple):
+    """How a backend computes an operation.
+
+    Attributes:
+        function: called with the operation's definition and then its arguments.
+        dtypes: of the first argument for which it serves; any if None.
+    """
+
+    function: Callable[..., Any]
+    dtypes: tuple[mx.Dtype, ...] | None = None
+
+
+def accelerated(definition: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a backend compute an operation, if it has a way for the device and the dtype; a decorator.
+
+    Args:
+        definition: the operation in plain MLX, whose first argument is an array. Its name is what backends list it by.
+
+    Returns:
+        The operation; `__wrapped__` is the definition.
+    """
+    name = definition.__name__
+
+    @wraps(definition)
+    def operation(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        implementation = operations().get(name)
+        x: Any = args[0]
+        if implementation is None or (implementation.dtypes is not None and x.dtype not in implementation.dtypes):
+            return definition(*args, **kwargs)
+        result: Result = implementation.function(definition, *args, **kwargs)
+        return result
+
+    return operation
+
+
+def operations() -> Mapping[str, Implementation]:
+    """Return what the device's backend computes in its own way, by name."""
+    table: Mapping[str, Implementation] = import_module(f"lucid_mlx.backends.{device()}.operations").OPERATIONS
+    return table

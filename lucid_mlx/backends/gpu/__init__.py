@@ -1,0 +1,1 @@
+"""Kernels for Metal and CUDA."""

@@ -1,0 +1,120 @@
+"""Multi-scale deformable attention as one fused kernel each way, for Metal and CUDA.
+
+The plain operations gather a gigabyte of corners at 1024x1024 pixels; the kernel writes its output and nothing else.
+tests/kernels compiles the texts of both kinds for the CPU and compares them with the definition. Neither has run on
+Apple hardware or a CUDA GPU yet: self_check.py compares it on the user's GPU before it is relied on.
+"""
+
+from functools import cache
+from typing import Any, Literal, cast
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_mlx.backends.gpu.deformable_source import (
+    BACKWARD,
+    CUDA_HEADER,
+    CUDA_INDEX,
+    FORWARD,
+    GEOMETRY,
+    METAL_HEADER,
+    METAL_INDEX,
+)
+
+Levels = list[tuple[int, int]]
+
+DTYPES = (mx.float32, mx.float16, mx.bfloat16)
+HEAD_DIMS = (8, 16, 32, 64, 128)  # four channels a lane, and a SIMD group of 32 lanes holds whole heads
+
+
+def supports(value: mx.array, locations: mx.array) -> bool:
+    """Whether there is a kernel for (B, S, heads, D) and (B, Q, heads, levels, points, 2)."""
+    heads, dim = value.shape[2:]
+    output = locations.shape[0] * locations.shape[1] * heads * dim
+    sizes = value.size, locations.size, output  # the kernel counts them in int32
+    return value.dtype in DTYPES and dim in HEAD_DIMS and min(sizes) > 0 and max(sizes) < 2**31
+
+
+@cache
+def kernels(language: Literal["metal", "cuda"]) -> tuple[Any, Any]:
+    """Build the forward and the backward kernel; MLX compiles them at the first call for a case."""
+    forward = "msda_forward", ["value", "locations", "weights", "levels"], ["out"]
+    backward = (
+        "msda_backward",
+        ["value", "locations", "weights", "levels", "cotangent"],
+        ["grad_value", "grad_locations", "grad_weights"],
+    )
+    if language == "metal":
+        header = METAL_HEADER + GEOMETRY
+        return (
+            mx.fast.metal_kernel(*forward, METAL_INDEX + FORWARD, header),
+            mx.fast.metal_kernel(*backward, METAL_INDEX + BACKWARD, header, atomic_outputs=True),
+        )
+    header = CUDA_HEADER + GEOMETRY
+    return (
+        mx.fast.cuda_kernel(*forward, CUDA_INDEX + FORWARD, header),
+        mx.fast.cuda_kernel(*backward, CUDA_INDEX + BACKWARD, header),
+    )
+
+
+def arguments(value: mx.array, locations: mx.array, weights: mx.array, levels: Levels) -> dict[str, Any]:
+    """Return what both kernels are called with, apart from their outputs."""
+    batch, queries = locations.shape[:2]
+    heads, dim = value.shape[2:]
+    starts = np.cumsum([0] + [height * width for height, width in levels])
+    table = mx.array([[*size, int(start)] for size, start in zip(levels, starts, strict=False)], mx.int32)
+    return {
+        "inputs": [value, locations, weights, table],
+        # On CUDA MLX keeps compiled kernels by name and template arguments alone: these have to tell cases apart.
+        "template": [
+            ("T", value.dtype),
+            ("HEADS", heads),
+            ("DIM", dim),
+            ("LEVELS", len(levels)),
+            ("POINTS", locations.shape[4]),
+        ],
+        "grid": (batch * queries * heads * dim // 4, 1, 1),
+        "threadgroup": (256, 1, 1),
+    }
+
+
+@mx.custom_function
+def _attention(value: mx.array, locations: mx.array, weights: mx.array, levels: Levels) -> mx.array:
+    batch, _, heads, dim = value.shape
+    forward, _ = kernels(language())
+    (out,) = forward(
+        **arguments(value, locations, weights, levels),
+        output_shapes=[(batch, locations.shape[1], heads * dim)],
+        output_dtypes=[value.dtype],
+    )
+    return out
+
+
+@_attention.vjp
+def _attention_vjp(
+    primals: tuple[mx.array, mx.array, mx.array, Levels], cotangent: mx.array, output: mx.array
+) -> tuple[mx.array, mx.array, mx.array]:
+    value, locations, weights, levels = primals
+    call = arguments(value, locations, weights, levels)
+    _, backward = kernels(language())
+    to_value, to_locations, to_weights = backward(
+        **call | {"inputs": [*call["inputs"], cotangent]},
+        output_shapes=[value.shape, locations.shape, weights.shape],
+        output_dtypes=[mx.float32] * 3,
+        init_value=0.0,  # the gradient of `value` is added up in place
+    )
+    return to_value.astype(value.dtype), to_locations, to_weights.astype(weights.dtype)
+
+
+def deformable_attention_kernel(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
+    """Compute `multi_scale_deformable_attention` on the GPU; arguments and result as there.
+
+    A NaN location makes the output and the gradients of its location and weight NaN, but not the gradient of `value`.
+    """
+    out = _attention(value, locations.astype(mx.float32), weights.astype(value.dtype), levels)
+    return cast(mx.array, out)
+
+
+def language() -> Literal["metal", "cuda"]:
+    """Return what the GPU is programmed in."""
+    return "metal" if mx.metal.is_available() else "cuda"

@@ -1,0 +1,109 @@
+"""Whether the fused deformable attention kernel does on this machine's GPU what the definition does."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_mlx.backends.device import device
+from lucid_mlx.backends.gpu.deformable_kernel import Levels, deformable_attention_kernel, supports
+
+Attention = Callable[[mx.array, Levels, mx.array, mx.array], mx.array]
+
+# What the output's precision allows, relative to the largest magnitude.
+TOLERANCES = {mx.float32: 1e-4, mx.float16: 2e-3, mx.bfloat16: 2e-2}
+
+
+class Case(NamedTuple):
+    """What a kernel is compiled for."""
+
+    dtype: mx.Dtype
+    heads: int
+    dim: int
+    levels: int
+    points: int
+
+
+def usable(value: mx.array, locations: mx.array, definition: Attention) -> bool:
+    """Whether the default device has the kernel for these arrays and passes the comparison with the definition."""
+    if device() != "gpu" or not supports(value, locations):
+        return False
+    return _passes(Case(value.dtype, *value.shape[2:], *locations.shape[3:5]), definition)
+
+
+@cache
+def _passes(case: Case, definition: Attention) -> bool:
+    reason = problem(case, definition)
+    if reason is not None:
+        # The same words for each case, so that Python shows them once.
+        warnings.warn(
+            "the fused deformable attention kernel fails on this machine; plain operations take its place, which are "
+            "slower. Please report it with what `lucid-mlx doctor` prints",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return reason is None
+
+
+def problem(case: Case, definition: Attention) -> str | None:
+    """Run the kernel and the definition on a small input, forward and backward.
+
+    Args:
+        case: what to compile the kernel for.
+        definition: the operation in plain MLX, to compare with.
+
+    Returns:
+        None if they agree, or what is wrong with the kernel.
+    """
+    try:
+        errors = differences(*example(case), definition)
+    except Exception as error:  # a compiler's or a driver's, of any type
+        return f"{type(error).__name__}: {error}"
+    wrong = [f"{name} off by {error:.0e}" for name, error in errors.items() if not error <= TOLERANCES[case.dtype]]
+    return ", ".join(wrong) or None
+
+
+def example(case: Case) -> tuple[list[mx.array], Levels]:
+    """Make value, locations, weights and a gradient of the output, and the levels, which are odd and unequal."""
+    rng = np.random.default_rng(0)
+    levels = [(3 + 2 * (level % 2), 4 - level % 3) for level in range(case.levels)]
+    samples = (2, 5, case.heads, case.levels, case.points)
+    numbers = [
+        rng.standard_normal((2, sum(height * width for height, width in levels), case.heads, case.dim)),
+        rng.uniform(-0.3, 1.3, (*samples, 2)),
+        rng.random(samples),
+        rng.standard_normal((2, 5, case.heads * case.dim)),
+    ]
+    dtypes = case.dtype, mx.float32, case.dtype, case.dtype
+    return [mx.array(x.astype(np.float32)).astype(dtype) for x, dtype in zip(numbers, dtypes, strict=True)], levels
+
+
+def differences(arrays: list[mx.array], levels: Levels, definition: Attention) -> dict[str, float]:
+    """Compare the kernel with the definition in float32.
+
+    Args:
+        arrays: value, locations, weights and the gradient of the output.
+        levels: the height and width of each level.
+        definition: the operation in plain MLX, to compare with.
+
+    Returns:
+        For the output and each gradient, the largest difference, relative to the largest magnitude.
+    """
+
+    def run(attend: Attention, arrays: list[mx.array]) -> list[np.ndarray]:
+        outputs, gradients = mx.vjp(
+            lambda value, locations, weights: attend(value, levels, locations, weights), arrays[:3], arrays[3:]
+        )
+        return [np.array(x.astype(mx.float32)) for x in (*outputs, *gradients)]
+
+    ours = run(deformable_attention_kernel, arrays)
+    with mx.stream(mx.cpu):  # whose products are float32; a GPU's may be TF32
+        wanted = run(definition, [x.astype(mx.float32) for x in arrays])
+    names = ("output", "gradient of value", "gradient of locations", "gradient of weights")
+    return {
+        name: float(np.abs(got - want).max() / np.abs(want).max())
+        for name, got, want in zip(names, ours, wanted, strict=True)
+    }

@@ -1,0 +1,179 @@
+"""A page in the browser, on this machine alone. Needs gradio, which the extra `app` brings."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from lucid_mlx.datasets import TASKS
+from lucid_mlx.errors import InputError
+from lucid_mlx.postprocessing.thresholds import SCORES, Thresholds
+from lucid_mlx.results import Segmentation
+from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.optional_dependency import require
+from lucid_mlx.visualization.colors import class_colors, segment_colors
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+HERE = "127.0.0.1"
+LARGEST = 1280  # longer side of the picture on the page; the downloads have all pixels
+TINT = 0.6
+
+Annotation = tuple[np.ndarray | tuple[int, int, int, int], str]  # as AnnotatedImage has it; ours are all masks
+
+
+def serve(
+    segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, note: str | None = None
+) -> None:
+    """Serve a page that segments the photos that are dropped on it, until Ctrl-C.
+
+    It listens on 127.0.0.1 alone. Photos and results lie in a temporary folder, which goes with it.
+
+    Args:
+        segmenter: finds the segments; its task is the one that is chosen at first.
+        ready: called with the page's address when it is there.
+        port: where to listen; the first free one from 7860 on if None.
+        note: a line to show above, if any.
+
+    Raises:
+        InputError: if gradio is missing, or no port is free.
+    """
+    with tempfile.TemporaryDirectory(prefix="lucid-mlx-") as folder:
+        # Gradio reads these when it is imported and when it is used. Left alone it sends statistics to its makers.
+        os.environ |= {
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_RUN_HISTORY": "False",
+            "GRADIO_TEMP_DIR": folder,
+        }
+        require("gradio", "app")
+        page = build(segmenter, Path(folder), note)
+        try:
+            _, address, _ = page.launch(
+                server_name=HERE,
+                server_port=port,
+                share=False,
+                ssr_mode=False,
+                mcp_server=False,
+                pwa=False,
+                footer_links=[],
+                quiet=True,
+                prevent_thread_lock=True,
+                theme=_theme(),
+            )
+        except OSError as error:
+            taken = "none of the ports from 7860 on is free" if port is None else f"port {port} is not free"
+            raise InputError(f"{taken}; choose another") from error
+        ready(address)
+        page.block_thread()
+
+
+def _theme() -> Any:
+    """Return gradio's theme with the system's fonts: its own come from elsewhere."""
+    import gradio as gr
+
+    return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Blocks":
+    """Make the page.
+
+    Args:
+        segmenter: finds the segments.
+        folder: where to put what can be downloaded.
+        note: a line to show above, if any.
+    """
+    import gradio as gr
+
+    def of_task(task: str) -> Any:
+        return gr.Slider(value=SCORES.get(task, 0.0), visible=task in SCORES)
+
+    def segment(path: str | None, task: str, threshold: float) -> Any:
+        if path is None:
+            return None, "", gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False)
+        chosen = copy(segmenter)  # the same network and lock
+        chosen.task = task
+        try:
+            result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
+            result = replace(result, name=Path(path).name)
+            place = Path(tempfile.mkdtemp(dir=folder))
+            drawn = result.save(place / f"{Path(path).stem}.png", note=note)
+        except InputError as error:
+            raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
+        listed = place / f"{Path(path).stem}.json"
+        listed.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        value, colors = annotations(result)
+        return (
+            gr.AnnotatedImage(value=value, color_map=colors),
+            result.summary(),
+            gr.DownloadButton(value=drawn, interactive=True),
+            gr.DownloadButton(value=listed, interactive=True),
+        )
+
+    with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
+        if note:
+            gr.Markdown(f"**{note}**")
+        with gr.Row():
+            with gr.Column(scale=1):
+                photo = gr.File(label="Photo")
+                task = gr.Radio(list(TASKS), value=segmenter.task, label="Task")
+                threshold = gr.Slider(
+                    0.0, 1.0, SCORES.get(segmenter.task, 0.0), step=0.01,
+                    label="Confidence from which a segment counts", visible=segmenter.task in SCORES,
+                )  # fmt: skip
+                picture = gr.DownloadButton("Download the picture", interactive=False)
+                data = gr.DownloadButton("Download the JSON", interactive=False)
+            with gr.Column(scale=3):
+                seen = gr.AnnotatedImage(label="Segments")
+                summary = gr.Textbox(label="Found", interactive=False)
+        run: dict[str, Any] = {
+            "fn": segment,
+            "inputs": [photo, task, threshold],
+            "outputs": [seen, summary, picture, data],
+            "api_visibility": "private",
+        }
+        # While the slider moves, only its latest place waits for its turn.
+        gr.on([photo.upload, photo.clear, threshold.input], trigger_mode="always_last", **run)
+        task.input(of_task, task, threshold, api_visibility="private").then(**run)
+    return page
+
+
+def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotation]], dict[str, str]]:
+    """Return what gradio's AnnotatedImage shows, in the colors of `result.draw()`.
+
+    Returns:
+        A picture and, of each segment that is seen in it, the mask, (H, W) from 0 to 1, and the name; and the names'
+        colors. A name has its class, its number if there are several of that, and how sure it is or, of a semantic
+        segmentation, how much of the picture it has.
+    """
+    height, width = result.map.shape
+    scale = min(1.0, LARGEST / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rows, columns = (np.arange(new) * old // new for new, old in ((size[1], height), (size[0], width)))
+    small = result.map[rows][:, columns]
+
+    kinds = [segment.label_id for segment in result.segments]
+    # As `draw` has it: a class gets its color by the number, not by the size, of what is there.
+    colors = segment_colors(kinds, class_colors(result.labels, set(kinds)))
+    of_class, numbers = Counter(kinds), Counter[int]()
+    parts: list[Annotation] = []
+    named: dict[str, str] = {}
+    for segment, (red, green, blue) in zip(result.segments, colors, strict=True):
+        numbers[segment.label_id] += 1
+        mask = small == segment.id
+        if not mask.any():
+            continue
+        number = f" {numbers[segment.label_id]}" if of_class[segment.label_id] > 1 else ""
+        measure = f"{segment.area / result.map.size:.0%}" if segment.score is None else f"{segment.score:.2f}"
+        name = f"{segment.label}{number}, {measure}"
+        parts.append((TINT * mask, name))
+        named[name] = f"#{red:02x}{green:02x}{blue:02x}"
+    return (Image.fromarray(result.image).resize(size), parts), named

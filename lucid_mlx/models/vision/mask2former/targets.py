@@ -1,0 +1,57 @@
+"""The labels of a batch, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from lucid_mlx.errors import InputError
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The objects of the images of a batch."""
+
+    masks: list[mx.array]
+    """(N, height, width) of each image, one size for all."""
+    classes: list[np.ndarray]
+    """(N,) int32 of each image."""
+
+
+def read_targets(
+    mask_labels: Sequence[mx.array], class_labels: Sequence[mx.array], batch: int, num_labels: int
+) -> Targets:
+    """Check labels and return them as targets.
+
+    Args:
+        mask_labels: for each image (N, height, width), 1 inside the object and 0 outside, of any dtype; N may be 0.
+        class_labels: for each image the N class numbers.
+        batch: number of images.
+        num_labels: number of classes.
+
+    Returns:
+        The same, classes as int32.
+
+    Raises:
+        InputError: if their numbers, shapes or classes do not fit.
+    """
+    if len(mask_labels) != batch or len(class_labels) != batch:
+        raise InputError(
+            f"mask_labels and class_labels need one entry for each of the {batch} images; they have "
+            f"{len(mask_labels)} and {len(class_labels)}"
+        )
+    masks = [x if isinstance(x, mx.array) else mx.array(x) for x in mask_labels]
+    classes = [np.asarray(x) for x in class_labels]
+    for number, (mask, labels) in enumerate(zip(masks, classes, strict=True)):
+        if mask.ndim != 3 or labels.shape != mask.shape[:1] or mask.shape[1:] != masks[0].shape[1:]:
+            raise InputError(
+                f"image {number} of the batch has masks of the shape {tuple(mask.shape)} and class labels of the shape "
+                f"{labels.shape}; expected (N, height, width), of one size for the batch, and (N,)"
+            )
+        if labels.size and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= num_labels):
+            raise InputError(
+                f"class labels must be whole numbers from 0 to {num_labels - 1}; image {number} has "
+                f"{labels.min()} to {labels.max()} ({labels.dtype})"
+            )
+    return Targets(masks, [labels.astype(np.int32) for labels in classes])

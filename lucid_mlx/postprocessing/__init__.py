@@ -1,0 +1,18 @@
+"""From the network's queries to classes, segments and objects, as the original project and as transformers do it."""
+
+from lucid_mlx.postprocessing import huggingface
+from lucid_mlx.postprocessing.instance import Instances, instance_segmentation
+from lucid_mlx.postprocessing.panoptic import Panoptic, Segment, panoptic_segmentation
+from lucid_mlx.postprocessing.post_process import post_process
+from lucid_mlx.postprocessing.semantic import semantic_segmentation
+
+__all__ = [
+    "Instances",
+    "Panoptic",
+    "Segment",
+    "huggingface",
+    "instance_segmentation",
+    "panoptic_segmentation",
+    "post_process",
+    "semantic_segmentation",
+]

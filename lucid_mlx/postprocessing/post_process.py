@@ -1,0 +1,48 @@
+"""One door to both ways of post-processing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.postprocessing import huggingface
+from lucid_mlx.postprocessing.inputs import Outputs
+from lucid_mlx.postprocessing.instance import instance_segmentation
+from lucid_mlx.postprocessing.panoptic import panoptic_segmentation
+from lucid_mlx.postprocessing.semantic import semantic_segmentation
+
+_MODES: dict[str, dict[str, Callable[..., list[Any]]]] = {
+    "original": {
+        "semantic": semantic_segmentation,
+        "instance": instance_segmentation,
+        "panoptic": panoptic_segmentation,
+    },
+    "huggingface": {
+        "semantic": huggingface.post_process_semantic_segmentation,
+        "instance": huggingface.post_process_instance_segmentation,
+        "panoptic": huggingface.post_process_panoptic_segmentation,
+    },
+}
+
+
+def post_process(outputs: Outputs, task: str, *, compatible: str = "original", **parameters: Any) -> list[Any]:
+    """Turn the network's outputs into the results of a task, as the original project or as transformers does.
+
+    Args:
+        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
+        task: "semantic", "instance" or "panoptic".
+        compatible: "original", the paper's way; "huggingface", transformers' `post_process_*`, faults and all.
+        parameters: of the function that does it: `semantic_segmentation`, `instance_segmentation`,
+            `panoptic_segmentation`, or those of `lucid_mlx.postprocessing.huggingface`.
+
+    Returns:
+        What that function returns, for each image.
+
+    Raises:
+        InputError: for another task or mode, or as that function.
+    """
+    functions = _MODES.get(compatible)
+    if functions is None:
+        raise InputError(f"compatible must be one of {', '.join(_MODES)}, got {compatible!r}")
+    if task not in functions:
+        raise InputError(f"task must be one of {', '.join(functions)}, got {task!r}")
+    return functions[task](outputs, **parameters)

@@ -1,0 +1,201 @@
+"""Any image to the pixels that a person sees: 8-bit RGB, upright."""
+
+import contextlib
+import importlib
+import io
+import time
+import warnings
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lucid_mlx.errors import InputError
+
+Pixels = np.ndarray
+ImageLike = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | mx.array
+
+LARGEST_DOWNLOAD = 100 << 20  # bytes
+DOWNLOAD_SECONDS = 120
+SILENCE_SECONDS = 20
+ROUNDING = 1e-3  # by which floats may leave 0 to 1
+
+# What people hand over that Pillow does not read, by what the file begins with.
+_OTHER_KINDS = {
+    b"%pdf": "a PDF; save the page as PNG or JPEG",
+    b"%!ps": "PostScript, which is a program; save it as PNG",
+    b"\xc5\xd0\xd3\xc6": "PostScript, which is a program; save it as PNG",
+    b"<svg": "an SVG, which has no pixels; save it as PNG",
+    b"<?xml": "XML, perhaps an SVG, which has no pixels; save it as PNG",
+    b"<!doctype html": "a web page; give the address of the image itself",
+    b"<html": "a web page; give the address of the image itself",
+}
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def read_image(source: ImageLike) -> Pixels:
+    """Read an image.
+
+    EXIF rotation is applied, 16-bit scaled to 8, and of an animation the first frame is taken. Transparency is laid
+    on white, as people see it on a page: the colors that it hides, which a mere conversion to RGB would show, are
+    whatever a program left there.
+
+    Args:
+        source: a path, an http(s) address, the contents of a file or a binary file object, of any format that Pillow
+            reads (and HEIC, if pillow-heif is installed); a Pillow image; or a numpy or MLX array of (H, W), (H, W, 1),
+            (H, W, 3) or (H, W, 4), gray, RGB or RGBA: uint8, uint16 up to 65535, floats from 0 to 1, or bool.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        InputError: if it is missing, cannot be downloaded, is empty, truncated, too large, or no image.
+    """
+    if isinstance(source, np.ndarray):
+        return _of_array(source)
+    if isinstance(source, mx.array):
+        return _of_array(np.array(source.astype(mx.float32) if source.dtype == mx.bfloat16 else source))
+    if isinstance(source, Image.Image):
+        return _decode(source, "the image")
+    name, file = _open(source)
+    with file:
+        return _read(file, name)
+
+
+def _open(source: str | PathLike[str] | bytes | BinaryIO) -> tuple[str, BinaryIO]:
+    """Return what to call a source, and its contents."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "the image", io.BytesIO(source)
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return source, io.BytesIO(_download(source))
+    if isinstance(source, str | PathLike):
+        try:
+            path = Path(source).expanduser()
+            return str(path), path.open("rb")
+        except FileNotFoundError:
+            raise InputError(f"{path} does not exist; expected an image file") from None
+        except IsADirectoryError:
+            raise InputError(f"{path} is a folder; expected an image file") from None
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{str(source)!r:.200} cannot be read: {error}") from error
+    if hasattr(source, "read"):
+        contents = source.read()
+        if not isinstance(contents, bytes):
+            raise InputError("an image is read from binary files; open it with mode 'rb'")
+        return str(getattr(source, "name", "the image")), io.BytesIO(contents)
+    raise InputError(
+        f"an image must be a path, an address, bytes, a binary file, a Pillow image or an array; got {source!r:.80}"
+    )
+
+
+def _download(url: str) -> bytes:
+    import requests
+
+    start, contents = time.monotonic(), bytearray()
+    try:
+        # Some servers, Wikimedia's among them, turn away clients that do not say who they are.
+        with requests.get(url, stream=True, timeout=SILENCE_SECONDS, headers={"User-Agent": "lucid-mlx"}) as response:
+            response.raise_for_status()
+            for block in response.iter_content(1 << 16):
+                contents += block
+                if len(contents) > LARGEST_DOWNLOAD:
+                    raise InputError(f"{url} is larger than {LARGEST_DOWNLOAD >> 20} MB; download it first")
+                if time.monotonic() - start > DOWNLOAD_SECONDS:
+                    raise InputError(f"{url} took more than {DOWNLOAD_SECONDS} s; download it first")
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        raise InputError(f"{url} cannot be downloaded: HTTP {status} {error.response.reason}") from error
+    except requests.RequestException as error:
+        raise InputError(f"{url} cannot be reached, or the download was cut: {error}") from error
+    return bytes(contents)
+
+
+def _read(file: BinaryIO, name: str) -> Pixels:
+    start = file.read(64)
+    if not start:
+        raise InputError(f"{name} is empty; expected an image file")
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for mark, kind in _OTHER_KINDS.items():
+        if text.startswith(mark):
+            raise InputError(f"{name} is {kind}")
+    heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
+    if heic:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pillow_heif").register_heif_opener()
+    with warnings.catch_warnings():
+        # Pillow warns from 89 megapixels on, and refuses twice as many. There are cameras with 100.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            kind = "a HEIC photo; `pip install pillow-heif` to read it" if heic else "not an image that Pillow can read"
+            raise InputError(f"{name} is {kind}") from None
+        except Image.DecompressionBombError as error:
+            raise InputError(f"{name} is too large: {error}") from error
+        except Exception as error:
+            raise InputError(f"{name} is damaged or incomplete: {error}") from error
+        return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> Pixels:
+    # Of these formats Pillow's 32-bit mode I holds 16 bits too.
+    sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    try:
+        image.load()
+        if 0 in image.size:
+            raise ValueError("it has no pixels")
+        return _rgb(ImageOps.exif_transpose(image), sixteen_bit)
+    except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
+        raise InputError(f"{name} is damaged or incomplete: {error}") from error
+
+
+def _rgb(image: Image.Image, sixteen_bit: bool = False) -> Pixels:
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinite pixels")
+        return np.repeat(_to_8_bits(values, 65535.0 if sixteen_bit else _white(values))[..., None], 3, axis=-1)
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def _white(values: np.ndarray) -> float:
+    """Guess what is white in a file of integers or floats that does not say it."""
+    brightest = float(values.max())
+    if brightest <= 2.0:
+        return 1.0
+    return 255.0 if brightest <= 255.0 else max(brightest, 65535.0)
+
+
+def _to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
+    return np.clip(values * (255.0 / white), 0.0, 255.0).round().astype(np.uint8)
+
+
+def _of_array(array: np.ndarray) -> Pixels:
+    channels = array.shape[2:] or (1,)
+    if array.ndim not in (2, 3) or channels[0] not in (1, 3, 4) or array.size == 0:
+        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        raise InputError(
+            f"an image must be an array of (height, width) or (height, width, 1, 3 or 4 channels), got {array.shape}"
+            + ("; put the channels last" if first else "")
+        )
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = _to_8_bits(array, 65535.0)
+    elif np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):
+            raise InputError(
+                f"floating-point pixels must lie from 0 to 1, found {low:g} to {high:g}; pixels from 0 to 255 must be "
+                "uint8"
+            )
+        array = _to_8_bits(array.astype(np.float64), 1.0)
+    elif array.dtype != np.uint8:
+        raise InputError(f"pixels must be uint8, uint16, floats from 0 to 1, or bool; got {array.dtype}")
+    return _rgb(Image.fromarray(array[..., 0] if channels == (1,) and array.ndim == 3 else array))

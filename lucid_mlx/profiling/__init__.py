@@ -1,0 +1,1 @@
+"""How fast a network runs, how much it computes, and the reference beside it."""

@@ -1,0 +1,6 @@
+"""What a user gets: the segments of an image, and how to hand them on."""
+
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.results.segmentation import Segmentation
+
+__all__ = ["Segment", "Segmentation"]

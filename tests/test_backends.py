@@ -1,0 +1,129 @@
+"""Every operation that a backend computes in its own way against its definition, values and gradients."""
+
+import inspect
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from lucid_mlx import backends, ops
+from lucid_mlx.backends.cpu import parallel
+from lucid_mlx.backends.cpu.operations import OPERATIONS
+from lucid_mlx.backends.evaluation import start
+from lucid_mlx.models.layers import Linear
+from lucid_mlx.ops.resize import resize_by_weights
+
+
+def normal(*shape):
+    return mx.array(np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32))
+
+
+def layer(inputs, outputs):
+    made = Linear(inputs, outputs)
+    made.weight, made.bias = normal(outputs, inputs) / inputs**0.5, normal(outputs)
+    return made
+
+
+MASK = mx.array(np.random.default_rng(0).random((2, 5, 9)) > 0.5)
+MASK = MASK | ~MASK.any(axis=-1, keepdims=True)
+LEVELS = [(4, 5), (2, 3), (1, 1)]
+POINTS = mx.array(np.random.default_rng(1).uniform(-0.2, 1.2, (2, 30, 2)).astype(np.float32))
+WINDOW_MASK = mx.where(mx.array(np.random.default_rng(2).random((6, 16, 16)) > 0.8), -100.0, 0.0)
+
+# For each operation the arrays that it is differentiated in, and how it is called with them.
+CASES = {
+    "attention": ([normal(2, 4, 5, 8), normal(2, 4, 9, 8), normal(2, 4, 9, 8)], lambda op: lambda *x: op(*x, MASK)),
+    "conv2d": ([normal(2, 9, 7, 3), normal(4, 3, 3, 3)], lambda op: lambda *x: op(*x, 1, 1)),
+    "feed_forward": ([normal(2, 9, 6)], lambda op: lambda x: op(x, layer(6, 12), layer(12, 6), ops.gelu)),
+    "gelu": ([3 * normal(4, 50)], lambda op: op),
+    "layer_norm": ([normal(2, 9, 6), normal(6), normal(1, 6)[0]], lambda op: op),
+    "linear": ([normal(2, 9, 6), normal(4, 6), normal(4)], lambda op: op),
+    "matmul": ([normal(2, 5, 6), normal(1, 2, 6, 9)[0]], lambda op: op),
+    "max_pool": ([normal(2, 9, 7, 3)], lambda op: op),
+    "multi_scale_deformable_attention": (
+        [
+            normal(2, 27, 2, 8),
+            mx.array(np.random.default_rng(3).uniform(-0.2, 1.2, (2, 6, 2, 3, 4, 2)).astype(np.float32)),
+            mx.abs(normal(2, 6, 2, 3, 4)),
+        ],
+        lambda op: lambda value, *rest: op(value, LEVELS, *rest),
+    ),
+    "point_sample": ([normal(2, 3, 6, 5)], lambda op: lambda planes: op(planes, POINTS)),
+    "resize_by_weights": ([normal(2, 6, 5, 3), normal(9, 6), normal(4, 5)], lambda op: op),
+    "row_sum": ([normal(3, 256)], lambda op: op),
+    "sigmoid": ([5 * normal(4, 50)], lambda op: op),
+    "softmax": ([5 * normal(4, 96)], lambda op: op),
+    "softplus_and_sigmoid": ([5 * normal(4, 50)], lambda op: lambda x: mx.stack(op(x))),
+    "window_attention": (
+        [normal(2, 6, 16, 8), normal(4, 16, 16)],
+        lambda op: lambda x, bias: op(x, layer(8, 24), layer(8, 8), 4, bias, WINDOW_MASK),
+    ),
+    "window_merge": ([normal(2, 6, 16, 3)], lambda op: lambda x: op(x, (7, 10), 4, 2)),
+    "window_partition": ([normal(2, 7, 10, 3)], lambda op: lambda x: op(x, 4, 2)),
+}
+
+
+def test_every_operation_has_a_case():
+    assert set(CASES) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_an_operation_and_its_gradients_are_as_defined(name, streams, monkeypatch):
+    monkeypatch.setattr(parallel, "STREAMS", streams)
+    monkeypatch.setattr(parallel, "_SMALL", 1)
+    arrays, call = CASES[name]
+    operation = resize_by_weights if name == "resize_by_weights" else getattr(ops, name)
+    definition = inspect.unwrap(operation)
+    assert definition is not operation
+    wanted = call(definition)(*arrays)
+    assert mx.allclose(call(operation)(*arrays), wanted, rtol=1e-4, atol=1e-5).item()
+    cotangent = mx.array(np.random.default_rng(9).standard_normal(wanted.shape).astype(np.float32))
+    _, ours = mx.vjp(call(operation), arrays, [cotangent])
+    _, theirs = mx.vjp(call(definition), arrays, [cotangent])
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        assert mx.abs(one - other).max().item() < 2e-5 * max(mx.abs(other).max().item(), 1.0)
+
+
+def test_numbers_of_a_type_that_a_backend_does_not_serve_take_the_definition():
+    x = normal(4, 50).astype(mx.float16)
+    assert mx.array_equal(ops.gelu(x), inspect.unwrap(ops.gelu)(x)).item()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        mx.compile,
+        mx.grad,
+        lambda f: lambda x: mx.vjp(lambda x: f(x), [x], [mx.array(1.0)]),
+        lambda f: mx.compile(mx.grad(f)),
+        lambda f: mx.grad(mx.checkpoint(f)),
+    ],
+    ids=["compile", "grad", "vjp", "compiled gradient", "checkpoint"],
+)
+def test_a_trace_is_recognized(transform):
+    found = []
+
+    def function(x):
+        y = mx.square(x) + 1.0
+        found.append(start(y))
+        return y.sum()
+
+    transform(function)(mx.arange(3.0))
+    assert found
+    assert not any(found)
+    function(mx.arange(3.0))
+    assert found[-1]
+
+
+def test_a_gpu_is_asked_for_by_meaning(monkeypatch):
+    monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
+    assert (backends.device_name(), backends.default_dtype()) == ("GPU", mx.float16)
+    assert backends.compilation_is_fast()
+    assert backends.packed_weights_are_fast()
+    monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.cpu))
+    assert (backends.device_name(), backends.default_dtype()) == ("CPU", mx.float32)
+    assert not backends.compilation_is_fast()
+    assert not backends.packed_weights_are_fast()

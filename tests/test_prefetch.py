@@ -1,0 +1,44 @@
+import threading
+
+import pytest
+
+from lucid_mlx.utils.prefetch import prefetch
+
+
+def test_items_come_in_order_and_the_next_is_made_meanwhile():
+    made, asked = [], threading.Event()
+
+    def items():
+        for number in range(3):
+            made.append(number)
+            if number == 1:
+                asked.set()
+            yield number
+
+    following = prefetch(items())
+    assert next(following) == 0
+    assert asked.wait(5)
+    assert made == [0, 1]
+    assert list(following) == [1, 2]
+
+
+def test_an_error_comes_after_what_was_made_before_it():
+    def items():
+        yield 1
+        raise ValueError("the second")
+
+    following = prefetch(items())
+    assert next(following) == 1
+    with pytest.raises(ValueError, match="the second"):
+        next(following)
+
+
+def test_nothing_gives_nothing():
+    assert list(prefetch([])) == []
+
+
+def test_who_stops_early_leaves_no_thread():
+    following = prefetch(range(1000))
+    next(following)
+    following.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lucid-mlx-ahead")]
