@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lucid_mlx.postprocessing import Segment
+from lucid_mlx.postprocessing import PanopticSegment
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.visualization import draw_panoptic
 
@@ -25,7 +25,7 @@ def main() -> None:
     pen.ellipse([326, 245, 406, 327], fill=4)
     pen.polygon([(400, 70), (422, 68), (424, 84), (388, 250), (368, 250), (404, 110)], fill=4)
     scores = {1: 0.98, 2: 0.96, 3: 0.99, 4: 0.93}
-    segments = [Segment(number, number - 1, score, 0) for number, score in scores.items()]
+    segments = [PanopticSegment(number, number - 1, score, 0) for number, score in scores.items()]
     draw_panoptic(photo, np.array(ids), segments, LABELS).save(ROOT / "docs" / "picture.jpg", quality=85)
 
 

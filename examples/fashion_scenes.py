@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 from lucid_mlx import InputError
 from lucid_mlx.data import Dataset, Target
 from lucid_mlx.results.export import panoptic_picture
-from lucid_mlx.results.segment import boxes
+from lucid_mlx.visualization.overlay import boxes
 
 GARMENTS = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 GROUNDS = ("wood", "grass", "tiles", "sky", "checked cloth")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lucid_mlx.backends import tune_for_cpu
     from lucid_mlx.errors import InputError
     from lucid_mlx.loading import load
-    from lucid_mlx.postprocessing.thresholds import Thresholds
+    from lucid_mlx.postprocessing.inputs import Thresholds
     from lucid_mlx.preprocessing import ImageConfig
     from lucid_mlx.results import Segmentation
     from lucid_mlx.segmenter import Segmenter
@@ -41,7 +41,7 @@ _HOMES = {
     "InputError": "errors",
     "Segmentation": "results",
     "Segmenter": "segmenter",
-    "Thresholds": "postprocessing.thresholds",
+    "Thresholds": "postprocessing.inputs",
     "load": "loading",
     "tune_for_cpu": "backends",
 }

@@ -1,7 +1,7 @@
 """The classes of the datasets that published models were trained on, as the original project registers them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -74,6 +74,22 @@ def known_thing_ids(names: Sequence[str], dataset: str | None) -> frozenset[int]
         classes = dataset_classes(known)
         if len(classes) == len(names) and (known == dataset or [entry.name for entry in classes] == list(names)):
             return frozenset(number for number, entry in enumerate(classes) if entry.thing)
+    return None
+
+
+def find_dataset(names: Collection[str]) -> tuple[DatasetClass, ...] | None:
+    """Return the classes of the dataset whose names are just these, in any order and whatever their capitals.
+
+    Args:
+        names: of classes, casefolded.
+
+    Returns:
+        The classes; None if no dataset has just these.
+    """
+    wanted = set(names)
+    for known in DATASETS:
+        if {entry.name.strip().casefold() for entry in dataset_classes(known)} == wanted:
+            return dataset_classes(known)
     return None
 
 

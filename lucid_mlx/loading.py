@@ -83,7 +83,9 @@ def build_model(checkpoint: Checkpoint, dtype: mx.Dtype | None = None) -> Mask2F
         raise InputError(f"dtype must be a floating-point type such as mlx.core.float16, got {dtype!r}")
     model = Mask2Former(Mask2FormerConfig.from_dict(checkpoint.config))
     record = checkpoint.config.get("quantization")
-    if record is not None and backends.packed_weights_are_fast():
+    if record is None:
+        load_parameters(model, checkpoint.arrays)
+    elif backends.packed_weights_are_fast():
         apply_record(model, record)
         load_parameters(model, checkpoint.arrays)
     else:
@@ -153,11 +155,11 @@ def default_image_config(checkpoint: Checkpoint) -> tuple[ImageConfig, str]:
     own = ImageConfig.from_dict(checkpoint.preprocessor) if checkpoint.preprocessor else None
     if own is not None and own.divide == "pad":
         return own, "the checkpoint's own image configuration"
-    dataset = checkpoint.dataset
-    origin = recognize(checkpoint.metadata.get("source", ""))
-    if dataset is not None and origin is not None and origin.dataset == dataset:
-        published = published_image_config(dataset, _backbone_name(checkpoint.config.get("backbone_config") or {}))
-        if published is not None:
+    dataset = checkpoint.dataset or ""
+    published = published_image_config(dataset, _backbone_name(checkpoint.config.get("backbone_config") or {}))
+    if published is not None:
+        origin = recognize(checkpoint.metadata.get("source", ""))
+        if origin is not None and origin.dataset == dataset:
             sides = f"shortest side {published.shortest_edge}, longest {published.longest_edge}"
             return published, f"the published test size of {dataset}: {sides}"
     if own is not None:

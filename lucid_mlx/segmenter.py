@@ -20,7 +20,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import ImageBatch, batches, read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
 from lucid_mlx.preprocessing.read_image import ImageLike

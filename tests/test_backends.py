@@ -11,7 +11,7 @@ from lucid_mlx import backends, ops
 from lucid_mlx.backends.cpu import parallel
 from lucid_mlx.backends.cpu.operations import OPERATIONS
 from lucid_mlx.backends.evaluation import start
-from lucid_mlx.models.layers import Linear
+from lucid_mlx.ops import Linear
 from lucid_mlx.ops.resize import resize_by_weights
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from lucid_mlx import InputError
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.visualization import draw as draw_module
-from lucid_mlx.visualization import draw_instances, draw_panoptic, draw_semantic, fonts, palette, side_by_side
+from lucid_mlx.visualization import draw_instances, draw_panoptic, draw_semantic, palette, side_by_side, text
 from lucid_mlx.visualization.colors import SAFE, class_colors, shade, text_color
-from lucid_mlx.visualization.label_placement import place_labels
 from lucid_mlx.visualization.overlay import overlay
+from lucid_mlx.visualization.text import place_labels
 
 ADE20K = {number: entry.name for number, entry in enumerate(dataset_classes("ade20k_semantic"))}
 
@@ -152,25 +152,25 @@ class TestColors:
 
 class TestFonts:
     @settings(max_examples=100, deadline=None)
-    @given(text=st.text(max_size=12))
-    def test_text_never_becomes_boxes(self, text):
-        shown, name = fonts.readable(text, "class 7")
-        missing = fonts.font(name, 24).getmask(fonts.NO_CHARACTER)
+    @given(given=st.text(max_size=12))
+    def test_text_never_becomes_boxes(self, given):
+        shown, name = text.readable(given, "class 7")
+        missing = text.font(name, 24).getmask(text.NO_CHARACTER)
         for character in shown.replace(" ", ""):
-            glyph = fonts.font(name, 24).getmask(character)
+            glyph = text.font(name, 24).getmask(character)
             assert (glyph.size, bytes(glyph)) != (missing.size, bytes(missing))
 
     def test_english_looks_alike_everywhere(self):
-        assert fonts.readable("traffic light", "class 7") == ("traffic light", fonts.OWN)
-        assert fonts.readable("two\n lines", "class 7") == ("two lines", fonts.OWN)
+        assert text.readable("traffic light", "class 7") == ("traffic light", text.OWN)
+        assert text.readable("two\n lines", "class 7") == ("two lines", text.OWN)
 
     def test_without_a_font_accents_are_dropped_and_other_scripts_numbered(self, monkeypatch):
-        monkeypatch.setattr(fonts, "SYSTEM_FONTS", ("no such font.ttf",))
-        readable = fonts.readable.__wrapped__
-        assert readable("café", "class 7") == ("cafe", fonts.OWN)
-        assert readable("日本", "class 7") == ("class 7", fonts.OWN)
-        assert readable("\ud800", "class 7") == ("class 7", fonts.OWN)
-        assert readable("", "class 7") == ("", fonts.OWN)
+        monkeypatch.setattr(text, "SYSTEM_FONTS", ("no such font.ttf",))
+        readable = text.readable.__wrapped__
+        assert readable("café", "class 7") == ("cafe", text.OWN)
+        assert readable("日本", "class 7") == ("class 7", text.OWN)
+        assert readable("\ud800", "class 7") == ("class 7", text.OWN)
+        assert readable("", "class 7") == ("", text.OWN)
 
     def test_the_first_system_font_with_all_the_glyphs_is_used(self, monkeypatch):
         glyphs = {"lacking.ttf": "a", "partial.ttf": "ча", "whole.ttf": "чашкé", "late.ttf": "чашкé"}
@@ -180,9 +180,9 @@ class TestFonts:
                 raise OSError("cannot open resource")
             return character if character in glyphs.get(name, "") else "box"
 
-        monkeypatch.setattr(fonts, "SYSTEM_FONTS", tuple(glyphs))
-        monkeypatch.setattr(fonts, "_glyph", glyph)
-        assert fonts.readable.__wrapped__("чашка é", "class 7") == ("чашка é", "whole.ttf")
+        monkeypatch.setattr(text, "SYSTEM_FONTS", tuple(glyphs))
+        monkeypatch.setattr(text, "_glyph", glyph)
+        assert text.readable.__wrapped__("чашка é", "class 7") == ("чашка é", "whole.ttf")
 
 
 @st.composite
@@ -202,13 +202,13 @@ class TestLabels:
     @given(drawn=region_maps(), size=st.integers(13, 40), length=st.integers(1, 30))
     def test_they_lie_in_the_picture_on_their_segments_and_apart(self, drawn, size, length):
         regions, count = drawn
-        labels = place_labels(regions, [[("x" * length, fonts.OWN), ("y", fonts.OWN)]] * count, size)
+        labels = place_labels(regions, [[("x" * length, text.OWN), ("y", text.OWN)]] * count, size)
         covered = np.zeros(regions.shape, int)
         for label in labels:
             left, top, right, bottom = label.box
             assert 0 <= left < right <= regions.shape[1]
             assert 0 <= top < bottom <= regions.shape[0]
-            assert fonts.font(label.font, label.size).getlength(label.text) < right - left
+            assert text.font(label.font, label.size).getlength(label.text) < right - left
             assert 10 <= label.size <= size
             assert (regions[top:bottom, left:right] == label.segment).mean() > 0.5
             covered[top:bottom, left:right] += 1
@@ -221,7 +221,7 @@ class TestLabels:
         regions[25:31, 5:125] = 1  # a thin arm
         regions[10:50, 75:125] = 1
         regions = np.kron(regions, np.ones((scale, scale), np.int32))
-        (label,) = (each for each in place_labels(regions, [[], [("ab", fonts.OWN)]], 13 * scale) if each.segment == 1)
+        (label,) = (each for each in place_labels(regions, [[], [("ab", text.OWN)]], 13 * scale) if each.segment == 1)
         left, top, right, bottom = label.box
         assert (left + right) / 2 / scale == pytest.approx(100, abs=3)
         assert (top + bottom) / 2 / scale == pytest.approx(30, abs=2)
@@ -231,7 +231,7 @@ class TestLabels:
         regions = np.full((300, 600), -1, np.int32)
         for number, height in enumerate((100, 30, 20, 6)):
             regions[10 + 105 * (number // 2) :][:height, 10 + 300 * (number % 2) :][:, : 3 * height] = number
-        sizes = {each.segment: each.size for each in place_labels(regions, [[("abc", fonts.OWN)]] * 4, 30)}
+        sizes = {each.segment: each.size for each in place_labels(regions, [[("abc", text.OWN)]] * 4, 30)}
         assert sizes[0] == 30
         assert 22 <= sizes[1] < 30
         assert sizes.keys() == {0, 1}
@@ -240,34 +240,34 @@ class TestLabels:
         regions = np.full((300, 500), -1, np.int32)
         regions[100:260, 20:140] = 0
         regions[5:40, 440:480] = 0
-        (label,) = place_labels(regions, [[("ab", fonts.OWN)]], 16)
+        (label,) = place_labels(regions, [[("ab", text.OWN)]], 16)
         assert (label.box[1] + label.box[3]) / 2 == pytest.approx(180, abs=2)
 
     def test_a_label_along_a_road_stands_in_its_middle(self):
         regions = np.full((200, 400), -1, np.int32)
         regions[80:140] = 0
         regions[79, :150] = 0  # a little wider on the left
-        (label,) = place_labels(regions, [[("road", fonts.OWN)]], 16)
+        (label,) = place_labels(regions, [[("road", text.OWN)]], 16)
         assert (label.box[0] + label.box[2]) / 2 == pytest.approx(200, abs=2)
 
     @pytest.mark.parametrize("flip", [False, True])
     def test_a_label_larger_than_its_segment_at_the_rim_stays_in_the_picture(self, flip):
         regions = np.full((200, 400), -1, np.int32)
         regions[:25] = 0
-        (label,) = place_labels(regions[::-1] if flip else regions, [[("ab", fonts.OWN)]], 30)
+        (label,) = place_labels(regions[::-1] if flip else regions, [[("ab", text.OWN)]], 30)
         assert label.box[3] - label.box[1] > 25
         assert (200 - label.box[3] if flip else label.box[1]) == 2
 
     def test_the_score_is_left_out_before_the_name(self):
         regions = np.full((200, 400), -1, np.int32)
         regions[50:150, 100:140] = 0
-        (label,) = place_labels(regions, [[("person 0.98", fonts.OWN), ("ear", fonts.OWN)]], 14)
+        (label,) = place_labels(regions, [[("person 0.98", text.OWN), ("ear", text.OWN)]], 14)
         assert label.text == "ear"
 
     def test_of_two_that_would_touch_the_smaller_segments_is_smaller_or_gone(self):
         regions = np.zeros((60, 400), np.int32)
         regions[:, 210:] = 1
-        wide = [("a name as wide as half of it", fonts.OWN)]
+        wide = [("a name as wide as half of it", text.OWN)]
         found = [place_labels(regions, [wide, wide], size) for size in (13, 24)]
         assert [[label.segment for label in labels] for labels in found] == [[0, 1], [0]]
 

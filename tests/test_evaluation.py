@@ -23,7 +23,7 @@ from lucid_mlx.evaluation import (
     match_classes,
 )
 from lucid_mlx.postprocessing import Panoptic
-from lucid_mlx.postprocessing import Segment as Scored
+from lucid_mlx.postprocessing import PanopticSegment as Scored
 from lucid_mlx.results.segmentation import Segmentation
 
 LABELS = dict(enumerate(NAMES))

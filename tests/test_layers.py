@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import small_model
 
-from lucid_mlx.models.layers import Attention, DropPath
+from lucid_mlx.models.vision.backbones.swin import DropPath
+from lucid_mlx.models.vision.mask2former.transformer_decoder import Attention
 
 
 def test_drop_path_drops_or_rescales_whole_branches():

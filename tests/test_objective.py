@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from lucid_mlx import InputError
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
+from lucid_mlx.models.vision.backbones.resnet import BatchNorm, FrozenBatchNorm
 from lucid_mlx.models.vision.mask2former import matcher
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, mean_number_of_masks
 from lucid_mlx.models.vision.mask2former.matcher import assign, matching_cost

@@ -21,9 +21,9 @@ from lucid_mlx.postprocessing import (
     post_process,
     semantic_segmentation,
 )
-from lucid_mlx.results.export import mask_picture, panoptic_picture, picture_file
+from lucid_mlx.results.export import mask_picture, panoptic_picture
 from lucid_mlx.results.segmentation import NOTHING, label_ids
-from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.utils.atomic_write import write_file, write_picture
 from lucid_mlx.visualization import draw_instances
 
 LABELS = {0: "wall", 1: "floor, flooring", 2: "sofa, couch, lounge", 3: "screen door, screen", 4: "screen"}
@@ -342,7 +342,7 @@ class TestSave:
     @pytest.mark.parametrize("ending", ["gif", "tga", "sgi", "webp"])
     def test_a_picture_that_a_format_cannot_hold_is_told(self, ending, tmp_path):
         with pytest.raises(InputError, match="a picture of 70000x1 cannot be"):
-            picture_file(Image.new("RGB", (70000, 1)), tmp_path / f"a.{ending}")
+            write_picture(tmp_path / f"a.{ending}", Image.new("RGB", (70000, 1)))
 
 
 class TestWords:

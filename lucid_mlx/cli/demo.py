@@ -7,7 +7,7 @@ import click
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import write_file

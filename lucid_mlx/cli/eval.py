@@ -11,7 +11,7 @@ from lucid_mlx.data import open_dataset
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation import Evaluation, evaluate
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import write_file
 

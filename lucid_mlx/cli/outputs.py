@@ -9,9 +9,8 @@ from typing import Any
 from PIL import Image
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.results.export import picture_file
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.utils.atomic_write import encode_picture, picture_format, write_file
 
 # What a format adds to the photo's name; `coco` has one file for all photos.
 SUFFIXES = {
@@ -157,7 +156,7 @@ class Writer:
             picture = result.draw(**self.options)
         else:
             picture = result.to_mask() if kind == "mask" else result.to_panoptic_png()[0]
-        return picture_file(picture, Path("x.png") if self.to_stdout else path)
+        return encode_picture(picture, "PNG" if self.to_stdout else picture_format(path))
 
     def _emit(self, data: bytes, path: Path) -> None:
         if self.to_stdout:

@@ -19,7 +19,7 @@ from lucid_mlx.cli.outputs import SUFFIXES, plan
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.results.segmentation import label_ids
 from lucid_mlx.segmenter import Segmenter

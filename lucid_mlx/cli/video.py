@@ -8,7 +8,7 @@ import mlx.core as mx
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 
 DTYPES = ("float32", "float16", "bfloat16")

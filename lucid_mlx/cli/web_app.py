@@ -15,7 +15,7 @@ from PIL import Image
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.thresholds import SCORES, Thresholds
+from lucid_mlx.postprocessing.inputs import SCORES, Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require

@@ -13,7 +13,7 @@ from lucid_mlx.evaluation.instance import InstanceMetrics
 from lucid_mlx.evaluation.panoptic import PanopticMetrics
 from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 
 METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]] = {

@@ -4,8 +4,8 @@ from lucid_mlx.ops.attention import attention, attention_weights
 from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
-from lucid_mlx.ops.group_norm import group_norm
-from lucid_mlx.ops.linear import feed_forward, layer_norm, linear
+from lucid_mlx.ops.group_norm import GroupNorm, group_norm
+from lucid_mlx.ops.linear import LayerNorm, Linear, feed_forward, initialize_normal, layer_norm, linear
 from lucid_mlx.ops.matmul import matmul
 from lucid_mlx.ops.max_pool import max_pool
 from lucid_mlx.ops.point_sample import point_sample
@@ -18,12 +18,16 @@ from lucid_mlx.ops.softplus import softplus_and_sigmoid
 from lucid_mlx.ops.window_attention import window_attention, window_merge, window_partition
 
 __all__ = [
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
     "attention",
     "attention_weights",
     "conv2d",
     "feed_forward",
     "gelu",
     "group_norm",
+    "initialize_normal",
     "layer_norm",
     "linear",
     "matmul",

@@ -1,6 +1,7 @@
 """Group normalization with PyTorch's grouping."""
 
 import mlx.core as mx
+import mlx.nn as nn
 
 
 def group_norm(x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float = 1e-5) -> mx.array:
@@ -30,3 +31,17 @@ def group_norm(x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: 
     centered = values - group_mean(values)
     scale = mx.rsqrt(group_mean(mx.square(centered)) + eps) * weight
     return (centered * scale + bias).astype(x.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalization with PyTorch's grouping; parameters `weight` and `bias`."""
+
+    def __init__(self, groups: int, channels: int):
+        super().__init__()
+        self.groups = groups
+        self.weight = mx.ones(channels)
+        self.bias = mx.zeros(channels)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalize (B, H, W, C)."""
+        return group_norm(x, self.weight, self.bias, self.groups)

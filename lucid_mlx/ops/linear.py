@@ -1,8 +1,10 @@
 """What transformers do to each token by itself: projection, normalization, the feed-forward network."""
 
+import math
 from collections.abc import Callable
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from lucid_mlx.backends import accelerated
 
@@ -24,6 +26,27 @@ def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.ar
     return x @ weight.T if bias is None else mx.addmm(bias, x, weight.T)
 
 
+class Linear(nn.Linear):
+    """A linear layer."""
+
+    def initialize_xavier(self, gain: float = 1.0, stacked: int = 1) -> None:
+        """Draw the weights uniformly (Glorot and Bengio 2010), and set the bias to zero.
+
+        Args:
+            gain: what the limit is multiplied with.
+            stacked: layers that share one matrix in the reference, where it is so many times as tall.
+        """
+        outputs, inputs = self.weight.shape
+        limit = gain * math.sqrt(6.0 / (inputs + outputs * stacked))
+        self.weight = mx.random.uniform(-limit, limit, self.weight.shape)
+        if "bias" in self:
+            self.bias = mx.zeros_like(self.bias)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (..., inputs) to (..., outputs)."""
+        return linear(x, self.weight, self.get("bias"))
+
+
 @accelerated
 def layer_norm(x: mx.array, weight: mx.array | None, bias: mx.array | None, eps: float = 1e-5) -> mx.array:
     """Normalize the last axis, then scale and shift it.
@@ -38,6 +61,14 @@ def layer_norm(x: mx.array, weight: mx.array | None, bias: mx.array | None, eps:
         (..., C), in the dtype of `x`.
     """
     return mx.fast.layer_norm(x, weight, bias, eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalization."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalize (..., C)."""
+        return layer_norm(x, self.get("weight"), self.get("bias"), self.eps)
 
 
 @accelerated
@@ -58,3 +89,17 @@ def feed_forward(
     """
     hidden = activation(linear1(x))
     return linear2(hidden if dropout is None else dropout(hidden))
+
+
+def initialize_normal(module: nn.Module, std: float) -> None:
+    """Draw the weights of all linear layers and convolutions of a module, and set their biases to zero.
+
+    Args:
+        module: changed in place.
+        std: deviation of the weights.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            layer.weight = mx.random.normal(layer.weight.shape, scale=std)
+            if "bias" in layer:
+                layer.bias = mx.zeros_like(layer.bias)

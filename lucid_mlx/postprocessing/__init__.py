@@ -2,14 +2,14 @@
 
 from lucid_mlx.postprocessing import huggingface
 from lucid_mlx.postprocessing.instance import Instances, instance_segmentation
-from lucid_mlx.postprocessing.panoptic import Panoptic, Segment, panoptic_segmentation
+from lucid_mlx.postprocessing.panoptic import Panoptic, PanopticSegment, panoptic_segmentation
 from lucid_mlx.postprocessing.post_process import post_process
 from lucid_mlx.postprocessing.semantic import semantic_segmentation
 
 __all__ = [
     "Instances",
     "Panoptic",
-    "Segment",
+    "PanopticSegment",
     "huggingface",
     "instance_segmentation",
     "panoptic_segmentation",

@@ -151,8 +151,9 @@ def _panoptic(
     weights = mx.array(scores)
     for tile in tiles(masks[mx.array(kept)], view, len(kept), stop_at_input=True):
         # Probabilities are resized, not logits, and are thresholded after they were weighted.
-        probabilities = sigmoid(resize(tile.cells, tile.resizes[0]))
-        weighted = resize(probabilities, tile.resizes[1]) * weights
+        probabilities = sigmoid(tile.logits)
+        assert tile.to_result is not None  # the tile stops at the input
+        weighted = resize(probabilities, tile.to_result) * weights
         winner = np.array(mx.argmax(weighted, axis=-1))
         areas[0] += np.bincount(winner.ravel(), minlength=len(kept))
         areas[1] += np.array((weighted >= mask_threshold).sum(axis=0).sum(axis=0))

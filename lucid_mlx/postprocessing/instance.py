@@ -9,7 +9,7 @@ import numpy as np
 from lucid_mlx.errors import InputError
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import Outputs, Size, View, read_logits, read_views
-from lucid_mlx.postprocessing.tiles import axis_weights, resize, tiles
+from lucid_mlx.postprocessing.tiles import axis_weights, tiles
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,10 @@ def mask_statistics(masks: mx.array, view: View) -> tuple[np.ndarray, np.ndarray
     areas, sums = np.zeros(count, np.int64), np.zeros(count)
     rows, columns = np.zeros((height, count), bool), np.zeros((width, count), bool)
     for tile in tiles(masks, view, count):
-        logits = resize(tile.cells, tile.resizes[0])
-        inside = logits > 0
+        inside = tile.logits > 0
         in_rows = np.array(inside.sum(axis=1))
         # Float32 sums of a row, and float64 of rows: over a tile float32 would lose the sixth digit.
-        sums += np.array((sigmoid(logits) * inside).sum(axis=1)).sum(axis=0, dtype=np.float64)
+        sums += np.array((sigmoid(tile.logits) * inside).sum(axis=1)).sum(axis=0, dtype=np.float64)
         areas += in_rows.sum(axis=0)
         rows[tile.part[0]] |= in_rows > 0
         columns[tile.part[1]] |= np.array(inside.any(axis=0))

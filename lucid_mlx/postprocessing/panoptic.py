@@ -8,11 +8,11 @@ import numpy as np
 
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import Outputs, Size, View, read_logits, read_views
-from lucid_mlx.postprocessing.tiles import resize, tiles
+from lucid_mlx.postprocessing.tiles import tiles
 
 
 @dataclass(frozen=True)
-class Segment:
+class PanopticSegment:
     """A segment of a panoptic map.
 
     Attributes:
@@ -38,7 +38,7 @@ class Panoptic:
     """
 
     segmentation: mx.array
-    segments: list[Segment]
+    segments: list[PanopticSegment]
 
 
 def panoptic_segmentation(
@@ -107,7 +107,7 @@ def _panoptic(
     pixels, mask_areas = np.zeros(2 * len(kept), np.int64), np.zeros(len(kept), np.int64)
     weights = mx.array(scores)
     for tile in tiles(masks[mx.array(kept)], view, len(kept)):
-        probabilities = sigmoid(resize(tile.cells, tile.resizes[0]))
+        probabilities = sigmoid(tile.logits)
         inside = probabilities >= mask_threshold
         winner = mx.argmax(probabilities * weights, axis=-1, keepdims=True)
         code = np.array(2 * winner + mx.take_along_axis(inside, winner, axis=-1))[..., 0]
@@ -116,7 +116,7 @@ def _panoptic(
         codes[tile.part] = code
     won_areas, areas = pixels.reshape(-1, 2).sum(axis=1), pixels[1::2]
 
-    segments: dict[int, Segment] = {}
+    segments: dict[int, PanopticSegment] = {}
     merged: dict[int, int] = {}
     number_of = np.zeros(2 * len(kept), np.int32)
     for query, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
@@ -128,6 +128,6 @@ def _panoptic(
             merged[label] = number
         if number in segments:
             score, area = max(score, segments[number].score), area + segments[number].area
-        segments[number] = Segment(number, label, score, area)
+        segments[number] = PanopticSegment(number, label, score, area)
         number_of[2 * query + 1] = number
     return Panoptic(mx.array(number_of)[mx.array(codes)], list(segments.values()))

@@ -60,8 +60,8 @@ def _scores(classes: mx.array, masks: mx.array, view: View, resize_scores: bool)
     queries, labels = probabilities.shape
     twice = resize_scores and view.content_size != view.size
     for tile in tiles(masks, view, max(queries, labels), stop_at_input=twice):
-        shown = sigmoid(resize(tile.cells, tile.resizes[0]))
+        shown = sigmoid(tile.logits)
         scores = (shown.reshape(-1, queries) @ probabilities).reshape(*shown.shape[:2], labels)
-        for weights in tile.resizes[1:]:
-            scores = resize(scores, weights)
+        if tile.to_result is not None:
+            scores = resize(scores, tile.to_result)
         yield tile.part, scores

@@ -27,13 +27,15 @@ class Tile(NamedTuple):
 
     Attributes:
         part: its rows and columns.
-        cells: the mask logits that it mixes, (height, width, channels).
-        resizes: the weights of rows and columns for one resize after another, the last to the tile's size.
+        logits: the mask logits, (height, width, channels), at the tile's size; or at the network's input, if the tile
+            stops there.
+        to_result: the weights of rows and columns that resize what is made of these to the tile's size; none if it
+            has that size.
     """
 
     part: Part
-    cells: mx.array
-    resizes: list[AxisWeights]
+    logits: mx.array
+    to_result: AxisWeights | None
 
 
 class _Band(NamedTuple):
@@ -67,8 +69,8 @@ def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = Fals
     for down in _bands(masks.shape[0], view, 0, rows, stop_at_input):
         strip = masks[down.cells]
         for band in across:
-            resizes = list(zip(down.weights, band.weights, strict=True))
-            yield Tile((down.part, band.part), strip[:, band.cells], resizes)
+            first, *rest = zip(down.weights, band.weights, strict=True)
+            yield Tile((down.part, band.part), resize(strip[:, band.cells], first), rest[0] if rest else None)
 
 
 def axis_weights(cells: int, view: View, axis: int) -> np.ndarray:

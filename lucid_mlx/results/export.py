@@ -2,8 +2,6 @@
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.results.segment import Box, Segment, boxes
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.utils.atomic_write import encode_picture
+from lucid_mlx.visualization.overlay import Box, boxes
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def labelme(segments: Sequence[Segment], masks: Iterable[np.ndarray], image: np.
 
 
 def _base64_png(pixels: np.ndarray) -> str:
-    return base64.b64encode(encode(Image.fromarray(pixels), "PNG")).decode("ascii")
+    return base64.b64encode(encode_picture(Image.fromarray(pixels), "PNG")).decode("ascii")
 
 
 def mask_picture(ids: np.ndarray, nothing: int) -> Image.Image:
@@ -123,34 +123,3 @@ def mask_picture(ids: np.ndarray, nothing: int) -> Image.Image:
     if ids.max(initial=0) >= np.iinfo(np.uint16).max:
         raise InputError(f"a mask picture holds ids below 65535, got {ids.max()}")
     return Image.fromarray(np.where(ids == nothing, np.iinfo(kind).max, ids).astype(kind))
-
-
-def picture_format(path: Path) -> str:
-    """Return Pillow's name of the format that the path's ending names.
-
-    Raises:
-        InputError: if no format that can be written has that ending.
-    """
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
-        raise InputError(f"{path} does not name a picture format; expected an ending like .png or .jpg")
-    return kind
-
-
-def picture_file(picture: Image.Image, path: Path) -> bytes:
-    """Return a picture as a file of the format that the path's ending names; errors as of those below and above."""
-    return encode(picture, picture_format(path))
-
-
-def encode(picture: Image.Image, kind: str) -> bytes:
-    """Return a picture as a file.
-
-    Raises:
-        InputError: if the format cannot hold it.
-    """
-    buffer = BytesIO()
-    try:
-        picture.save(buffer, kind)
-    except Exception as error:  # Pillow's encoders raise nearly everything, such as for a picture too large for them
-        raise InputError(f"a picture of {picture.width}x{picture.height} cannot be {kind}: {error}") from error
-    return buffer.getvalue()

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-Box = tuple[int, int, int, int]
+from lucid_mlx.visualization.overlay import Box
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,3 @@ class Segment:
     score: float | None
     area: int
     box: Box
-
-
-def boxes(ids: np.ndarray) -> dict[int, Box]:
-    """Return the box of each number above 0 in a map, (H, W) int."""
-    from scipy import ndimage  # which takes longer to import than all of this package
-
-    found = enumerate(ndimage.find_objects(ids), 1)
-    return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}

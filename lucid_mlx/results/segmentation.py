@@ -12,12 +12,12 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing import Instances, Panoptic
-from lucid_mlx.postprocessing import Segment as Scored
 from lucid_mlx.results import export
 from lucid_mlx.results.packed_mask import pack, unpack
-from lucid_mlx.results.segment import Segment, boxes
-from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.utils.atomic_write import encode_picture, picture_format, write_picture
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
+from lucid_mlx.visualization.overlay import boxes
 
 NOTHING = {"semantic": -1, "instance": 0, "panoptic": 0}  # a pixel of no segment
 NOTEBOOK = 1600  # the most pixels a side of a picture in a notebook
@@ -132,8 +132,7 @@ class Segmentation:
         if self.task == "semantic":
             return draw_semantic(self.image, self.map, self.labels, **options)
         if self.task == "panoptic":
-            scored = [Scored(part.id, part.label_id, part.score or 0.0, part.area) for part in self.segments]
-            return draw_panoptic(self.image, self.map, scored, self.labels, **options)
+            return draw_panoptic(self.image, self.map, self.segments, self.labels, **options)
         kinds, scores = ([getattr(part, name) for part in self.segments] for name in ("label_id", "score"))
         return draw_instances(self.image, _Masks(self), kinds, scores, self.labels, **options)
 
@@ -148,8 +147,8 @@ class Segmentation:
             InputError: if it cannot be written; what was there before is then still there.
         """
         target = Path(path).expanduser()
-        export.picture_format(target)  # before all the drawing
-        return write_file(target, export.picture_file(self.draw(**options), target))
+        picture_format(target)  # before all the drawing
+        return write_picture(target, self.draw(**options))
 
     def to_mask(self) -> Image.Image:
         """Return the map as a grayscale picture of 8 bits, or 16 if it takes them; 255 or 65535 where nothing is."""
@@ -216,7 +215,7 @@ class Segmentation:
         """What notebooks show."""
         picture = self.draw()
         picture.thumbnail((NOTEBOOK, NOTEBOOK))
-        return export.encode(picture, "PNG")
+        return encode_picture(picture, "PNG")
 
 
 @dataclass(frozen=True)

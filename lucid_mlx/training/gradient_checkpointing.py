@@ -18,8 +18,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
-from lucid_mlx.models.vision.backbones.resnet import Block
+from lucid_mlx.models.vision.backbones.resnet import BatchNorm, Block, FrozenBatchNorm
 from lucid_mlx.models.vision.backbones.swin import SwinBlock
 from lucid_mlx.models.vision.mask2former import Mask2Former
 from lucid_mlx.models.vision.mask2former.pixel_decoder import EncoderLayer

@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from lucid_mlx.models.layers import BatchNorm
+from lucid_mlx.models.vision.backbones.resnet import BatchNorm
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, supervised
 from lucid_mlx.models.vision.mask2former.matcher import Match, Prediction, match

@@ -9,7 +9,7 @@ import mlx.nn as nn
 from mlx.optimizers import AdamW, MultiOptimizer
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.layers import GroupNorm
+from lucid_mlx.ops import GroupNorm
 from lucid_mlx.utils.parameters import named_parameters
 
 NORMS = (nn.LayerNorm, GroupNorm, nn.BatchNorm)

@@ -7,9 +7,8 @@ from typing import Any
 
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.errors import InputError
-from lucid_mlx.results.export import picture_file
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.atomic_write import draft, write_file
+from lucid_mlx.utils.atomic_write import draft, write_file, write_picture
 from lucid_mlx.visualization import side_by_side
 
 
@@ -60,7 +59,7 @@ def write_pictures(folder: Path, step: int, segmenter: Segmenter, dataset: Datas
     for number, record in enumerate(dataset.records[:count]):
         found = segmenter(record.image())
         target = folder / f"{step:07}-{number}.png"
-        write_file(target, picture_file(side_by_side(found.image, found.draw()), target))
+        write_picture(target, side_by_side(found.image, found.draw()))
 
 
 def plot_curves(lines: list[dict[str, Any]], path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.thresholds import Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import draft

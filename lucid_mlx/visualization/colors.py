@@ -3,12 +3,11 @@
 import colorsys
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import count
 
 import numpy as np
 
-from lucid_mlx.datasets import DATASETS, dataset_classes
+from lucid_mlx.datasets import dataset_classes, find_dataset
 from lucid_mlx.errors import InputError
 
 Color = tuple[int, int, int]
@@ -68,18 +67,12 @@ def class_colors(labels: Mapping[int, str], shown: Collection[int], dataset: str
 
 
 def _dataset_colors(names: set[str], dataset: str | None) -> dict[str, Color]:
-    for candidate in DATASETS if dataset is None else (dataset,):
-        colors = _colors_of(candidate)
-        if dataset is not None and names and names.isdisjoint(colors):
-            raise InputError(f"the dataset {dataset} has none of the labels; leave dataset out or name the right one")
-        if dataset is not None or names == colors.keys():
-            return colors
-    return {}
-
-
-@lru_cache
-def _colors_of(dataset: str) -> dict[str, Color]:
-    return {entry.name.strip().casefold(): entry.color for entry in dataset_classes(dataset)}
+    """Return the colors of a dataset, or of that with just these names; none if there is none."""
+    classes = find_dataset(names) if dataset is None else dataset_classes(dataset)
+    colors = {entry.name.strip().casefold(): entry.color for entry in classes or ()}
+    if dataset is not None and names and names.isdisjoint(colors):
+        raise InputError(f"the dataset {dataset} has none of the labels; leave dataset out or name the right one")
+    return colors
 
 
 def _distinct(names: Iterable[str]) -> dict[str, Color]:

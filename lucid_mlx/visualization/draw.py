@@ -11,10 +11,17 @@ from PIL import Image, ImageDraw
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.visualization.colors import Color, class_colors, segment_colors
-from lucid_mlx.visualization.fonts import readable
-from lucid_mlx.visualization.label_placement import Box, Words, draw_labels, place_labels
-from lucid_mlx.visualization.legend import Entry, joined, with_legend, with_note
-from lucid_mlx.visualization.overlay import borders, overlay, present_ids, to_regions
+from lucid_mlx.visualization.overlay import Box, borders, overlay, present_ids, to_regions
+from lucid_mlx.visualization.text import (
+    Entry,
+    Words,
+    draw_labels,
+    joined,
+    place_labels,
+    readable,
+    with_legend,
+    with_note,
+)
 
 SMALLEST = 480  # longer side of a picture; smaller photos are enlarged so that text fits
 LARGEST_ID = (1 << 24) - 1  # three bytes: a color packed into a number, as COCO's panoptic files have them
@@ -41,7 +48,7 @@ class Masks(Protocol):
         """One of them, (H, W) bool."""
 
 
-class Segment(Protocol):
+class ScoredSegment(Protocol):
     """What `draw_panoptic` reads of a segment."""
 
     @property
@@ -53,7 +60,7 @@ class Segment(Protocol):
         """Its class."""
 
     @property
-    def score(self) -> float:
+    def score(self) -> float | None:
         """How sure the network is, 0 to 1."""
 
 
@@ -96,7 +103,7 @@ def draw_semantic(
 def draw_panoptic(
     image: np.ndarray,
     segment_map: np.ndarray,
-    segments: Sequence[Segment],
+    segments: Sequence[ScoredSegment],
     labels: Mapping[int, str],
     *,
     opacity: float = 0.5,
@@ -131,7 +138,7 @@ def draw_panoptic(
     strangers = set(present_ids(segment_map)) - {0, *ids}
     if strangers:
         raise InputError(f"segment_map has the id {min(strangers)}, but none of the segments has it")
-    kinds, scores = [int(segment.label_id) for segment in segments], [segment.score for segment in segments]
+    kinds, scores = [int(segment.label_id) for segment in segments], [segment.score or 0.0 for segment in segments]
     style = _Style(opacity, dataset, legend, note, colors, shades)
     return _picture(image, to_regions(segment_map, ids), kinds, scores, labels, style)
 

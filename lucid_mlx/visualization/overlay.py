@@ -7,6 +7,8 @@ from PIL import Image, ImageFilter
 
 from lucid_mlx.visualization.colors import Color
 
+Box = tuple[int, int, int, int]
+
 # A white line with smooth sides in a dark haze shows on any background. For each: the color; the radius of the blur
 # in half line widths; how strong it is; and what is cut off before, so that the white stays narrow.
 OUTLINE = (((0, 0, 0), 1.5, 1.0, 0), ((255, 255, 255), 0.5, 1.8, 50))
@@ -30,6 +32,14 @@ def to_regions(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     table = np.full(max(int(ids.max()), *wanted, 0) + 2, -1, np.int32)
     table[list(wanted)] = np.arange(len(wanted))
     return table[np.maximum(ids, -1)]  # -1 is the last entry
+
+
+def boxes(ids: np.ndarray) -> dict[int, Box]:
+    """Return the box of each number above 0 in a map, (H, W) int."""
+    from scipy import ndimage  # which takes longer to import than all of this package
+
+    found = enumerate(ndimage.find_objects(ids), 1)
+    return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}
 
 
 def borders(regions: np.ndarray, reach: int) -> np.ndarray:

@@ -94,6 +94,6 @@ def test_transformers_prepares_images_by_the_written_image_config(tmp_path: Path
     processor = AutoImageProcessor.from_pretrained(export_huggingface(folder, tmp_path / "theirs"), backend="pil")
     assert type(processor).__name__.startswith("Mask2FormerImageProcessor")
     photo = lucid_mlx.preprocessing.read_image(helpers.PHOTO)
-    wanted = lucid_mlx.preprocessing.preprocess(photo, lucid_mlx.visualization.ImageConfig()).pixels
+    wanted = lucid_mlx.preprocessing.preprocess(photo, lucid_mlx.ImageConfig()).pixels
     got = processor(photo, return_tensors="np")["pixel_values"]
     np.testing.assert_allclose(got.transpose(0, 2, 3, 1), np.array(wanted), atol=1e-5)

@@ -8,7 +8,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.layers import BatchNorm, FrozenBatchNorm
 from lucid_mlx.ops import conv2d, max_pool
 from lucid_mlx.utils.validation import field_problems
 
@@ -54,6 +53,50 @@ class ResNetConfig:
         if self.layer_type is None:
             return self.hidden_sizes[0] > self.embedding_size
         return self.layer_type == "bottleneck"
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch normalization; in inference a single scale and shift by the running statistics."""
+
+    fixed: tuple[str, ...] = ("running_mean", "running_var")
+    """The parameters that are never trainable."""
+
+    @property
+    def _no_grad(self) -> set[str]:
+        # `unfreeze` on a module above empties this set, so what is fixed comes back at each look.
+        self._frozen.update(self.fixed)
+        return self._frozen
+
+    @_no_grad.setter
+    def _no_grad(self, names: set[str]) -> None:
+        self._frozen = names
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Normalize (B, H, W, C)."""
+        if self.training:
+            return super().__call__(x)
+        scale, shift = self.affine()
+        return x * scale + shift
+
+    def affine(self) -> tuple[mx.array, mx.array]:
+        """Return the scale and the shift of inference, (C,) each, in the dtype of `weight`."""
+        dtype = self.weight.dtype
+        scale = self.weight * mx.rsqrt(self.running_var + self.eps)
+        shift = self.bias - self.running_mean * scale
+        return scale.astype(dtype), shift.astype(dtype)
+
+
+class FrozenBatchNorm(BatchNorm):
+    """Batch normalization that never trains: running statistics always, scale and shift fixed."""
+
+    fixed = ("weight", "bias", "running_mean", "running_var")
+
+    def __init__(self, channels: int):
+        super().__init__(channels)
+        self._training = False
+
+    def _set_training_mode(self, mode: bool) -> None:
+        """Stay in inference."""
 
 
 class ConvNorm(nn.Module):

@@ -9,8 +9,17 @@ import mlx.nn as nn
 import numpy as np
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.layers import DropPath, LayerNorm, Linear
-from lucid_mlx.ops import conv2d, feed_forward, gelu, window_attention, window_merge, window_partition
+from lucid_mlx.ops import (
+    LayerNorm,
+    Linear,
+    conv2d,
+    feed_forward,
+    gelu,
+    initialize_normal,
+    window_attention,
+    window_merge,
+    window_partition,
+)
 from lucid_mlx.utils.validation import field_problems
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
@@ -115,6 +124,21 @@ class WindowAttention(nn.Module):
         return bias.reshape(self.window**2, self.window**2, self.heads).transpose(2, 0, 1)
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drop a residual branch for a random part of the batch (Huang et al. 2016)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Drop or rescale each of the B branches in (B, ...)."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = mx.random.bernoulli(1.0 - self.rate, (x.shape[0], *[1] * (x.ndim - 1)))
+        return x * (keep / (1.0 - self.rate)).astype(x.dtype)
+
+
 class SwinBlock(nn.Module):
     """Window attention, shifted by half a window in every other block, and an MLP, each with a residual."""
 
@@ -201,20 +225,12 @@ class Swin(nn.Module):
             self.stages.append(SwinStage(stage, rates, config))
             self.norms.append(LayerNorm(config.channels[stage]))
             first += depth
-        self._initialize()
+        initialize_normal(self, 0.02)  # as the reference starts
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of the four maps."""
         return self.config.channels
-
-    def _initialize(self) -> None:
-        """Normal weights of deviation 0.02 and zero biases, as the reference starts."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                module.weight = mx.random.normal(module.weight.shape, scale=0.02)
-                if "bias" in module:
-                    module.bias = mx.zeros_like(module.bias)
 
     def __call__(self, x: mx.array) -> list[mx.array]:
         """Return the maps at strides 4, 8, 16 and 32 (with patches of 4).

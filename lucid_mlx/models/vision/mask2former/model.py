@@ -11,12 +11,11 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, supervised
-from lucid_mlx.models.vision.mask2former.initialize import initialize
 from lucid_mlx.models.vision.mask2former.matcher import match
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
 from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
-from lucid_mlx.ops import resize_planes
+from lucid_mlx.ops import initialize_normal, resize_planes
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights.registry import WeightsLike
 
@@ -48,7 +47,10 @@ class Mask2Former(nn.Module):
         self.backbone = backbone
         self.pixel_decoder = PixelDecoder(config, channels)
         self.transformer_decoder = TransformerDecoder(config)
-        initialize(self.pixel_decoder, self.transformer_decoder, config)
+        initialize_normal(self.pixel_decoder, config.init_std)
+        initialize_normal(self.transformer_decoder, config.init_std)
+        self.pixel_decoder.initialize()
+        self.transformer_decoder.initialize(config.init_xavier_std)
 
     @property
     def parameter_size(self) -> int:

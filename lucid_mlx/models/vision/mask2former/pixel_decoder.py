@@ -3,15 +3,25 @@
 Mask2Former (Cheng et al., CVPR 2022), section 3.2.2; the encoder is Deformable DETR's (Zhu et al., ICLR 2021).
 """
 
+import math
 from functools import lru_cache
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from lucid_mlx.models.layers import GroupNorm, LayerNorm, Linear
 from lucid_mlx.models.vision.mask2former.config import GROUPS, NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import conv2d, feed_forward, multi_scale_deformable_attention, resize_map, sine_positions, softmax
+from lucid_mlx.ops import (
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    conv2d,
+    feed_forward,
+    multi_scale_deformable_attention,
+    resize_map,
+    sine_positions,
+    softmax,
+)
 
 Levels = list[tuple[int, int]]
 
@@ -38,6 +48,19 @@ class DeformableAttention(nn.Module):
         self.attention_weights = Linear(dims, heads * NUM_LEVELS * POINTS)
         self.value_projection = Linear(dims, dims)
         self.output_projection = Linear(dims, dims)
+
+    def initialize(self) -> None:
+        """Let heads look in directions of their own, points ever farther, with equal weights (Deformable DETR, A.4)."""
+        angles = mx.arange(self.heads) * (2.0 * math.pi / self.heads)
+        directions = mx.stack([mx.cos(angles), mx.sin(angles)], axis=-1)
+        directions = directions / mx.abs(directions).max(axis=-1, keepdims=True)
+        steps = mx.arange(1, POINTS + 1)[:, None]
+        offsets = mx.broadcast_to(directions[:, None, None] * steps, (self.heads, NUM_LEVELS, POINTS, 2))
+        self.sampling_offsets.weight = mx.zeros_like(self.sampling_offsets.weight)
+        self.sampling_offsets.bias = offsets.reshape(-1)
+        self.attention_weights.weight = mx.zeros_like(self.attention_weights.weight)
+        self.value_projection.initialize_xavier()
+        self.output_projection.initialize_xavier()
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
         """Attend.
@@ -129,6 +152,12 @@ class PixelDecoder(nn.Module):
             self.lateral = Projection(channels[0], dims, bias=False)
             self.output = PyramidOutput(dims)
         self.mask_projection = Linear(dims, config.mask_feature_size)
+
+    def initialize(self) -> None:
+        """Draw the initial weights that are not normal, after the reference (transformers 5, `_init_weights`)."""
+        self.level_embedding = mx.random.normal(self.level_embedding.shape)
+        for layer in self.layers:
+            layer.attention.initialize()
 
     def __call__(self, maps: list[mx.array]) -> tuple[mx.array, list[mx.array]]:
         """Decode.

@@ -1,14 +1,25 @@
 """The transformer decoder with masked attention (Mask2Former, Cheng et al., CVPR 2022, section 3.2.1)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from lucid_mlx.models.layers import MLP, Attention, LayerNorm, Linear
 from lucid_mlx.models.vision.mask2former.config import NUM_LEVELS, Mask2FormerConfig
-from lucid_mlx.ops import feed_forward, gelu, matmul, resize_map, sine_positions
+from lucid_mlx.ops import (
+    LayerNorm,
+    Linear,
+    attention,
+    attention_weights,
+    feed_forward,
+    gelu,
+    matmul,
+    resize_map,
+    sine_positions,
+)
 
 _ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {"relu": nn.relu, "gelu": gelu, "silu": nn.silu}
 
@@ -33,6 +44,73 @@ class DecoderOutput:
     """(B, heads, Q, Q), the self-attention weights of each layer."""
 
 
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int):
+        super().__init__()
+        sizes = [inputs, *[hidden] * (layers - 1), outputs]
+        self.layers = [Linear(n, m) for n, m in pairwise(sizes)]
+
+    def initialize(self) -> None:
+        """Draw the uniform weights and biases of torch's `nn.Linear`, which the reference leaves in the mask head."""
+        for layer in self.layers:
+            limit = 1.0 / math.sqrt(layer.weight.shape[1])
+            layer.weight = mx.random.uniform(-limit, limit, layer.weight.shape)
+            layer.bias = mx.random.uniform(-limit, limit, layer.bias.shape)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Map (..., inputs) to (..., outputs)."""
+        for layer in self.layers[:-1]:
+            x = nn.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2)."""
+
+    def __init__(self, dims: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.heads = heads
+        self.query_projection = Linear(dims, dims)
+        self.key_projection = Linear(dims, dims)
+        self.value_projection = Linear(dims, dims)
+        self.output_projection = Linear(dims, dims)
+        self.dropout = nn.Dropout(dropout)
+
+    def initialize(self, gain: float, stacked: int) -> None:
+        """Draw the initial weights; arguments as of `Linear.initialize_xavier`."""
+        for projection in (self.query_projection, self.key_projection, self.value_projection):
+            projection.initialize_xavier(gain, stacked)
+        self.output_projection.initialize_xavier(gain)
+
+    def __call__(
+        self, query: mx.array, key: mx.array, value: mx.array, attention_mask: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """Attend.
+
+        Args:
+            query: (B, Q, C).
+            key: (B, S, C).
+            value: (B, S, C).
+            attention_mask: (B, Q, S) bool, True where a query attends; everywhere if None.
+
+        Returns:
+            The mixed values, (B, Q, C), and the attention weights, (B, heads, Q, S), computed only if they are used.
+        """
+        q = self._split(self.query_projection(query))
+        k = self._split(self.key_projection(key))
+        v = self._split(self.value_projection(value))
+        mixed = attention(q, k, v, attention_mask, self.dropout)
+        output = self.output_projection(mixed.swapaxes(1, 2).reshape(query.shape))
+        return output, attention_weights(q, k, attention_mask)
+
+    def _split(self, x: mx.array) -> mx.array:
+        """(B, N, C) -> (B, heads, N, C / heads)."""
+        batch, count, dims = x.shape
+        return x.reshape(batch, count, self.heads, dims // self.heads).swapaxes(1, 2)
+
+
 class DecoderLayer(nn.Module):
     """Masked cross-attention, then self-attention, then a feed-forward network, each with a residual."""
 
@@ -49,6 +127,14 @@ class DecoderLayer(nn.Module):
         self.feedforward_norm = LayerNorm(dims)
         self.dropout = nn.Dropout(config.dropout)
         self.activation = config.activation_function  # a name: compiled functions cannot be copied
+
+    def initialize(self, gain: float) -> None:
+        """Draw the initial weights by Xavier's rule."""
+        # The reference keeps the projections of the cross-attention in one matrix, three times as tall.
+        self.cross_attention.initialize(gain, stacked=3)
+        self.self_attention.initialize(gain, stacked=1)
+        self.linear1.initialize_xavier(gain)
+        self.linear2.initialize_xavier(gain)
 
     def __call__(
         self,
@@ -110,6 +196,16 @@ class TransformerDecoder(nn.Module):
         self.norm = LayerNorm(dims)
         self.class_head = Linear(dims, config.num_labels + 1)
         self.mask_head = MLP(dims, dims, config.mask_feature_size, layers=3)
+
+    def initialize(self, gain: float) -> None:
+        """Draw the initial weights that are not normal, after the reference (transformers 5, `_init_weights`)."""
+        for name in ("query_features", "query_positions", "level_embedding"):
+            setattr(self, name, mx.random.normal(self[name].shape))
+        for projection in self.input_projections:
+            projection.initialize_xavier(gain)
+        for layer in self.layers:
+            layer.initialize(gain)
+        self.mask_head.initialize()
 
     def __call__(self, mask_features: mx.array, memories: list[mx.array]) -> DecoderOutput:
         """Predict classes and masks.
