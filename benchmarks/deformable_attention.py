@@ -9,6 +9,7 @@ kernel, a CPU the product with a sparse matrix. The torch column needs the `pari
 """
 
 import argparse
+import inspect
 import json
 import platform
 import statistics
@@ -20,15 +21,15 @@ import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.backends.cpu.deformable_gather import deformable_attention_plain
-from lucid_mlx.backends.cpu.deformable_sparse import deformable_attention_sparse
-from lucid_mlx.backends.gpu.deformable_kernel import deformable_attention_kernel
+from lucid_mlx.backends import device_name
+from lucid_mlx.ops import multi_scale_deformable_attention as attention
 
 HEADS, DIM, POINTS = 8, 32, 4
 Run = Callable[[], None]
 
 
 def main() -> None:
+    lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="pixels, multiples of 32")
     parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
@@ -42,7 +43,7 @@ def main() -> None:
         for way, runs in contenders(size, args.dtype, args.device).items()
     ]
     names = list(rows[0]["milliseconds"])
-    mlx_device = "GPU" if on_gpu() else "CPU"
+    mlx_device = device_name()
     print(f"{args.dtype}, batch 1, median of {args.runs}, ms; MLX on the {mlx_device}, torch on {args.device}")
     print(f"{'pixels':>6}  {'pass':<20}" + "".join(f"{name:>10}" for name in names))
     for row in rows:
@@ -51,10 +52,6 @@ def main() -> None:
         )
     setting = {"machine": platform.platform(), "mlx": mlx_device, "torch": args.device, "dtype": args.dtype}
     print(json.dumps(setting | {"versions": {"mlx": mx.__version__, "lucid_mlx": lucid_mlx.__version__}, "rows": rows}))
-
-
-def on_gpu() -> bool:
-    return mx.default_device().type == mx.DeviceType.gpu
 
 
 def measure(runs: dict[str, Run], count: int) -> dict[str, float]:
@@ -82,8 +79,7 @@ def contenders(size: int, dtype: str, device: str) -> dict[str, dict[str, Run]]:
         rng.standard_normal((1, cells, HEADS * DIM)),
     ]
     arrays = [x.astype(np.float32) for x in numbers]
-    ways = {"plain": deformable_attention_plain}
-    ways |= {"kernel": deformable_attention_kernel} if on_gpu() else {"sparse": deformable_attention_sparse}
+    ways = {"definition": inspect.unwrap(attention), "backend": attention}
     runs = {name: mlx_runs(attend, arrays, levels, dtype) for name, attend in ways.items()}
     try:
         runs["torch"] = torch_runs(arrays, levels, dtype, device)

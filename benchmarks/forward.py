@@ -6,6 +6,7 @@ first forward.
 
     python benchmarks/forward.py                                      # Swin-T at 384, 512 and 1024
     python benchmarks/forward.py --preset resnet_50 --sizes 512 --runs 7
+    TUNE=0 python benchmarks/forward.py                               # without lucid_mlx.tune_for_cpu()
 """
 
 import argparse
@@ -142,8 +143,9 @@ def prepare_ours(folder: Path, size: int) -> Callable[[], list[float]]:
     import lucid_mlx  # isort: skip  # before mlx, for its BLAS
     import mlx.core as mx
 
+    if os.environ.get("TUNE") != "0":
+        lucid_mlx.tune_for_cpu()
     model = lucid_mlx.load(folder / "ours")
-    mx.eval(model.parameters())
     pixels = mx.array(photo(size))
 
     def run() -> list[float]:

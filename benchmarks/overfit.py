@@ -10,14 +10,16 @@ losses of the last prediction should be below a tenth of its start, and every ma
 import argparse
 import time
 
-import lucid_mlx  # noqa: F401  # isort: skip  # before mlx, for its BLAS
+import lucid_mlx  # isort: skip  # before mlx, for its BLAS
 import mlx.core as mx
 import numpy as np
 from mlx.optimizers import AdamW, clip_grad_norm
 
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
-from lucid_mlx.models.vision.mask2former import criterion, loss_and_gradients
+from lucid_mlx.models.vision.mask2former.matcher import Prediction, match
+from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.ops import resize_planes
+from lucid_mlx.training import loss_and_gradients
 
 SIZE = 128
 SWIN = {
@@ -47,6 +49,7 @@ NAMES = ("loss_cross_entropy", "loss_mask", "loss_dice")
 
 
 def main() -> None:
+    lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -106,12 +109,10 @@ def score(
 ) -> tuple[list[float], int]:
     """The IoU of each object's mask with its matched query's, and the number of classes that are right."""
     out = model(images)
-    targets = criterion.read_targets(masks, classes, len(images), CONFIG.num_labels)
-    matches = criterion.Matches(targets, CONFIG, 1)
-    last = criterion.Prediction(out["masks_queries_logits"], out["class_queries_logits"])
-    draw = criterion.uniform(mx.random.key(0))
-    matches.solve([last], draw, draw)
-    rows, objects = matches.rows[0], matches.objects[0]
+    targets = read_targets(masks, classes, len(images), CONFIG.num_labels)
+    last = Prediction(out["masks_queries_logits"], out["class_queries_logits"])
+    (found,) = match([last], targets, CONFIG, mx.random.key(0))
+    rows, objects = found.rows, found.objects
     predicted = resize_planes(last.masks.flatten(0, 1)[rows], (SIZE, SIZE)) > 0
     wanted = mx.concatenate(masks)[objects]
     ious = (predicted & wanted).sum(axis=(1, 2)) / (predicted | wanted).sum(axis=(1, 2))

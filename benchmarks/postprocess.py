@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lucid_mlx  # noqa: F401  # before mlx, for its BLAS
+import lucid_mlx  # before mlx, for its BLAS
 
 import mlx.core as mx  # isort: skip
 import numpy as np
@@ -29,6 +29,7 @@ CLASSES, THINGS, SURE = 133, range(80), 15
 
 
 def main() -> None:
+    lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--runs", type=int, default=5)

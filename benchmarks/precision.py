@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 import lucid_mlx
-from lucid_mlx.loading import build
+from lucid_mlx.loading import build_model
 from lucid_mlx.models import Mask2Former, mask2former_swin_tiny
 from lucid_mlx.postprocessing import semantic_segmentation
 from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
@@ -70,7 +70,7 @@ def variant(checkpoint: Checkpoint, case: dict[str, int] | mx.Dtype) -> Checkpoi
     if isinstance(case, mx.Dtype):
         arrays = {name: array.astype(case) for name, array in checkpoint.arrays.items()}
         return Checkpoint(checkpoint.config, arrays, {}, {})
-    model = build(checkpoint)
+    model = build_model(checkpoint)
     record = quantize(model, **case)
     return Checkpoint({**checkpoint.config, "quantization": record}, named_parameters(model), {}, {})
 
@@ -95,12 +95,12 @@ def whole(weights: str | None, pixels: mx.array) -> None:
     found: dict[str, list[list[float]]] = {name: [] for name in CASES}
     sizes: dict[str, float] = {}
     for checkpoint in networks(weights):
-        expected = run(build(checkpoint), pixels)
+        expected = run(build_model(checkpoint), pixels)
         sizes["float32"] = megabytes(checkpoint)
         for name, case in CASES.items():
             changed = variant(checkpoint, case)
             sizes[name] = megabytes(changed)
-            found[name].append(differences(run(build(changed), pixels), expected))
+            found[name].append(differences(run(build_model(changed), pixels), expected))
     print(f"| float32 | {sizes['float32']:.0f} | | | |")
     for name, rows in found.items():
         classes, masks, pixels_changed = np.median(rows, axis=0)
@@ -112,7 +112,7 @@ def by_part(weights: str | None, pixels: mx.array) -> None:
     found: dict[str, list[list[float]]] = {name: [] for name in PARTS}
     shares = {}
     for checkpoint in networks(weights):
-        expected = run(build(checkpoint), pixels)
+        expected = run(build_model(checkpoint), pixels)
         total = sum(array.size for array in checkpoint.arrays.values())
         for part, (start, word) in PARTS.items():
             names = [
@@ -127,7 +127,7 @@ def by_part(weights: str | None, pixels: mx.array) -> None:
                 rounded = {
                     name: mx.dequantize(*mx.quantize(checkpoint.arrays[name], bits=bits), bits=bits) for name in names
                 }
-                model = build(Checkpoint(checkpoint.config, {**checkpoint.arrays, **rounded}, {}, {}))
+                model = build_model(Checkpoint(checkpoint.config, {**checkpoint.arrays, **rounded}, {}, {}))
                 changed.append(differences(run(model, pixels), expected)[2])
             found[part].append(changed)
     for part, rows in found.items():
@@ -136,6 +136,7 @@ def by_part(weights: str | None, pixels: mx.array) -> None:
 
 
 def main() -> None:
+    lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="any weights that lucid_mlx.load takes; random ones if left out")
     parser.add_argument("--parts", action="store_true", help="quantize one part at a time")

@@ -6,7 +6,9 @@ size of the worker, less what it held before its first step. Points are drawn an
 that the losses differ in the third digit.
 
     python benchmarks/training_step.py
-    python benchmarks/training_step.py --size 384 --batch 1 --runs 9
+    python benchmarks/training_step.py --size 384 --batch-size 1 --runs 9
+    python benchmarks/training_step.py --against traced        # ours beside itself with matching inside of the trace
+    python benchmarks/training_step.py --against checkpointed  # ours beside itself with gradient checkpointing
 """
 
 import argparse
@@ -18,10 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forward import FRAMEWORKS, ROOT, ask, peak_megabytes, photo, resident_megabytes
+from forward import ROOT, ask, peak_megabytes, photo, resident_megabytes
 
 OBJECTS = (5, 8)  # of the images, in turn
 LABELS = 20
@@ -31,32 +34,43 @@ LEARNING_RATE = 1e-5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--worker", choices=FRAMEWORKS, help=argparse.SUPPRESS)
+    parser.add_argument("--against", choices=[*WORKERS][1:], default="torch")
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args.worker, args.folder, args.size, args.batch)
+        work(args.worker, args.folder, args.size, args.batch_size)
         return
 
+    names = ("lucid_mlx", args.against)
     with tempfile.TemporaryDirectory() as name:
         subprocess.run([sys.executable, "-c", PREPARE, name, str(LABELS)], check=True, cwd=ROOT)
-        command = [sys.executable, __file__, "--folder", name, "--size", str(args.size), "--batch", str(args.batch)]
+        command = [
+            sys.executable,
+            __file__,
+            "--folder",
+            name,
+            "--size",
+            str(args.size),
+            "--batch-size",
+            str(args.batch_size),
+        ]
         workers = {
             name: subprocess.Popen(
                 [*command, "--worker", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            for name in FRAMEWORKS
+            for name in names
         }
-        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in FRAMEWORKS}
+        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for _ in range(args.runs + 2):
             for name, worker in workers.items():
                 answers[name].append(ask(worker))
         for worker in workers.values():
             worker.communicate()
 
-    print(f"small Swin, float32, batch {args.batch}, {args.size}x{args.size}, median of {args.runs}")
+    print(f"small Swin, float32, batch {args.batch_size}, {args.size}x{args.size}, median of {args.runs}")
     print(f"{platform.platform()}, {platform.machine()}")
     print(f"{'':12}{'s':>8}{'MB':>8}{'first loss':>12}{'parameters':>12}")
     seconds = {}
@@ -64,7 +78,7 @@ def main() -> None:
         seconds[name] = statistics.median(step["seconds"] for step in steps[2:])  # the first two warm up
         megabytes, loss, size = steps[-1]["megabytes"], steps[0]["loss"], steps[0]["parameters"]
         print(f"{name:12}{seconds[name]:>8.3f}{megabytes:>8.0f}{loss:>12.2f}{size:>12,}")
-    print(f"torch/ours {seconds['torch'] / seconds['lucid_mlx']:.2f}")
+    print(f"{args.against}/ours {seconds[args.against] / seconds['lucid_mlx']:.2f}")
 
 
 # In a process of its own, so that the workers start clean.
@@ -89,7 +103,7 @@ convert(folder / "theirs", folder / "ours")
 
 def work(framework: str, folder: Path, size: int, batch: int) -> None:
     """Take a step for each line on standard input, and answer with the time, the loss and the peak memory."""
-    step, parameters = {"lucid_mlx": prepare_ours, "torch": prepare_torch}[framework](folder, size, batch)
+    step, parameters = WORKERS[framework](folder, size, batch)
     before = resident_megabytes()
     for _ in sys.stdin:
         start = time.perf_counter()
@@ -113,24 +127,33 @@ def labels(size: int, batch: int) -> tuple[list[Any], list[Any]]:
     return masks, classes
 
 
-def prepare_ours(folder: Path, size: int, batch: int) -> tuple[Callable[[], float], int]:
+def prepare_ours(
+    folder: Path, size: int, batch: int, traced: bool = False, checkpointed: bool = False
+) -> tuple[Callable[[], float], int]:
     import lucid_mlx  # isort: skip  # before mlx, for its BLAS
     import mlx.core as mx
+    import mlx.nn as nn
 
-    from lucid_mlx.models.vision.mask2former import loss_and_gradients
+    from lucid_mlx.training import checkpoint_layers, loss_and_gradients
     from lucid_mlx.training.optimizer import Optimizer, OptimizerConfig
 
+    lucid_mlx.tune_for_cpu()
     model = lucid_mlx.load(folder / "ours")
     model.train()
+    if checkpointed:
+        checkpoint_layers(model)
     optimizer = Optimizer(model, OptimizerConfig(LEARNING_RATE, schedule="cosine"), steps=1000)
     pixels = mx.repeat(mx.array(photo(size)), batch, axis=0)
     masks, classes = ([mx.array(x) for x in part] for part in labels(size, batch))
     mx.eval(model.parameters(), pixels, masks, classes)
 
     def step() -> float:
-        losses, gradients = loss_and_gradients(model, pixels, masks, classes)
+        if traced:
+            loss, gradients = nn.value_and_grad(model, lambda: model(pixels, masks, classes)["loss"])()
+        else:
+            losses, gradients = loss_and_gradients(model, pixels, masks, classes)
+            loss = model.get_loss(losses)
         optimizer.update(gradients, 0)
-        loss = model.get_loss(losses)
         mx.eval(loss, model.parameters(), optimizer.state)
         return loss.item()
 
@@ -158,6 +181,15 @@ def prepare_torch(folder: Path, size: int, batch: int) -> tuple[Callable[[], flo
         return loss.item()
 
     return step, sum(parameter.numel() for parameter in model.parameters())
+
+
+# The first is measured beside one of the others.
+WORKERS: dict[str, Callable[[Path, int, int], tuple[Callable[[], float], int]]] = {
+    "lucid_mlx": prepare_ours,
+    "torch": prepare_torch,
+    "traced": partial(prepare_ours, traced=True),
+    "checkpointed": partial(prepare_ours, checkpointed=True),
+}
 
 
 if __name__ == "__main__":

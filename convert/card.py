@@ -1,11 +1,11 @@
-"""The model card that goes beside converted weights."""
+"""The model card of converted weights."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
 
-# What people call the licenses that this package knows of.
+# The names of licenses for people to read.
 LICENSES = {
     "cc-by-nc-4.0": "CC BY-NC 4.0: for non-commercial use, with attribution",
     "apache-2.0": "Apache 2.0",
@@ -15,18 +15,21 @@ UNKNOWN_LICENSE = "unknown: ask who published the source"
 
 
 def license_text(metadata: Mapping[str, str]) -> str:
-    """Return the license of a conversion as people read it."""
+    """Return the name of a conversion's license for people to read."""
     license = metadata.get("license")
     return LICENSES.get(license, license) if license else UNKNOWN_LICENSE
 
 
 def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantization: Mapping[str, Any] | None) -> str:
-    """Return the text of `README.md`: what the hub reads in its head, what people read below.
+    """Return the text of a model card: metadata for the Hugging Face hub, and a description.
 
     Args:
         config: of the network.
-        metadata: source, revision, family, license, dataset, sha256.
-        quantization: the record of quantized layers, if there are any.
+        metadata: source, revision, family, license, dataset, sha256 and converter.
+        quantization: the entry "quantization" of `config.json`; None without quantized layers.
+
+    Returns:
+        The text of `README.md`.
     """
     from huggingface_hub import ModelCardData
 

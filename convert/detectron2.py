@@ -1,4 +1,4 @@
-"""The original project on detectron2: Swin and ResNet backbones, heads of both versions of its checkpoints."""
+"""The original project, on detectron2: Swin and ResNet backbones, both versions of its checkpoints."""
 
 from lucid_mlx.convert.rules import Rule
 
@@ -8,7 +8,7 @@ _OUR_ENCODER = "pixel_decoder.layers.{i}."
 _PREDICTOR = "sem_seg_head.predictor."
 _OUR_DECODER = "transformer_decoder.layers.{i}."
 
-_STACKED = "torch's attention keeps its three projections in one matrix"
+_STACKED = "torch's attention has its three projections in one matrix"
 _POINTWISE = "a 1x1 convolution, which is a linear layer here"
 _BY_STRIDE = "stages are called res2 to res5 there"
 
@@ -59,7 +59,7 @@ def _pixel_decoder(root: str) -> list[Rule]:
 
 
 def _attention(theirs: str, ours: str) -> list[Rule]:
-    """Rules of one of the decoder's two attentions; each is a module of its own, with its norm."""
+    """Return the rules of the decoder's cross-attention or self-attention layers."""
     return [
         Rule(
             theirs + "in_proj_{wb}",
@@ -86,8 +86,8 @@ PREDICTOR = [
     Rule(_PREDICTOR + "class_embed.{wb}", "transformer_decoder.class_head.{wb}"),
     Rule(_PREDICTOR + "mask_embed.layers.{i}.{wb}", "transformer_decoder.mask_head.layers.{i}.{wb}"),
     Rule("criterion.empty_weight", None, "the loss builds its class weights from the configuration"),
-    Rule("pixel_mean", None, "the image configuration of the images is in preprocessor_config.json"),
-    Rule("pixel_std", None, "the image configuration of the images is in preprocessor_config.json"),
+    Rule("pixel_mean", None, "the normalization of images is in preprocessor_config.json"),
+    Rule("pixel_std", None, "the normalization of images is in preprocessor_config.json"),
 ]
 
 RULES = [
@@ -95,5 +95,5 @@ RULES = [
     *RESNET,
     *PREDICTOR,
     *_pixel_decoder("sem_seg_head.pixel_decoder."),
-    *_pixel_decoder("sem_seg_head."),  # version 1 had no folder for it
+    *_pixel_decoder("sem_seg_head."),  # in version 1 it was part of the head
 ]

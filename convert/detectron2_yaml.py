@@ -1,4 +1,4 @@
-"""The original project's YAML in our terms: which network it builds, and how its images are prepared."""
+"""Read the original project's YAML: the network that it builds, and how images are preprocessed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ from lucid_mlx.convert.yaml_settings import YamlSettings
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
 
-_MAPS = ["res2", "res3", "res4", "res5"]
+_FEATURES = ["res2", "res3", "res4", "res5"]
 
-# What a file and its bases leave out: the defaults of detectron2 (config/defaults.py), of its DeepLab project (the
-# last three of RESNETS) and of Mask2Former (mask2former/config.py), the innermost base of every file.
+# The values of settings that no file has: the defaults of detectron2 (config/defaults.py), of its DeepLab project (the
+# last three of RESNETS) and of Mask2Former (mask2former/config.py).
 _DEFAULTS: dict[str, Any] = {
     "MODEL": {
         "META_ARCHITECTURE": "GeneralizedRCNN",
@@ -47,7 +47,7 @@ _DEFAULTS: dict[str, Any] = {
             "DROP_PATH_RATE": 0.3,
             "APE": False,
             "PATCH_NORM": True,
-            "OUT_FEATURES": _MAPS,
+            "OUT_FEATURES": _FEATURES,
         },
         "SEM_SEG_HEAD": {
             "NAME": "SemSegFPNHead",
@@ -59,7 +59,7 @@ _DEFAULTS: dict[str, Any] = {
             "NORM": "GN",
             "PIXEL_DECODER_NAME": "BasePixelDecoder",
             "TRANSFORMER_ENC_LAYERS": 0,
-            "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _MAPS[1:],
+            "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _FEATURES[1:],
         },
         "MASK_FORMER": {
             "TRANSFORMER_DECODER_NAME": "MultiScaleMaskedTransformerDecoder",
@@ -87,8 +87,9 @@ _DEFAULTS: dict[str, Any] = {
     "DATASETS": {"TRAIN": []},
 }
 
-# Our fields. DEC_LAYERS counts as ours do: the queries as learned are the first of them, and it builds one layer less.
-# The width of the encoder's feed-forward part is written into the project's code; the shapes tell it.
+# The settings of our fields. DEC_LAYERS is our decoder_layers: it counts the predictions, one of which is made from the
+# learned queries before the first layer. encoder_feedforward_dim is a constant in the project's code; it is inferred
+# from shapes.
 _FIELDS = {
     "feature_size": "MODEL.SEM_SEG_HEAD.CONVS_DIM",
     "mask_feature_size": "MODEL.SEM_SEG_HEAD.MASK_DIM",
@@ -112,25 +113,26 @@ _FIELDS = {
     "use_auxiliary_loss": "MODEL.MASK_FORMER.DEEP_SUPERVISION",
 }
 
-# The network of a video has the parameters of an image's. On a single frame it computes the same: its positions in
-# time add one vector to every key, which shifts all logits of a query alike and so drops out of the softmax.
+# The video network has the parameters of the image network, and computes the same on a single frame: its temporal
+# position embedding adds one vector to every key, which shifts all attention logits of a query equally; softmax does
+# not change with such a shift.
 _DECODERS = {
     "MaskFormer": "MultiScaleMaskedTransformerDecoder",
     "VideoMaskFormer": "VideoMultiScaleMaskedTransformerDecoder",
 }
 
-# The only values of other settings that describe the networks of this package.
+# Other settings, of which this package supports one value.
 _REQUIRED: dict[str, Any] = {
     "MODEL.SEM_SEG_HEAD.NAME": "MaskFormerHead",
     "MODEL.SEM_SEG_HEAD.PIXEL_DECODER_NAME": "MSDeformAttnPixelDecoder",
-    "MODEL.SEM_SEG_HEAD.IN_FEATURES": _MAPS,
-    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _MAPS[1:],
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES": _FEATURES,
+    "MODEL.SEM_SEG_HEAD.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES": _FEATURES[1:],
     "MODEL.SEM_SEG_HEAD.NORM": "GN",
     "MODEL.MASK_FORMER.TRANSFORMER_IN_FEATURE": "multi_scale_pixel_decoder",
-    "INPUT.FORMAT": "RGB",  # a image configuration for images cannot say that the channels are turned round
+    "INPUT.FORMAT": "RGB",  # a preprocessor_config.json cannot say BGR
 }
 _REQUIRED_OF_SWIN: dict[str, Any] = {
-    "MODEL.SWIN.OUT_FEATURES": _MAPS,
+    "MODEL.SWIN.OUT_FEATURES": _FEATURES,
     "MODEL.SWIN.QK_SCALE": None,
     "MODEL.SWIN.DROP_RATE": 0.0,
     "MODEL.SWIN.ATTN_DROP_RATE": 0.0,
@@ -138,7 +140,7 @@ _REQUIRED_OF_SWIN: dict[str, Any] = {
     "MODEL.SWIN.PATCH_NORM": True,
 }
 _REQUIRED_OF_RESNET: dict[str, Any] = {
-    "MODEL.RESNETS.OUT_FEATURES": _MAPS,
+    "MODEL.RESNETS.OUT_FEATURES": _FEATURES,
     "MODEL.RESNETS.NUM_GROUPS": 1,
     "MODEL.RESNETS.DEFORM_ON_PER_STAGE": [False, False, False, False],
     "MODEL.RESNETS.RES5_DILATION": 1,
@@ -148,11 +150,20 @@ _REQUIRED_OF_DEEPLAB: dict[str, Any] = {
     "MODEL.RESNETS.RES5_MULTI_GRID": [1, 1, 1],
 }
 
-_SWIN = ("PATCH_SIZE", "EMBED_DIM", "DEPTHS", "NUM_HEADS", "WINDOW_SIZE", "MLP_RATIO", "QKV_BIAS", "DROP_PATH_RATE")
+_SWIN_SETTINGS = (
+    "PATCH_SIZE",
+    "EMBED_DIM",
+    "DEPTHS",
+    "NUM_HEADS",
+    "WINDOW_SIZE",
+    "MLP_RATIO",
+    "QKV_BIAS",
+    "DROP_PATH_RATE",
+)
 
 _DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 
-# Names under which detectron2 and the project register what published models were trained on.
+# The names that detectron2 and the project give to the training data of published models.
 _DATASETS = {
     "coco_2014_train": "coco_instance",
     "coco_2017_train": "coco_instance",
@@ -171,14 +182,14 @@ _DATASETS = {
 
 @dataclass(frozen=True)
 class Detectron2Config:
-    """What a YAML of the original project says, its defaults included.
+    """The settings of the original project, defaults included.
 
     Attributes:
-        fields: of `Mask2FormerConfig`; `num_labels` only if the file says it.
-        backbone_config: `model_type` and the shape of the backbone.
-        preprocessor: how images are prepared, as a Hugging Face `preprocessor_config.json` has it.
-        dataset: what it was trained on, one of `lucid_mlx.datasets.DATASETS`; None if that is another, or unknown.
-        video: whether it was trained on videos.
+        fields: of `Mask2FormerConfig`; `num_labels` only if a file sets it.
+        backbone_config: the field of `Mask2FormerConfig`.
+        preprocessor: how images are preprocessed, as in Hugging Face's `preprocessor_config.json`.
+        dataset: that the network was trained on, one of `lucid_mlx.datasets.DATASETS`; None for another or unknown one.
+        video: whether the network was trained on videos.
     """
 
     fields: dict[str, Any]
@@ -187,64 +198,78 @@ class Detectron2Config:
     dataset: str | None
     video: bool
 
-    def build(self, inferred: Mask2FormerConfig) -> Mask2FormerConfig:
-        """Return the configuration that shapes told, replaced by what the file says.
+    def apply_to(self, inferred: Mask2FormerConfig) -> Mask2FormerConfig:
+        """Replace the fields of an inferred configuration by the settings.
+
+        Args:
+            inferred: from the shapes of the parameters.
+
+        Returns:
+            The new configuration.
 
         Raises:
-            InputError: if what the file says is no network.
+            InputError: if the settings are not a valid configuration.
         """
         return replace(inferred, **self.fields, num_channels=3, backbone_config=dict(self.backbone_config))
 
 
 def read_detectron2_yaml(path: str | PathLike[str]) -> Detectron2Config:
-    """Read a YAML of facebookresearch/Mask2Former, or one that its trainer wrote. Nothing in it is run.
+    """Read a YAML of facebookresearch/Mask2Former, or one that its trainer wrote. No code in it is run.
 
     Args:
-        path: the file; those that it names as `_BASE_` must be in their places.
+        path: the file; its base files (`_BASE_`) must exist too.
+
+    Returns:
+        The settings.
 
     Raises:
-        InputError: if a file is missing, no YAML, based on itself, or describes another network.
+        InputError: if a file is missing, is not YAML, is its own base, or describes a network that this package does
+            not support.
     """
     settings = YamlSettings(path, _DEFAULTS)
-    architecture = settings.one_of("MODEL.META_ARCHITECTURE", *_DECODERS)
-    settings.one_of("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", _DECODERS[architecture])
+    architecture = settings.get_choice("MODEL.META_ARCHITECTURE", *_DECODERS)
+    settings.get_choice("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", _DECODERS[architecture])
     _require(settings, _REQUIRED)
-    backbone = _backbone(settings)
+    backbone = _backbone_config(settings)
     fields = {field: settings.get(name) for field, name in _FIELDS.items()}
-    if settings.says("MODEL.SEM_SEG_HEAD.NUM_CLASSES"):
+    if settings.is_set("MODEL.SEM_SEG_HEAD.NUM_CLASSES"):
         fields["num_labels"] = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")
     return Detectron2Config(
-        fields, backbone, _preprocessor(settings, backbone), _dataset(settings), architecture == "VideoMaskFormer"
+        fields,
+        backbone,
+        _preprocessor_config(settings, backbone),
+        _dataset(settings),
+        architecture == "VideoMaskFormer",
     )
 
 
 def _require(settings: YamlSettings, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
-        settings.one_of(name, value)
+        settings.get_choice(name, value)
 
 
-def _backbone(settings: YamlSettings) -> dict[str, Any]:
-    builder = settings.one_of(
+def _backbone_config(settings: YamlSettings) -> dict[str, Any]:
+    builder = settings.get_choice(
         "MODEL.BACKBONE.NAME", "D2SwinTransformer", "build_resnet_backbone", "build_resnet_deeplab_backbone"
     )
-    shape = _swin(settings) if builder == "D2SwinTransformer" else _resnet(settings, "deeplab" in builder)
-    return {"num_channels": 3, **shape}
+    config = _swin(settings) if builder == "D2SwinTransformer" else _resnet(settings, "deeplab" in builder)
+    return {"num_channels": 3, **config}
 
 
 def _swin(settings: YamlSettings) -> dict[str, Any]:
     _require(settings, _REQUIRED_OF_SWIN)
-    return {"model_type": "swin", **{name.lower(): settings.get(f"MODEL.SWIN.{name}") for name in _SWIN}}
+    return {"model_type": "swin", **{name.lower(): settings.get(f"MODEL.SWIN.{name}") for name in _SWIN_SETTINGS}}
 
 
 def _resnet(settings: YamlSettings, deeplab: bool) -> dict[str, Any]:
     _require(settings, _REQUIRED_OF_RESNET)
-    stem = "basic"  # detectron2's own builder does not read the type of the stem, whatever a file says
+    stem = "basic"  # detectron2's own builder ignores STEM_TYPE
     if deeplab:
         _require(settings, _REQUIRED_OF_DEEPLAB)
-        stem = settings.one_of("MODEL.RESNETS.STEM_TYPE", "basic", "deeplab")
-    depth = settings.one_of("MODEL.RESNETS.DEPTH", *_DEPTHS)
+        stem = settings.get_choice("MODEL.RESNETS.STEM_TYPE", "basic", "deeplab")
+    depth = settings.get_choice("MODEL.RESNETS.DEPTH", *_DEPTHS)
     width = settings.get("MODEL.RESNETS.RES2_OUT_CHANNELS")
-    norm = settings.one_of("MODEL.RESNETS.NORM", "FrozenBN", "BN", "SyncBN")
+    norm = settings.get_choice("MODEL.RESNETS.NORM", "FrozenBN", "BN", "SyncBN")
     return {
         "model_type": "resnet",
         "embedding_size": settings.get("MODEL.RESNETS.STEM_OUT_CHANNELS"),
@@ -257,11 +282,11 @@ def _resnet(settings: YamlSettings, deeplab: bool) -> dict[str, Any]:
     }
 
 
-def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[str, Any]:
+def _preprocessor_config(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[str, Any]:
     shortest = settings.get("INPUT.MIN_SIZE_TEST", "at least 0", lambda size: size >= 0)
     longest = settings.get("INPUT.MAX_SIZE_TEST", "at least 1", lambda size: size >= 1)
     divisor = settings.get("MODEL.MASK_FORMER.SIZE_DIVISIBILITY")
-    if divisor < 0:  # then the backbone's own
+    if divisor < 0:  # the backbone's own
         divisor = 32 if backbone["model_type"] == "swin" else 0
     mean = settings.get("MODEL.PIXEL_MEAN", "three numbers", lambda color: len(color) == 3)
     std = settings.get("MODEL.PIXEL_STD", "three above 0", lambda color: len(color) == 3 and min(color) > 0)
@@ -269,7 +294,7 @@ def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[s
         "image_processor_type": "Mask2FormerImageProcessor",
         **({"size": {"shortest_edge": shortest, "longest_edge": longest}} if shortest else {"do_resize": False}),
         "size_divisor": divisor,  # for transformers, which resizes
-        "pad_size_divisor": divisor,  # for us, who pad as the project does
+        "pad_size_divisor": divisor,  # for this package, which pads as the project does
         "resample": 2,  # bilinear
         "rescale_factor": 1 / 255,
         "image_mean": [value / 255 for value in mean],
@@ -278,7 +303,7 @@ def _preprocessor(settings: YamlSettings, backbone: Mapping[str, Any]) -> dict[s
 
 
 def _dataset(settings: YamlSettings) -> str | None:
-    """Tell what it was trained on; a number of classes that is not the dataset's says that it was another."""
+    """Return the dataset that it was trained on; None if the number of classes is not the dataset's."""
     datasets = {_DATASETS.get(str(name)) for name in settings.get("DATASETS.TRAIN")}
     dataset = datasets.pop() if len(datasets) == 1 else None
     classes = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")

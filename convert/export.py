@@ -1,4 +1,4 @@
-"""The way back: from a folder in MLX's layout to one that Hugging Face transformers loads, without torch."""
+"""Export a converted checkpoint to a folder that Hugging Face transformers loads, without torch."""
 
 from os import PathLike
 from pathlib import Path
@@ -11,42 +11,42 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.utils.parameters import load_parameters, named_parameters
-from lucid_mlx.weights.checkpoint import ensure_free, read_checkpoint, write_checkpoint
+from lucid_mlx.weights.checkpoint import ensure_empty, read_checkpoint, write_checkpoint
 
-# The names that `save_pretrained` writes, not those that transformers 5 has in memory.
+# The keys that `save_pretrained` writes, not those of models in memory in transformers 5.
 _RULES = invert([*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER])
 
 
 def export_huggingface(source: str | PathLike[str], destination: str | PathLike[str]) -> Path:
-    """Write a converted or saved model as `Mask2FormerForUniversalSegmentation.from_pretrained` reads it.
+    """Write a converted checkpoint for `Mask2FormerForUniversalSegmentation.from_pretrained`.
 
-    The numbers and their floating-point type stay as they are; labels, image configuration, source and license come
-    along.
+    The values of the weights and their floating-point type do not change. Labels, image configuration, source and
+    license are kept.
 
     Args:
         source: a folder in MLX's layout.
-        destination: the folder to write; it must not exist, or be empty.
+        destination: the folder to write, completely or not at all; it must not exist, or be empty.
 
     Returns:
-        The destination. It is complete, or nothing is left of it.
+        The destination.
 
     Raises:
-        InputError: if the source is no such folder, incomplete, damaged, quantized, or of a network that transformers
-            does not build; or if the destination is taken or cannot be written.
+        InputError: if the source is not such a folder, is incomplete, damaged or quantized, or has a network that
+            transformers cannot build; or if the destination is not empty or cannot be written.
     """
-    ensure_free(Path(destination).expanduser())
+    ensure_empty(Path(destination).expanduser())
     checkpoint = read_checkpoint(source)
     if "quantization" in checkpoint.config:
         raise InputError(f"{source} is quantized, which transformers cannot read: convert again without --quantize")
     config = Mask2FormerConfig.from_dict(checkpoint.config)
-    described = config.to_huggingface()
+    huggingface_config = config.to_huggingface()
     model = Mask2Former(config)
     load_parameters(model, checkpoint.arrays)
-    # transformers loads all in one type: of a mixture the one that holds every number.
+    # transformers loads all weights in one type. It must hold the values of each.
     dtype = mx.result_type(*checkpoint.arrays.values())
     return write_checkpoint(
         destination,
-        {**described, "dtype": str(dtype).removeprefix("mlx.core.")},
+        {**huggingface_config, "dtype": str(dtype).removeprefix("mlx.core.")},
         state_dict(model),
         checkpoint.metadata,
         {
@@ -58,27 +58,27 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
 
 
 def state_dict(model: Mask2Former) -> dict[str, mx.array]:
-    """Return what `save_pretrained` would write of the model: its parameters, and what goes with them there.
+    """Return the state dict that transformers' `save_pretrained` would write for the model.
 
     Args:
         model: with a Swin, or a ResNet with the plain stem.
 
     Returns:
-        Arrays by transformers' names in torch's layout, computed when they are used.
+        The arrays by transformers' keys, in the shapes of torch's layout (O, I, H, W); computed when they are used.
 
     Raises:
-        InputError: if the model has parameters that transformers has no name for.
+        InputError: if transformers has no key for a parameter.
     """
     parameters = named_parameters(model)
     arrays, problems = rename(_RULES, to_torch_layout(_RULES, parameters))
     if problems:
         raise InputError(f"the model cannot be written for transformers: {'; '.join(problems)}")
-    constants = {}  # what the rules drop, as it is before training
+    constants = {}  # the values before training of what the rules drop
     for key, array in arrays.items():
         if key.endswith(".running_mean"):
             constants[key.replace("running_mean", "num_batches_tracked")] = mx.array(0, mx.int64)
         elif key.endswith(".hidden_states_norms.stage4.weight"):
-            # The norm of a Swin's classifier, which never runs: as wide as the last map.
+            # The norm of a Swin classifier, which does not run: as wide as the last feature map.
             norm = key.removesuffix("hidden_states_norms.stage4.weight") + "swin.layernorm"
             constants |= {f"{norm}.weight": mx.ones_like(array), f"{norm}.bias": mx.zeros_like(array)}
     class_weights = [1.0] * model.config.num_labels + [model.config.no_object_weight]

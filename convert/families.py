@@ -1,4 +1,4 @@
-"""The families of checkpoints, and how to tell which one a file belongs to."""
+"""The families of checkpoints, and which family a checkpoint belongs to."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,52 +6,60 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from lucid_mlx.convert import detectron2, huggingface, lucid, openmmlab
-from lucid_mlx.convert.rules import Rule, plan
+from lucid_mlx.convert.rules import Rule, match_rules
 from lucid_mlx.errors import InputError
 
 Arrays = Mapping[str, mx.array]
 
 
-def _as_it_is(arrays: Arrays) -> Arrays:
+def _keep_order(arrays: Arrays) -> Arrays:
     return arrays
 
 
 @dataclass(frozen=True)
-class Family:
-    """A kind of checkpoint.
+class CheckpointFamily:
+    """The checkpoints of one system, which share their keys and layout.
 
     Attributes:
-        name: what `--from` calls it.
-        rules: what becomes of each key.
-        repair: changes numbers that the family keeps in another order although the shapes agree.
+        name: for `--from` and for messages.
+        rules: for every key.
+        reorder: reorders values within arrays, where the family's order differs although the shapes agree.
     """
 
     name: str
     rules: Sequence[Rule]
-    repair: Callable[[Arrays], Arrays] = _as_it_is
+    reorder: Callable[[Arrays], Arrays] = _keep_order
 
 
 FAMILIES = {
     family.name: family
     for family in (
-        Family("huggingface", huggingface.RULES),
-        Family("lucid2", lucid.RULES_2, lucid.order_positions_by_row),
-        Family("lucid3", lucid.RULES_3),
-        Family("detectron2", detectron2.RULES),
-        Family("openmmlab", openmmlab.RULES, openmmlab.merge_patch_by_patch),
+        CheckpointFamily("huggingface", huggingface.RULES),
+        CheckpointFamily("lucid2", lucid.RULES_2, lucid.reorder_relative_position_bias),
+        CheckpointFamily("lucid3", lucid.RULES_3),
+        CheckpointFamily("detectron2", detectron2.RULES),
+        CheckpointFamily("openmmlab", openmmlab.RULES, openmmlab.reorder_patch_merging),
     )
 }
 
 
-def detect(keys: Iterable[str], families: Mapping[str, Family] = FAMILIES) -> Family:
-    """Return the family whose rules know the most of the keys; a few strangers are told later, by name.
+def detect_family(keys: Iterable[str], families: Mapping[str, CheckpointFamily] = FAMILIES) -> CheckpointFamily:
+    """Detect the family of a checkpoint by its keys.
+
+    Args:
+        keys: of the checkpoint.
+        families: to choose from, by name.
+
+    Returns:
+        The family whose rules match most keys. Keys that they do not match are reported when the arrays are renamed.
 
     Raises:
-        InputError: if no family knows even half of them.
+        InputError: if no family's rules match half of the keys.
     """
     names = list(keys)
     unknown = {
-        family.name: sum(fate is None for fate in plan(family.rules, names).values()) for family in families.values()
+        family.name: sum(match is None for match in match_rules(family.rules, names).values())
+        for family in families.values()
     }
     best = min(unknown, key=lambda name: unknown[name])
     if not names or unknown[best] > len(names) / 2:

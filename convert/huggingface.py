@@ -1,6 +1,6 @@
 """Hugging Face transformers: `Mask2FormerForUniversalSegmentation` with a Swin, ResNet or timm ResNet backbone.
 
-The names are those of January 2023, which `save_pretrained` still writes, and those that transformers 5 has in memory.
+The keys are those that `save_pretrained` writes, and those of models in memory in transformers 5.
 """
 
 from dataclasses import replace
@@ -20,20 +20,20 @@ _OUR_BLOCK = "backbone.stages.{i}.blocks.{j}."
 _OUR_ENCODER = "pixel_decoder.layers.{i}."
 _OUR_DECODER = "transformer_decoder.layers.{i}."
 
-_FUSED = "query, key and value of a window are one product here"
+_FUSED = "query, key and value of window attention are one linear layer here"
 
 
-def _pointwise(source: str, target: str) -> Rule:
-    return Rule(source, target, "a 1x1 convolution, which is a linear layer here", pointwise=True)
+def _conv_to_linear(source: str, target: str) -> Rule:
+    return Rule(source, target, "a 1x1 convolution, which is a linear layer here", conv_to_linear=True)
 
 
 SWIN = [
     Rule(_BACKBONE + "embeddings.patch_embeddings.projection.{wb}", "backbone.patch_embedding.projection.{wb}"),
     Rule(_BACKBONE + "embeddings.norm.{wb}", "backbone.patch_embedding.norm.{wb}"),
     Rule(_BLOCK + "layernorm_before.{wb}", _OUR_BLOCK + "norm1.{wb}"),
-    Rule(_BLOCK + "attention.self.query.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=0),
-    Rule(_BLOCK + "attention.self.key.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=1),
-    Rule(_BLOCK + "attention.self.value.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=2),
+    Rule(_BLOCK + "attention.self.query.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=0),
+    Rule(_BLOCK + "attention.self.key.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=1),
+    Rule(_BLOCK + "attention.self.value.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=2),
     Rule(
         _BLOCK + "attention.self.relative_position_bias_table",
         _OUR_BLOCK + "attention.relative_position_bias_table",
@@ -48,12 +48,12 @@ SWIN = [
         _BACKBONE + "encoder.layers.{i}.downsample.reduction.weight", "backbone.stages.{i}.downsample.reduction.weight"
     ),
     Rule(_BACKBONE + "hidden_states_norms.stage{i}.{wb}", "backbone.norms.{i-1}.{wb}", "stages count from 1 there"),
-    Rule(_BACKBONE + "swin.layernorm.{wb}", None, "the classifier's norm, which the backbone never runs"),
+    Rule(_BACKBONE + "swin.layernorm.{wb}", None, "the classifier's norm, which the backbone does not run"),
 ]
 
 _NEW_BLOCK = _BACKBONE + "swin.encoder.layers.{i}.blocks.{j}."
 
-# As transformers 5 names a Swin in memory: one level deeper, and the blocks anew.
+# The keys of a Swin in memory in transformers 5: one level deeper, and other names in the blocks.
 SWIN_IN_MEMORY = [
     *(
         replace(rule, source=rule.source.replace(_BACKBONE, _BACKBONE + "swin."))
@@ -61,9 +61,9 @@ SWIN_IN_MEMORY = [
         if rule.source.startswith((_BACKBONE + "embeddings", _BACKBONE + "encoder.layers.{i}.downsample"))
     ),
     Rule(_NEW_BLOCK + "layernorm_before.{wb}", _OUR_BLOCK + "norm1.{wb}"),
-    Rule(_NEW_BLOCK + "attention.q_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=0),
-    Rule(_NEW_BLOCK + "attention.k_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=1),
-    Rule(_NEW_BLOCK + "attention.v_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, part=2),
+    Rule(_NEW_BLOCK + "attention.q_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=0),
+    Rule(_NEW_BLOCK + "attention.k_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=1),
+    Rule(_NEW_BLOCK + "attention.v_proj.{wb}", _OUR_BLOCK + "attention.qkv.{wb}", _FUSED, chunk=2),
     Rule(_NEW_BLOCK + "attention.o_proj.{wb}", _OUR_BLOCK + "attention.projection.{wb}"),
     Rule(
         _NEW_BLOCK + "attention.relative_position_bias.relative_position_bias_table",
@@ -85,7 +85,7 @@ RESNET = [
 
 PIXEL_DECODER = [
     Rule(_PIXEL + "level_embed", "pixel_decoder.level_embedding"),
-    _pointwise(_PIXEL + "input_projections.{i}.0.{wb}", "pixel_decoder.input_projections.{i}.linear.{wb}"),
+    _conv_to_linear(_PIXEL + "input_projections.{i}.0.{wb}", "pixel_decoder.input_projections.{i}.linear.{wb}"),
     Rule(_PIXEL + "input_projections.{i}.1.{wb}", "pixel_decoder.input_projections.{i}.norm.{wb}"),
     Rule(_ENCODER + "self_attn.sampling_offsets.{wb}", _OUR_ENCODER + "attention.sampling_offsets.{wb}"),
     Rule(_ENCODER + "self_attn.attention_weights.{wb}", _OUR_ENCODER + "attention.attention_weights.{wb}"),
@@ -94,22 +94,22 @@ PIXEL_DECODER = [
     Rule(_ENCODER + "self_attn_layer_norm.{wb}", _OUR_ENCODER + "attention_norm.{wb}"),
     Rule(_ENCODER + "fc{n}.{wb}", _OUR_ENCODER + "linear{n}.{wb}"),
     Rule(_ENCODER + "final_layer_norm.{wb}", _OUR_ENCODER + "feedforward_norm.{wb}"),
-    _pointwise(_PIXEL + "adapter_1.0.weight", "pixel_decoder.lateral.linear.weight"),
+    _conv_to_linear(_PIXEL + "adapter_1.0.weight", "pixel_decoder.lateral.linear.weight"),
     Rule(_PIXEL + "adapter_1.1.{wb}", "pixel_decoder.lateral.norm.{wb}"),
     Rule(_PIXEL + "layer_1.0.weight", "pixel_decoder.output.conv.weight"),
     Rule(_PIXEL + "layer_1.1.{wb}", "pixel_decoder.output.norm.{wb}"),
-    _pointwise(_PIXEL + "mask_projection.{wb}", "pixel_decoder.mask_projection.{wb}"),
+    _conv_to_linear(_PIXEL + "mask_projection.{wb}", "pixel_decoder.mask_projection.{wb}"),
 ]
 
 TRANSFORMER_DECODER = [
     Rule(_TRANSFORMER + "queries_embedder.weight", "transformer_decoder.query_positions"),
     Rule(_TRANSFORMER + "queries_features.weight", "transformer_decoder.query_features"),
     Rule(_TRANSFORMER + "level_embed.weight", "transformer_decoder.level_embedding"),
-    _pointwise(_TRANSFORMER + "input_projections.{i}.{wb}", "transformer_decoder.input_projections.{i}.{wb}"),
+    _conv_to_linear(_TRANSFORMER + "input_projections.{i}.{wb}", "transformer_decoder.input_projections.{i}.{wb}"),
     Rule(
         _DECODER + "cross_attn.in_proj_{wb}",
         tuple(_OUR_DECODER + f"cross_attention.{name}_projection." + "{wb}" for name in ("query", "key", "value")),
-        "torch's attention keeps its three projections in one matrix",
+        "torch's attention has its three projections in one matrix",
     ),
     Rule(_DECODER + "cross_attn.out_proj.{wb}", _OUR_DECODER + "cross_attention.output_projection.{wb}"),
     Rule(_DECODER + "self_attn.q_proj.{wb}", _OUR_DECODER + "self_attention.query_projection.{wb}"),

@@ -1,4 +1,4 @@
-"""The configuration of a network from the shapes of its parameters, for checkpoints that come without one."""
+"""Infer the configuration of a network from the shapes of its parameters, for checkpoints without a config.json."""
 
 import math
 from collections.abc import Mapping
@@ -13,15 +13,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def infer_config(shapes: Shapes) -> Mask2FormerConfig:
-    """Read everything that shapes tell: widths, depths, heads, windows, queries, labels, stem.
+    """Infer widths, depths, heads, window size and the numbers of queries and labels from shapes.
 
-    What they do not tell has the values that all published models share: ReLU, norms after each part.
+    What does not follow from shapes, such as the activation, has the default of `Mask2FormerConfig`, which is the value
+    of all published models.
 
     Args:
         shapes: of the parameters by our names, in torch's layout.
 
+    Returns:
+        The configuration.
+
     Raises:
-        InputError: if a parameter that decides is missing.
+        InputError: if a parameter that is needed for this is missing.
     """
     try:
         return _infer(shapes)
@@ -92,6 +96,6 @@ def _resnet(shapes: Shapes) -> dict[str, Any]:
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    """Number of entries in a list of modules."""
-    start = name + "."
-    return len({key.removeprefix(start).split(".")[0] for key in shapes if key.startswith(start)})
+    """Count the modules in a list of modules."""
+    prefix = name + "."
+    return len({key.removeprefix(prefix).split(".")[0] for key in shapes if key.startswith(prefix)})

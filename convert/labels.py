@@ -1,4 +1,4 @@
-"""Names for the classes of checkpoints that come without them."""
+"""Choose the class names of checkpoints without a config.json."""
 
 import json
 from collections.abc import Sequence
@@ -10,53 +10,55 @@ from lucid_mlx.errors import InputError
 
 
 def choose_labels(
-    count: int,
-    wanted: str | PathLike[str] | Sequence[str] | None,
+    num_labels: int,
+    labels: str | PathLike[str] | Sequence[str] | None,
     stored: Sequence[str],
     dataset: str | None,
 ) -> tuple[list[str], str | None]:
-    """Name the classes: as wanted, else as stored with the weights, else as in the dataset they were trained on.
+    """Choose class names: the user's, otherwise those stored with the weights, otherwise those of the dataset.
 
-    A number of classes alone proves no dataset: somebody's own eight classes are not those of Cityscapes.
+    The number of classes alone does not identify a dataset: not every network with eight classes was trained on
+    Cityscapes.
 
     Args:
-        count: classes of the network.
-        wanted: a dataset, a file, or the names.
-        stored: names within the source, if any.
-        dataset: what the source is known to be trained on.
+        num_labels: number of classes of the network.
+        labels: the user's choice: a dataset, a file, or the names; None if there is none.
+        stored: names that are stored with the weights; empty if there are none.
+        dataset: that the network was trained on; None if it is not known.
 
     Returns:
-        The names, and a sentence for the user where they are mere numbers.
+        The names. If none of the three has names for this number of classes, they are LABEL_0 and so on, and the second
+        value is a note for the user; otherwise that is None.
 
     Raises:
-        InputError: if there is no such dataset or file, or it names another number of classes.
+        InputError: if there is no such dataset or file, or it has another number of names.
     """
-    if wanted is not None:
-        names = _read(wanted)
-        if len(names) != count:
-            raise InputError(f"the labels name {len(names)} classes; the network has {count}")
+    if labels is not None:
+        names = _read_labels(labels)
+        if len(names) != num_labels:
+            raise InputError(f"the labels name {len(names)} classes; the network has {num_labels}")
         return names, None
-    if len(stored) == count:
+    if len(stored) == num_labels:
         return list(stored), None
-    if dataset is not None and len(known := dataset_classes(dataset)) == count:
-        return [entry.name for entry in known], None
-    fitting = [name for name in DATASETS if len(dataset_classes(name)) == count]
+    if dataset is not None and len(classes := dataset_classes(dataset)) == num_labels:
+        return [entry.name for entry in classes], None
+    fitting = [name for name in DATASETS if len(dataset_classes(name)) == num_labels]
     hint = f", such as {' or '.join(fitting)}" if fitting else ""
-    note = f"the source does not name its {count} classes: pass labels (--labels), a dataset{hint}, or a file"
-    return [f"LABEL_{number}" for number in range(count)], note
+    note = f"the source does not name its {num_labels} classes: pass labels (--labels), a dataset{hint}, or a file"
+    return [f"LABEL_{class_id}" for class_id in range(num_labels)], note
 
 
-def _read(wanted: str | PathLike[str] | Sequence[str]) -> list[str]:
-    if not isinstance(wanted, str | PathLike):
-        return list(map(str, wanted))
-    if wanted in DATASETS:
-        return [entry.name for entry in dataset_classes(str(wanted))]
-    path = Path(wanted).expanduser()
+def _read_labels(labels: str | PathLike[str] | Sequence[str]) -> list[str]:
+    if not isinstance(labels, str | PathLike):
+        return list(map(str, labels))
+    if labels in DATASETS:
+        return [entry.name for entry in dataset_classes(str(labels))]
+    path = Path(labels).expanduser()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         raise InputError(
-            f"labels {str(wanted)!r}: there is no such text file, and no such dataset; known are {', '.join(DATASETS)}"
+            f"labels {str(labels)!r}: there is no such text file or dataset; the datasets are {', '.join(DATASETS)}"
         ) from None
     try:
         parsed = json.loads(text)
@@ -67,7 +69,7 @@ def _read(wanted: str | PathLike[str] | Sequence[str]) -> list[str]:
         try:
             return [str(parsed[key]) for key in sorted(parsed, key=int)]
         except (TypeError, ValueError):
-            raise InputError(f"{path} must map class numbers to names") from None
+            raise InputError(f"{path} must map class ids to names") from None
     if isinstance(parsed, list):
         return list(map(str, parsed))
-    raise InputError(f"{path} must hold a list of names, one a line or in JSON")
+    raise InputError(f"{path} must hold a list of names, one on each line or in JSON")

@@ -1,4 +1,4 @@
-"""lucid's own files: version 2, with a Swin of its own or a ResNet, and version 3."""
+"""lucid: version 2, with a Swin of its own or a ResNet, and version 3."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +21,7 @@ SWIN_2 = [
     *(rule for rule in SWIN if ".blocks." not in rule.source),
     Rule(_BLOCK + "norm{n}.{wb}", _OUR_BLOCK + "norm{n}.{wb}"),
     Rule(_BLOCK + "attn.relative_position_bias_table", _OUR_BLOCK + "attention.relative_position_bias_table"),
-    Rule(_BLOCK + "attn.relative_pos_index", None, "read by order_positions_by_row"),
+    Rule(_BLOCK + "attn.relative_pos_index", None, "read by reorder_relative_position_bias"),
     Rule(_BLOCK + "attn_mask", None, "follows from the size of the image"),
     Rule(_BLOCK + "attn.qkv.{wb}", _OUR_BLOCK + "attention.qkv.{wb}"),
     Rule(_BLOCK + "attn.proj.{wb}", _OUR_BLOCK + "attention.projection.{wb}"),
@@ -40,26 +40,32 @@ RULES_3 = [
     Rule(
         "transformer_module.decoder.layers.{i}.cross_attn.out_proj_{wb}",
         "transformer_decoder.layers.{i}.cross_attention.output_projection.{wb}",
-        "written flat there",
+        "named with an underscore there",
     ),
 ]
 
 
-def order_positions_by_row(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
-    """Permute bias tables that were learned in another order of relative positions.
+def reorder_relative_position_bias(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
+    """Reorder the rows of relative position bias tables that were trained with another index.
 
-    A model that lucid 2 initialized itself reads its tables by (column, row); one that it converted, by (row,
-    column). Each file carries the index it was trained with, so that tells.
+    The index of a model that lucid 2 initialized is (column, row), that of a model that it converted (row, column),
+    which is ours. Each file contains the index that it was trained with.
+
+    Args:
+        arrays: of the checkpoint, by key.
+
+    Returns:
+        The same arrays in the same shapes; tables with another index are reordered.
 
     Raises:
         InputError: if an index and its table do not fit together.
     """
-    repaired = dict(arrays)
+    reordered = dict(arrays)
     for key, index in arrays.items():
         table_key = key.removesuffix("relative_pos_index") + "relative_position_bias_table"
         if not key.endswith(".relative_pos_index") or table_key not in arrays:
             continue
-        stored, table = np.array(index).astype(np.int64).reshape(-1), repaired[table_key]
+        stored, table = np.array(index).astype(np.int64).reshape(-1), reordered[table_key]
         window = round(stored.size**0.25)
         rows = (2 * window - 1) ** 2
         if stored.size != window**4 or table.shape[0] != rows or stored.min() < 0 or stored.max() >= rows:
@@ -68,5 +74,5 @@ def order_positions_by_row(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.ar
         if not np.array_equal(stored, standard):
             order = np.zeros(rows, np.int64)
             order[standard] = stored
-            repaired[table_key] = table[mx.array(order)]
-    return repaired
+            reordered[table_key] = table[mx.array(order)]
+    return reordered

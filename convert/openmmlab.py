@@ -1,4 +1,4 @@
-"""OpenMMLab: MMDetection 3 and the naming before it, and MMSegmentation, with Swin and ResNet backbones."""
+"""OpenMMLab: MMDetection 3 and earlier, and MMSegmentation, with Swin and ResNet backbones."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _OUR_BLOCK = "backbone.stages.{i}.blocks.{j}."
 _OUR_ENCODER = "pixel_decoder.layers.{i}."
 _OUR_DECODER = "transformer_decoder.layers.{i}."
 
-_STACKED = "torch's attention keeps its three projections in one matrix"
+_STACKED = "torch's attention has its three projections in one matrix"
 _POINTWISE = "a 1x1 convolution, which is a linear layer here"
 _BEFORE_3 = "the name before MMDetection 3"
 _IN_ORDER = "norms are numbered in the order in which they run"
@@ -76,7 +76,7 @@ def _head(root: str) -> list[Rule]:
             Rule(
                 root + f"mask_embed.{2 * layer}." + "{wb}",
                 f"transformer_decoder.mask_head.layers.{layer}." + "{wb}",
-                "activations are counted too there",
+                "activations have numbers too there",
             )
             for layer in range(3)
         ),
@@ -98,7 +98,7 @@ def _head(root: str) -> list[Rule]:
     return rules
 
 
-# Of MMDetection, of MMSegmentation, and of MMDetection's network for videos, which differs in nothing else.
+# Of MMDetection, of MMSegmentation, and of MMDetection's video network, whose keys differ in nothing else.
 HEADS = ("panoptic_head.", "decode_head.", "track_head.")
 
 RULES = [
@@ -109,22 +109,28 @@ RULES = [
 ]
 
 
-def merge_patch_by_patch(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
-    """Reorder what reads the four neighbors that a Swin merging joins.
+def reorder_patch_merging(arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
+    """Reorder the input channels of Swin's patch merging, which concatenates the four neighbors of a 2x2 block.
 
-    There the 4 C inputs are C runs of the neighbors (0,0), (0,1), (1,0), (1,1), as torch's unfold lays them out;
-    here they are four runs of C, for (0,0), (1,0), (0,1), (1,1). The shapes agree, so nothing else would tell.
+    There the last axis of size 4 C is (C, neighbor) with the neighbors (0,0), (0,1), (1,0), (1,1), the order of torch's
+    unfold. Here it is (neighbor, C) with (0,0), (1,0), (0,1), (1,1). The shapes agree, so no check would find it.
+
+    Args:
+        arrays: of the checkpoint, by key.
+
+    Returns:
+        The same arrays in the same shapes; those of patch merging are reordered.
     """
-    repaired = dict(arrays)
-    for key, array in repaired.items():
+    reordered = dict(arrays)
+    for key, array in reordered.items():
         merging = key.startswith("backbone.stages.") and (".downsample.norm." in key or ".downsample.reduction." in key)
-        if merging and array.ndim and array.shape[-1] % 4 == 0:  # any other shape is told later
-            repaired[key] = _by_neighbor(array)
-    return repaired
+        if merging and array.ndim and array.shape[-1] % 4 == 0:  # other shapes are reported when the arrays are renamed
+            reordered[key] = _reorder_neighbors(array)
+    return reordered
 
 
-def _by_neighbor(array: mx.array) -> mx.array:
-    """Turn the last axis from C runs of four neighbors to four runs of C, in our order."""
+def _reorder_neighbors(array: mx.array) -> mx.array:
+    """Change the last axis from (C, neighbor) to (neighbor, C), with the neighbors in our order."""
     *rows, inputs = array.shape
     neighbors = array.reshape(*rows, inputs // 4, 4)[..., mx.array([0, 2, 1, 3])]
     return neighbors.swapaxes(-1, -2).reshape(*rows, inputs)

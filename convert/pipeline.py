@@ -1,4 +1,4 @@
-"""From a checkpoint to an MLX folder, in one go."""
+"""Convert a checkpoint of another system: open it, rename its arrays, change their layout, write a folder."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,24 +11,18 @@ import mlx.core as mx
 
 from lucid_mlx.convert.card import model_card
 from lucid_mlx.convert.detectron2_yaml import read_detectron2_yaml
-from lucid_mlx.convert.families import FAMILIES, Family, detect
+from lucid_mlx.convert.families import FAMILIES, CheckpointFamily, detect_family
 from lucid_mlx.convert.infer import infer_config
 from lucid_mlx.convert.labels import choose_labels
-from lucid_mlx.convert.origin import Origin, recognize
+from lucid_mlx.convert.origin import PublishedCheckpoint, identify_checkpoint
 from lucid_mlx.convert.rules import rename, to_mlx_layout
-from lucid_mlx.convert.source import Source, read_source
+from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.datasets import dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.utils.parameters import listing, load_parameters, named_parameters
-from lucid_mlx.weights.checkpoint import (
-    CONFIG,
-    FORMAT,
-    Checkpoint,
-    ensure_free,
-    write_checkpoint,
-)
-from lucid_mlx.weights.download import Downloaded, download
+from lucid_mlx.utils.parameters import count_and_list, load_parameters, named_parameters
+from lucid_mlx.weights.checkpoint import CONFIG_FILE, MLX_FORMAT, Checkpoint, ensure_empty, write_checkpoint
+from lucid_mlx.weights.download import LocalFiles, download
 from lucid_mlx.weights.quantize import quantize
 from lucid_mlx.weights.registry import WeightsLike
 
@@ -37,23 +31,23 @@ CONVERTER_VERSION = "2"
 
 @dataclass(frozen=True)
 class Conversion:
-    """A checkpoint in our terms; the arrays are computed when they are used.
+    """A converted checkpoint in memory; the arrays are computed when they are used.
 
     Attributes:
-        source: the opened source, without its arrays: each is freed once it is converted.
-        keys: of the source.
-        family: who wrote it.
+        source: the opened source, without its arrays, so that each is freed after it was converted.
+        source_keys: the keys of its arrays.
+        family: of the source.
         config: of the network.
         arrays: by parameter name, in MLX's layout.
-        metadata: where it comes from: source, revision, family, license, dataset.
-        preprocessor: the image configuration of the images, in Hugging Face's terms; empty if the source has none.
-        quantization: the record of quantized layers, None if there are none.
-        notes: what a user should know.
+        metadata: source, revision, family, license, dataset and task, as far as they are known.
+        preprocessor: for `preprocessor_config.json`; empty if the source has none.
+        quantization: the entry "quantization" of `config.json`; None without quantized layers.
+        notes: for the user.
     """
 
-    source: Source
-    keys: Sequence[str]
-    family: Family
+    source: SourceCheckpoint
+    source_keys: Sequence[str]
+    family: CheckpointFamily
     config: Mask2FormerConfig
     arrays: dict[str, mx.array]
     metadata: dict[str, str]
@@ -61,34 +55,42 @@ class Conversion:
     quantization: dict[str, Any] | None = None
     notes: Sequence[str] = ()
 
-    def checkpoint(self) -> Checkpoint:
-        """Return it as `read_checkpoint` would once it is written; warns of parameters that are not finite."""
-        odd = [
+    def to_checkpoint(self) -> Checkpoint:
+        """Return what `read_checkpoint` would return after `write`; warn of parameters that are not finite."""
+        not_finite = [
             name
             for name, array in self.arrays.items()
             if mx.issubdtype(array.dtype, mx.floating) and not mx.isfinite(array).all().item()
         ]
-        for phrase in listing("parameters hold NaN or infinite values", odd):
-            warnings.warn(f"{self.metadata['source']}: {phrase}; its results will be useless", stacklevel=2)
+        for problem in count_and_list("parameters hold NaN or infinite values", not_finite):
+            warnings.warn(f"{self.metadata['source']}: {problem}; its results will be useless", stacklevel=2)
         config = self.config.to_dict()
         if self.quantization is not None:
             config["quantization"] = self.quantization
         return Checkpoint(config, self.arrays, self.metadata, self.preprocessor)
 
     def write(self, destination: str | PathLike[str]) -> Path:
-        """Write the folder: it is complete, or nothing is left of it.
+        """Write a folder that `lucid_mlx.load` reads, completely or not at all.
+
+        Args:
+            destination: the folder; it must not exist, or be empty.
+
+        Returns:
+            The folder.
 
         Raises:
-            InputError: if there is something already, or it cannot be written.
+            InputError: if the folder is not empty, or cannot be written.
         """
-        result = self.checkpoint()
+        checkpoint = self.to_checkpoint()
         metadata = {
-            **result.metadata,
+            **checkpoint.metadata,
             "sha256": self.source.sha256(),
             "converter": f"lucid_mlx.convert {CONVERTER_VERSION}",
         }
         card = model_card(self.config, metadata, self.quantization)
-        return write_checkpoint(destination, result.config, result.arrays, metadata, result.preprocessor, card)
+        return write_checkpoint(
+            destination, checkpoint.config, checkpoint.arrays, metadata, checkpoint.preprocessor, card
+        )
 
 
 def convert(
@@ -102,29 +104,29 @@ def convert(
     config: str | PathLike[str] | None = None,
     labels: str | PathLike[str] | Sequence[str] | None = None,
 ) -> Path:
-    """Convert a Mask2Former checkpoint to a folder that `lucid_mlx.load` reads. No torch, and no code in it is run.
+    """Convert a Mask2Former checkpoint to a folder that `lucid_mlx.load` reads, without torch.
 
     Args:
-        source: a file (.safetensors, .bin, .pth, .pt, .pkl); a folder with one or with an index of parts; a name on
-            the Hugging Face hub, with `@revision` if wanted; an `hf://` or `https://` address; a member of a weights
-            enumeration, or its tag ("mask2former_swin_small:ADE20K_SEMANTIC").
-        destination: the folder to write; it must not exist, or be empty.
-        family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; told from the keys if None.
-        dtype: floating-point type to store; None keeps the source's, but for float64, which becomes float32.
-        quantize_bits: 4 or 8: store the linear layers that bear it in so many bits.
-        group_size: weights that share a scale: 32, 64 or 128.
-        config: the YAML of a detectron2 checkpoint; what it does not say is inferred from the shapes.
-        labels: names of the classes, if the source has none: a dataset ("coco_panoptic"), a file with one name a
+        source: a file (.safetensors, .bin, .pth, .pt, .pkl), whose code is never run; a folder with one or with an
+            index of shards; a name on the Hugging Face hub, with `@revision` if wanted; an `hf://` or `https://`
+            address; a member of a weights enumeration, or its tag ("mask2former_swin_small:ADE20K_SEMANTIC").
+        destination: the folder to write, completely or not at all; it must not exist, or be empty.
+        family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; detected from the keys if None.
+        dtype: floating-point type to store; None keeps the source's, except for float64, which becomes float32.
+        quantize_bits: 4 or 8: quantize linear layers to this number of bits. None: do not quantize.
+        group_size: number of quantized weights that share a scale and a bias, 32, 64 or 128.
+        config: the YAML file of a detectron2 checkpoint; what it does not set is inferred from the shapes.
+        labels: names of the classes, if the source has none: a dataset ("coco_panoptic"), a file with one name on each
             line or with JSON, or the names.
 
     Returns:
-        The destination. It is complete, or nothing is left of it.
+        The destination.
 
     Raises:
-        InputError: if the source cannot be had, is incomplete, damaged, of another kind, converted already, or asks
-            to run code; one error lists every key that is missing, unknown or mis-shaped.
+        InputError: if the source is not available, incomplete, damaged, not a Mask2Former, converted already, or needs
+            code to run; one error lists all keys and parameters that are missing, unknown or mis-shaped.
     """
-    ensure_free(Path(destination).expanduser())
+    ensure_empty(Path(destination).expanduser())
     conversion = convert_in_memory(
         source,
         family=family,
@@ -138,7 +140,7 @@ def convert(
 
 
 def convert_in_memory(
-    source: WeightsLike | Downloaded,
+    source: WeightsLike | LocalFiles,
     *,
     family: str | None = None,
     dtype: mx.Dtype | None = None,
@@ -147,51 +149,78 @@ def convert_in_memory(
     config: str | PathLike[str] | None = None,
     labels: str | PathLike[str] | Sequence[str] | None = None,
 ) -> Conversion:
-    """Do all of a conversion but the writing; arguments and errors as `convert`."""
-    downloaded = source if isinstance(source, Downloaded) else download(source)
-    opened = read_source(downloaded.path)
-    if opened.metadata.get("format") == FORMAT:
-        raise InputError(f"{downloaded.name} is in MLX's layout already: load it as it is")
+    """Convert a Mask2Former checkpoint without writing it.
+
+    Args:
+        source: a file, folder, name, address, registry tag or member, as for `convert`; or downloaded files.
+        family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; detected from the keys if None.
+        dtype: floating-point type of the arrays; None keeps the source's, except for float64, which becomes float32.
+        quantize_bits: 4 or 8: quantize linear layers to this number of bits. None: do not quantize.
+        group_size: number of quantized weights that share a scale and a bias, 32, 64 or 128.
+        config: the YAML file of a detectron2 checkpoint; what it does not set is inferred from the shapes.
+        labels: names of the classes, if the source has none: a dataset, a file or the names, as for `convert`.
+
+    Returns:
+        The conversion; its arrays are computed when they are used.
+
+    Raises:
+        InputError: as for `convert`.
+    """
+    local = source if isinstance(source, LocalFiles) else download(source)
+    opened = read_source(local.path)
+    if opened.metadata.get("format") == MLX_FORMAT:
+        raise InputError(f"{local.name} is in MLX's layout already: load it as it is")
     if family is not None and family not in FAMILIES:
         raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
-    chosen = detect(opened.arrays) if family is None else FAMILIES[family]
-    origin = recognize(downloaded.name)
+    chosen = detect_family(opened.arrays) if family is None else FAMILIES[family]
     if config is not None and chosen.name != "detectron2":
-        raise InputError(f"{downloaded.name} is of the family {chosen.name}; a YAML goes with detectron2's")
+        raise InputError(f"{local.name} is of the family {chosen.name}; only detectron2's checkpoints have a YAML")
+    published = identify_checkpoint(local.name)
     yaml = None if config is None else read_detectron2_yaml(config)
 
-    renamed, problems = rename(chosen.rules, chosen.repair(opened.arrays))
-    network = _config(opened, chosen, renamed, problems)
+    renamed, problems = rename(chosen.rules, chosen.reorder(opened.arrays))
+    network = _network_config(opened, chosen, renamed, problems)
     if yaml is not None:
-        network = yaml.build(network)
-    wanted = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(network)).items()}
-    arrays = to_mlx_layout(renamed, wanted, problems)
+        network = yaml.apply_to(network)
+    expected = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(network)).items()}
+    arrays = to_mlx_layout(renamed, expected, problems)
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 
-    dataset = (yaml.dataset if yaml else None) or (origin.dataset if origin else None)
+    dataset = (yaml.dataset if yaml else None) or (published.dataset if published else None)
     notes = []
     if opened.config is None or labels is not None:
         names, note = choose_labels(network.num_labels, labels, opened.labels, dataset)
         network.id2label = dict(enumerate(names))
         notes += [note] if note else []
-    if (yaml and yaml.video) or (origin and origin.video):
+    if (yaml and yaml.video) or (published and published.video):
         notes.append("a video model: on single images its network is the same; frames are segmented one by one")
-    record = None
+    quantization = None
     if quantize_bits is not None:
-        arrays, record = _quantized(network, arrays, quantize_bits, group_size)
-    metadata = _provenance(downloaded, opened, chosen, origin, dataset)
-    preprocessor = opened.preprocessor or (yaml.preprocessor if yaml else {})
-    alone = replace(opened, arrays={})
-    return Conversion(alone, list(opened.arrays), chosen, network, arrays, metadata, preprocessor, record, notes)
+        arrays, quantization = _quantize(network, arrays, quantize_bits, group_size)
+    return Conversion(
+        source=replace(opened, arrays={}),
+        source_keys=list(opened.arrays),
+        family=chosen,
+        config=network,
+        arrays=arrays,
+        metadata=_metadata(local, opened, chosen, published, dataset),
+        preprocessor=opened.preprocessor or (yaml.preprocessor if yaml else {}),
+        quantization=quantization,
+        notes=notes,
+    )
 
 
-def _config(source: Source, family: Family, renamed: dict[str, mx.array], problems: list[str]) -> Mask2FormerConfig:
+def _network_config(
+    source: SourceCheckpoint, family: CheckpointFamily, renamed: dict[str, mx.array], problems: list[str]
+) -> Mask2FormerConfig:
+    """Read the configuration of the network from `config.json`, or infer it from the shapes of the parameters."""
     if source.config is not None:
         return Mask2FormerConfig.from_huggingface(source.config)
     if source.folder is not None and family.name == "huggingface":
         raise InputError(
-            f"{source.folder} has no {CONFIG}; get it, or give {source.files[0].name} itself to infer what it says"
+            f"{source.folder} has no {CONFIG_FILE}; add it, or convert {source.files[0].name} itself to infer the "
+            "configuration from shapes"
         )
     try:
         return infer_config({name: tuple(array.shape) for name, array in renamed.items()})
@@ -199,25 +228,30 @@ def _config(source: Source, family: Family, renamed: dict[str, mx.array], proble
         raise InputError("; ".join([str(error), *problems])) from None
 
 
-def _quantized(
+def _quantize(
     config: Mask2FormerConfig, arrays: dict[str, mx.array], bits: int, group_size: int
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
+    """Quantize arrays; return them and the entry "quantization" of `config.json`."""
     model = Mask2Former(config)
     load_parameters(model, arrays)
-    record = quantize(model, bits, group_size)
-    return named_parameters(model), record
+    quantization = quantize(model, bits, group_size)
+    return named_parameters(model), quantization
 
 
-def _provenance(
-    downloaded: Downloaded, source: Source, family: Family, origin: Origin | None, dataset: str | None
+def _metadata(
+    local: LocalFiles,
+    source: SourceCheckpoint,
+    family: CheckpointFamily,
+    published: PublishedCheckpoint | None,
+    dataset: str | None,
 ) -> dict[str, str]:
-    """Return what is known of a source, without what is not."""
-    local = downloaded.revision is None and "://" not in downloaded.name
+    """Return the known metadata of a source."""
+    downloaded = local.revision is not None or "://" in local.name
     known = {
-        "source": source.name if local else downloaded.name,
-        "revision": downloaded.revision,
+        "source": local.name if downloaded else source.name,
+        "revision": local.revision,
         "family": family.name,
-        "license": origin.license if origin else source.license,
+        "license": published.license if published else source.license,
         "dataset": dataset,
         "task": dataset_task(dataset) if dataset else None,
     }

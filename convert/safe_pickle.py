@@ -1,7 +1,7 @@
-"""Pickles as data: an unpickler that knows what a state dict is made of, and refuses everything else by name.
+"""An unpickler that loads state dicts without running code, and refuses everything else by name.
 
-A pickle is a program. What it may call here are the stand-ins below, which build containers and descriptions of
-tensors; a name outside the list stops it before anything of that name is looked up.
+A pickle is a program that calls functions by name. Here it can call the replacements below, which build containers and
+descriptions of tensors. Any other name is refused before it is imported.
 """
 
 import pickle
@@ -17,23 +17,36 @@ from lucid_mlx.errors import InputError
 
 @dataclass(frozen=True)
 class StorageType:
-    """The element type that a torch storage class stands for, by MLX's name; numpy has no bfloat16."""
+    """Replaces a torch storage class; `dtype` is MLX's name of its element type, since NumPy has no bfloat16."""
 
     dtype: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage in the file, not read yet."""
+    """A torch storage in the file, whose data are not read yet.
+
+    Attributes:
+        key: its name in the file.
+        dtype: MLX's name of the element type.
+        size: number of elements.
+    """
 
     key: str
     dtype: str
-    count: int
+    size: int
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """Where a tensor lies in its storage, in elements."""
+    """A torch tensor in the file, whose data are not read yet.
+
+    Attributes:
+        storage: that holds its data.
+        offset: of the first element in the storage, in elements.
+        shape: of the tensor.
+        strides: of the tensor, in elements.
+    """
 
     storage: Storage
     offset: int
@@ -41,8 +54,8 @@ class TensorEntry:
     strides: tuple[int, ...]
 
 
-class Opaque:
-    """Stands for an object whose contents nobody needs, such as a device."""
+class Placeholder:
+    """Replaces an object that a state dict does not need, such as a device."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
@@ -51,7 +64,7 @@ class Opaque:
         pass
 
 
-STORAGES = {
+STORAGE_DTYPES = {
     "DoubleStorage": "float64",
     "FloatStorage": "float32",
     "HalfStorage": "float16",
@@ -65,37 +78,56 @@ STORAGES = {
 }
 
 
-def _tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> TensorEntry:
+def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> TensorEntry:
     if not isinstance(storage, Storage):
-        raise InputError("the pickle builds a tensor from something that is no storage")
+        raise InputError("the pickle builds a tensor from something that is not a storage")
     return TensorEntry(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
 
 
-def _parameter(data: Any, *rest: Any) -> Any:
+def _rebuild_parameter(data: Any, *rest: Any) -> Any:
     return data
 
 
 class PickledArray:
-    """A numpy array as it lies in the pickle: its bytes are not copied before they are wanted.
+    """Replaces a NumPy array; its data are not copied before `numpy` is called.
 
-    Older protocols build an empty array and set its state; protocol 5 hands over a buffer.
+    Older protocols of pickle build an empty array and set its state; protocol 5 passes a buffer.
+
+    Args:
+        *args: those of NumPy's function `_reconstruct`, which are ignored.
+
+    Attributes:
+        data: the bytes of the elements.
+        dtype: of the elements.
+        shape: of the array.
+        fortran_order: whether the first axis is contiguous.
     """
 
     def __init__(self, *args: Any):
         self.data: bytes | bytearray = b""
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.shape: tuple[int, ...] = (0,)
-        self.fortran = False
+        self.fortran_order = False
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, self.fortran, data = state
+        _, shape, dtype, self.fortran_order, data = state
         self._set(data, dtype, shape)
 
     @classmethod
     def from_buffer(cls, data: Any, dtype: Any, shape: Any, order: Any) -> "PickledArray":
-        """Stand for numpy's function of that name."""
+        """Replace NumPy's function `_frombuffer`.
+
+        Args:
+            data: the bytes of the elements.
+            dtype: of the elements.
+            shape: of the array.
+            order: "F" if the first axis is contiguous, otherwise "C".
+
+        Returns:
+            The replacement of the array.
+        """
         array = cls()
-        array.fortran = order == "F"
+        array.fortran_order = order == "F"
         array._set(data, dtype, shape)
         return array
 
@@ -103,39 +135,39 @@ class PickledArray:
         self.shape = tuple(map(int, shape))
         if isinstance(dtype, np.dtype) and dtype.kind in "fiub" and isinstance(data, str | bytes | bytearray):
             self.dtype, self.data = dtype, data.encode("latin1") if isinstance(data, str) else data
-        else:  # objects and texts are no tensors
+        else:  # arrays of objects or strings are not tensors
             self.dtype = np.dtype(object)
 
     def numpy(self) -> np.ndarray:
-        """Return the array, a view of the bytes where that is possible."""
+        """Return the array, of the shape and dtype in the pickle; it is a view of the bytes if possible."""
         flat = np.frombuffer(self.data, self.dtype)
-        array = flat.reshape(self.shape, order="F" if self.fortran else "C")
+        array = flat.reshape(self.shape, order="F" if self.fortran_order else "C")
         return array.astype(self.dtype.newbyteorder("="), copy=False)
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): tuple,
-    ("torch", "device"): Opaque,
-    ("torch.serialization", "_get_layout"): Opaque,
-    **{("torch", name): StorageType(dtype) for name, dtype in STORAGES.items()},
+    ("torch", "device"): Placeholder,
+    ("torch.serialization", "_get_layout"): Placeholder,
+    **{("torch", name): StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()},
     **{
         (module, name): value
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
         for name, value in {
-            "ndarray": Opaque,
+            "ndarray": Placeholder,
             "dtype": np.dtype,
             "_reconstruct": PickledArray,
-            "scalar": Opaque,
+            "scalar": Placeholder,
         }.items()
     },
     ("numpy.core.numeric", "_frombuffer"): PickledArray.from_buffer,
     ("numpy._core.numeric", "_frombuffer"): PickledArray.from_buffer,
-    ("mmengine.logging.history_buffer", "HistoryBuffer"): Opaque,  # the loss curves of OpenMMLab's trainer
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 writes Python 2's bytes
+    ("mmengine.logging.history_buffer", "HistoryBuffer"): Placeholder,  # the loss curves of OpenMMLab's trainer
+    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 pickles bytes for Python 2
 }
 
 
@@ -143,16 +175,27 @@ class SafeUnpickler(pickle.Unpickler):
     """An unpickler of state dicts.
 
     Args:
-        file: the stream; it is read up to the end of one pickle.
-        storage: makes a `Storage` from a torch persistent id.
+        file: to read one pickle from.
+        parse_storage: makes a `Storage` from torch's persistent id; None if the pickle must not refer to storages.
     """
 
-    def __init__(self, file: IO[bytes], storage: Callable[[Any], Storage] | None = None):
+    def __init__(self, file: IO[bytes], parse_storage: Callable[[Any], Storage] | None = None):
         super().__init__(file, encoding="latin1")
-        self._storage = storage
+        self._parse_storage = parse_storage
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a stand-in of the list."""
+        """Return the replacement of a class or function.
+
+        Args:
+            module: of the class or function.
+            name: of the class or function.
+
+        Returns:
+            The replacement in `ALLOWED`.
+
+        Raises:
+            InputError: if there is none.
+        """
         try:
             return ALLOWED[module, name]
         except KeyError:
@@ -162,6 +205,6 @@ class SafeUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that a torch pickle refers to."""
-        if self._storage is None:
+        if self._parse_storage is None:
             raise InputError("the pickle refers to data that this kind of file cannot hold")
-        return self._storage(pid)
+        return self._parse_storage(pid)

@@ -1,6 +1,5 @@
-"""Where a checkpoint lies on disk: a file, or a folder with one, whole or in parts."""
+"""Open a checkpoint of another system: a file or a folder, in one file or in shards."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -13,37 +12,35 @@ import yaml
 from lucid_mlx.convert.torch_file import read_torch_file
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.checkpoint import (
-    CARD,
-    CONFIG,
-    INDEX,
-    PREPROCESSOR,
-    WEIGHTS,
-    parts_of_index,
+    CARD_FILE,
+    CONFIG_FILE,
+    PREPROCESSOR_FILE,
+    WEIGHT_FILES,
+    WEIGHTS_FILE,
     read_json,
     read_safetensors,
+    read_weight_map,
 )
+from lucid_mlx.weights.download import sha256
 
-PICKLED = {".bin", ".pth", ".pt", ".pkl"}
-SUFFIXES = {".safetensors", *PICKLED}
-
-# What the files of a folder are called, the first that is there counts.
-_NAMES = (WEIGHTS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
+PICKLE_SUFFIXES = {".bin", ".pth", ".pt", ".pkl"}
+SUFFIXES = {".safetensors", *PICKLE_SUFFIXES}
 
 
 @dataclass(frozen=True)
-class Source:
-    """An opened checkpoint.
+class SourceCheckpoint:
+    """An opened checkpoint of another system.
 
     Attributes:
-        name: what to call it.
-        arrays: by key; read when they are asked for.
-        files: the files that hold them.
-        metadata: of a safetensors file.
-        folder: the folder, if it was given as one.
-        config: the contents of `config.json`, None if there is none.
-        preprocessor: the contents of `preprocessor_config.json`.
-        labels: names of the classes that the file itself holds.
-        license: what the folder's model card says.
+        name: of the file or folder.
+        arrays: by the other system's keys, in its layout; read when they are used.
+        files: that hold the arrays.
+        metadata: of the safetensors file; empty for other files.
+        folder: that the checkpoint was opened from; None if it was opened from a file.
+        config: of `config.json`; None if there is no such file.
+        preprocessor: of `preprocessor_config.json`; empty if there is no such file.
+        labels: names of the classes that the weights file holds; empty if it has none.
+        license: that the folder's model card names; None if it names none.
     """
 
     name: str
@@ -57,20 +54,18 @@ class Source:
     license: str | None = None
 
     def sha256(self) -> str:
-        """Return the digest of the file, or of all parts one after the other."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
+        """Return the digest of the file, or of all shards one after the other."""
+        return sha256(*self.files)
 
 
-def read_source(path: str | PathLike[str]) -> Source:
-    """Open a checkpoint.
+def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
+    """Open a checkpoint of another system.
 
     Args:
-        path: a .safetensors, .bin, .pth, .pt or .pkl file; or a folder with one, or with an index of parts.
+        path: a .safetensors, .bin, .pth, .pt or .pkl file; or a folder with one, or with an index of shards.
+
+    Returns:
+        The checkpoint; its arrays are read when they are used.
 
     Raises:
         InputError: if there is no checkpoint, or it is damaged.
@@ -79,79 +74,88 @@ def read_source(path: str | PathLike[str]) -> Source:
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a checkpoint file or a folder with one")
     if path.is_file():
-        arrays, metadata = _read(path)
-        return Source(path.name, arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
-    weights = _weights_in(path)
+        arrays, metadata = _read_file(path)
+        return SourceCheckpoint(path.name, arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
+    weights = _find_weights(path)
     if weights.name.endswith(".index.json"):
-        arrays, files, metadata = _read_parts(weights)
+        arrays, files, metadata = _read_shards(weights)
     else:
-        (arrays, metadata), files = _read(weights), [weights]
-    config = read_json(path / CONFIG) if (path / CONFIG).exists() else None
-    preprocessor = read_json(path / PREPROCESSOR) if (path / PREPROCESSOR).exists() else {}
-    labels = getattr(arrays, "labels", ())
-    return Source(
-        path.resolve().name, arrays, files, metadata, path, config, preprocessor, labels, _license(path / CARD)
+        (arrays, metadata), files = _read_file(weights), [weights]
+    config, preprocessor = path / CONFIG_FILE, path / PREPROCESSOR_FILE
+    return SourceCheckpoint(
+        path.resolve().name,
+        arrays,
+        files,
+        metadata,
+        folder=path,
+        config=read_json(config) if config.exists() else None,
+        preprocessor=read_json(preprocessor) if preprocessor.exists() else {},
+        labels=getattr(arrays, "labels", ()),
+        license=_read_license(path / CARD_FILE),
     )
 
 
-def _license(card: Path) -> str | None:
-    """Read what the head of a model card says of the license."""
+def _read_license(card: Path) -> str | None:
+    """Read the license from the metadata of a model card."""
     if not card.is_file():
         return None
     from huggingface_hub.repocard import metadata_load
 
     try:
         license = (metadata_load(card) or {}).get("license")
-    except (OSError, ValueError, yaml.YAMLError):  # a card is for people; a broken one stops nothing
+    except (OSError, ValueError, yaml.YAMLError):  # weights can be converted without a valid card
         return None
     return license if isinstance(license, str) else None
 
 
-def _weights_in(folder: Path) -> Path:
-    for name in _NAMES:
+def _find_weights(folder: Path) -> Path:
+    """Find the file with a folder's weights, or with the index of its shards."""
+    for name in WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
     found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise InputError(f"{folder} must hold {WEIGHTS} or a single checkpoint file; found {names}")
+        raise InputError(f"{folder} must hold {WEIGHTS_FILE} or a single checkpoint file; found {names}")
     return found[0]
 
 
-def _read(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, str]]:
+def _read_file(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, str]]:
+    """Open a file of weights; return its arrays and its metadata."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    if path.suffix in PICKLED:
+    if path.suffix in PICKLE_SUFFIXES:
         return read_torch_file(path), {}
-    raise InputError(f"{path} is of no known kind; expected one of {', '.join(sorted(SUFFIXES))}")
+    raise InputError(f"{path} is not a checkpoint file; expected one of {', '.join(sorted(SUFFIXES))}")
 
 
-def _read_parts(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mapping[str, str]]:
-    """Open the parts that an index names; they lie beside it, and nowhere else."""
-    places = parts_of_index(index)
-    opened = {}
-    for name in sorted(set(places.values())):
+def _read_shards(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mapping[str, str]]:
+    """Open the shards of an index, which are in the same folder; return arrays, files and metadata."""
+    weight_map = read_weight_map(index)
+    shards = {}
+    for name in sorted(set(weight_map.values())):
         if not (index.parent / name).is_file():
             raise InputError(f"{index} refers to {name}, which is missing")
-        opened[name] = _read(index.parent / name)
-    lost = [key for key, name in places.items() if key not in opened[name][0]]
-    if lost:
-        raise InputError(f"{index} promises {lost[0]} in {places[lost[0]]}, which does not have it")
-    metadata = next(iter(opened.values()))[1]
-    return _Parts(places, opened), [index.parent / name for name in opened], metadata
+        shards[name] = _read_file(index.parent / name)
+    for key, name in weight_map.items():
+        if key not in shards[name][0]:
+            raise InputError(f"{index} lists {key} in {name}, which does not have it")
+    metadata = next(iter(shards.values()))[1]
+    arrays = _ShardedArrays(weight_map, {name: shard for name, (shard, _) in shards.items()})
+    return arrays, [index.parent / name for name in shards], metadata
 
 
-class _Parts(Mapping[str, mx.array]):
+class _ShardedArrays(Mapping[str, mx.array]):
     """The arrays of several files."""
 
-    def __init__(self, places: Mapping[str, str], parts: Mapping[str, tuple[Mapping[str, mx.array], Any]]):
-        self._places, self._parts = places, parts
+    def __init__(self, weight_map: Mapping[str, str], shards: Mapping[str, Mapping[str, mx.array]]):
+        self._weight_map, self._shards = weight_map, shards
 
     def __getitem__(self, key: str) -> mx.array:
-        return self._parts[self._places[key]][0][key]
+        return self._shards[self._weight_map[key]][key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._weight_map)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._weight_map)

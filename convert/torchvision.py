@@ -1,4 +1,4 @@
-"""ResNets with torchvision's names, which timm and OpenMMLab share."""
+"""ResNets with torchvision's keys, which timm and OpenMMLab share."""
 
 from lucid_mlx.convert.rules import Rule
 

@@ -1,7 +1,7 @@
 """Print the table of checkpoints that stands in docs/choosing.md: python docs/checkpoint_table.py"""
 
 from lucid_mlx.datasets import DATASETS
-from lucid_mlx.weights.catalog import SIZES, CatalogEntry, catalog
+from lucid_mlx.weights.catalog import SWIN_SIZES, CatalogEntry, catalog
 
 HEADER = """\
 | dataset | backbone | million parameters | MB | queries | published accuracy | on the Hugging Face hub | lucid's tag |
@@ -13,7 +13,7 @@ def main() -> None:
     for task in ("panoptic", "semantic", "instance"):
         print(f"### {task.capitalize()}\n\n{HEADER}")
         for dataset in DATASETS:
-            for size in SIZES:
+            for size in SWIN_SIZES:
                 for row in rows([m for m in catalog() if (m.task, m.dataset, m.size) == (task, dataset, size)]):
                     print(row)
         print()
@@ -32,7 +32,7 @@ def row(model: CatalogEntry, hub: str = "", tag: str = "") -> str:
     data = model.dataset.removesuffix(f"_{model.task}").replace("_", " ")
     data = data.upper() if data in ("coco", "ade20k") else data.title()
     backbone = f"Swin-{model.size[0].upper()}" + (", IN21k" if "IN21k" in model.name else "")
-    sizes = f"{model.parameters / 1e6:.0f} | {model.parameters * 4 / 1e6:.0f} | {model.queries}"
+    sizes = f"{model.num_parameters / 1e6:.0f} | {model.num_parameters * 4 / 1e6:.0f} | {model.num_queries}"
     names = " | ".join(f"`{name}`" if name else "-" for name in (hub, tag))
     return f"| {data} | {backbone} | {sizes} | {model.metric or '-'} | {names} |"
 

@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("photos", nargs="?", type=Path, default=here, help="folder with photos")
     parser.add_argument("overlays", nargs="?", type=Path, default=Path("overlays"), help="folder for the results")
     parser.add_argument("--weights", default="facebook/mask2former-swin-tiny-coco-panoptic", help="name or path")
-    parser.add_argument("--batch", type=int, default=1, help="pictures of the same size that run together")
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures of the same size that run together")
     args = parser.parse_args()
     if not args.photos.is_dir():
         parser.error(f"{args.photos} is no folder")
@@ -31,7 +31,7 @@ def main() -> None:
     pictures = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in ENDINGS)
     waiting = [path for path in pictures if not (args.overlays / path.name).exists()]
     segmenter = lucid_mlx.Segmenter(args.weights)
-    for result in segmenter.stream(waiting, batch_size=args.batch, progress=True):
+    for result in segmenter.stream(waiting, batch_size=args.batch_size, progress=True):
         result.save(args.overlays / Path(result.name).name)
     print(f"{len(waiting)} of {len(pictures)} pictures -> {args.overlays}")
 

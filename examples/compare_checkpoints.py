@@ -35,7 +35,7 @@ def main() -> None:
         print(f"{weights}: {time.perf_counter() - start:.2f} s, {result.summary()}")
         shared = [numbers.setdefault(name.split(",")[0].lower(), len(numbers)) for name in result.labels.values()]
         maps.append(np.array(shared)[result.map])
-        pictures.append(result.draw(note=weights))
+        pictures.append(result.draw(title=weights))
     side_by_side(np.array(pictures[0]), pictures[1]).save(args.output)
     print(f"the same class on {(maps[0] == maps[1]).mean():.1%} of the pixels -> {args.output}")
 

@@ -1,4 +1,4 @@
-"""The classes of the datasets that published models were trained on, as the original project registers them."""
+"""The classes of the datasets that published models were trained on, in the original project's order."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -8,8 +8,8 @@ from importlib.resources import files
 
 from lucid_mlx.errors import InputError
 
-# A dataset and the task it was prepared for, and the list of `datasets.json` that it shares with its relatives.
-_LISTS = {
+# The key in `datasets.json` of each dataset's classes. A dataset is named after its images and its task.
+_CLASS_LISTS = {
     "coco_panoptic": "coco_panoptic",
     "coco_instance": "coco_instance",
     "ade20k_semantic": "ade20k",
@@ -22,7 +22,7 @@ _LISTS = {
     "mapillary_vistas_panoptic": "mapillary_vistas",
 }
 
-DATASETS = tuple(_LISTS)
+DATASETS = tuple(_CLASS_LISTS)
 TASKS = ("semantic", "instance", "panoptic")
 
 
@@ -31,72 +31,75 @@ class DatasetClass:
     """A class of a dataset.
 
     Attributes:
-        name: what the dataset calls it.
-        thing: whether it has countable instances; stuff, such as sky, has none.
+        name: in the dataset's own spelling.
+        is_thing: whether it has countable instances ("thing"), or has none, such as sky ("stuff").
         color: red, green and blue of the dataset's own palette, 0 to 255.
     """
 
     name: str
-    thing: bool
+    is_thing: bool
     color: tuple[int, int, int]
 
 
 def dataset_classes(dataset: str) -> tuple[DatasetClass, ...]:
-    """Return the classes of a dataset in training order.
+    """Return the classes of a dataset.
 
     Args:
         dataset: one of `DATASETS`, such as "coco_panoptic".
 
+    Returns:
+        The classes, in the order of their ids.
+
     Raises:
         InputError: if there is no such dataset.
     """
-    if dataset not in _LISTS:
+    if dataset not in _CLASS_LISTS:
         raise InputError(f"there is no dataset {dataset!r}; known are {', '.join(DATASETS)}")
-    return _lists()[_LISTS[dataset]]
+    return _class_lists()[_CLASS_LISTS[dataset]]
 
 
 def dataset_task(dataset: str) -> str:
-    """Return the task that a dataset of `DATASETS` was prepared for, one of `TASKS`."""
+    """Return the task of a dataset of `DATASETS`, one of `TASKS`."""
     return dataset.rsplit("_", 1)[1]
 
 
 def known_thing_ids(names: Sequence[str], dataset: str | None) -> frozenset[int] | None:
-    """Return which classes have countable objects, as far as a dataset tells.
+    """Return the ids of a network's thing classes, if they follow from a dataset.
 
     Args:
-        names: of the classes, in the order of their numbers.
-        dataset: what the network is known to be trained on, if anything.
+        names: of the classes, in the order of their ids.
+        dataset: that the network was trained on; None if it is not known.
 
     Returns:
-        The numbers; None if the dataset is not in `DATASETS` and no dataset has classes of just these names.
+        The ids; None if the dataset is not in `DATASETS` and no dataset has exactly these class names.
     """
     for known in DATASETS:
         classes = dataset_classes(known)
         if len(classes) == len(names) and (known == dataset or [entry.name for entry in classes] == list(names)):
-            return frozenset(number for number, entry in enumerate(classes) if entry.thing)
+            return frozenset(class_id for class_id, entry in enumerate(classes) if entry.is_thing)
     return None
 
 
-def find_dataset(names: Collection[str]) -> tuple[DatasetClass, ...] | None:
-    """Return the classes of the dataset whose names are just these, in any order and whatever their capitals.
+def find_dataset_classes(names: Collection[str]) -> tuple[DatasetClass, ...] | None:
+    """Find the dataset that has exactly these class names, in any order and capitalization.
 
     Args:
-        names: of classes, casefolded.
+        names: of the classes, casefolded.
 
     Returns:
-        The classes; None if no dataset has just these.
+        The dataset's classes; None if no dataset has exactly these.
     """
-    wanted = set(names)
+    names = set(names)
     for known in DATASETS:
-        if {entry.name.strip().casefold() for entry in dataset_classes(known)} == wanted:
+        if {entry.name.strip().casefold() for entry in dataset_classes(known)} == names:
             return dataset_classes(known)
     return None
 
 
 @lru_cache
-def _lists() -> Mapping[str, tuple[DatasetClass, ...]]:
+def _class_lists() -> Mapping[str, tuple[DatasetClass, ...]]:
     raw = json.loads((files("lucid_mlx") / "datasets.json").read_text(encoding="utf-8"))
     return {
-        name: tuple(DatasetClass(label, bool(thing), tuple(color)) for label, thing, color in rows)
+        name: tuple(DatasetClass(label, bool(is_thing), tuple(color)) for label, is_thing, color in rows)
         for name, rows in raw.items()
     }

@@ -1,8 +1,8 @@
-"""The one exception that means: what the caller gave cannot be used, and here is why."""
+"""The exception for input that cannot be used."""
 
 
 class InputError(ValueError):
-    """Bad input, told in one sentence: what was wrong, what was expected, what to do.
+    """The input cannot be used; the message says what is wrong, what was expected and what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints the message without a traceback and exits with code 2.
     """

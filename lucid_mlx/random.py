@@ -1,13 +1,13 @@
-"""Random arrays by lucid's names, so that its documented examples run as written."""
+"""Random arrays under lucid's names, so that its documented examples run as written."""
 
 import mlx.core as mx
 
 
 def randn(*shape: int) -> mx.array:
-    """Draw from the standard normal distribution.
+    """Sample from the standard normal distribution.
 
     Args:
-        shape: the sizes of the result, as separate integers.
+        *shape: the size of each axis.
 
     Returns:
         A float32 array of that shape.

@@ -51,8 +51,9 @@ class Segmenter:
         weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
         task: "semantic", "instance" or "panoptic"; None for what the weights were trained for, semantic if that is
             not known.
-        dtype: floating-point type to compute in. None for float16 on a GPU, where it is faster and the classes of
-            99.9 % of the pixels stay (benchmarks/precision.py), and float32 on the CPU, where half precision is slow.
+        dtype: floating-point type to compute in, such as "float16" or `mlx.core.float16`. None for float16 on a GPU,
+            where it is faster and the classes of 99.9 % of the pixels stay (benchmarks/precision.py), and float32 on
+            the CPU, where half precision is slow.
         size: how large the network sees an image: "512", "640x480" (width x height), "800/1333" (shorter side, and
             the most that the longer may be). None for the size at which the accuracy of the weights was published, if
             they are known, else for their own image configuration; `image_config_note` says which.
@@ -76,7 +77,7 @@ class Segmenter:
         weights: WeightsLike | Mask2Former,
         task: str | None = None,
         *,
-        dtype: mx.Dtype | None = None,
+        dtype: mx.Dtype | str | None = None,
         size: str | None = None,
         image_config: ImageConfig | None = None,
         thing_ids: Collection[int] | None = None,
@@ -220,25 +221,25 @@ class Segmenter:
         if self.task == "semantic":
             maps = semantic_segmentation(outputs, resize_scores=self._resize_scores, **sizes)
             return [
-                Segmentation.of_semantic(photo, np.array(classes), self.labels, name)
+                Segmentation.from_semantic(photo, np.array(classes), self.labels, name)
                 for (photo, name), classes in zip(images, maps, strict=True)
             ]
         if self.task == "panoptic":
             found = panoptic_segmentation(
                 outputs,
                 thing_ids=self.labels if self.thing_ids is None else self.thing_ids,
-                threshold=thresholds.score("panoptic"),
+                threshold=thresholds.score_threshold("panoptic"),
                 mask_threshold=thresholds.mask_threshold,
                 overlap_mask_area_threshold=thresholds.overlap_mask_area_threshold,
                 **sizes,
             )
             return [
-                Segmentation.of_panoptic(photo, panoptic, self.labels, name)
+                Segmentation.from_panoptic(photo, panoptic, self.labels, name)
                 for (photo, name), panoptic in zip(images, found, strict=True)
             ]
         instances = instance_segmentation(outputs, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
         return [
-            Segmentation.of_instances(photo, objects, thresholds.score("instance"), self.labels, name)
+            Segmentation.from_instances(photo, objects, thresholds.score_threshold("instance"), self.labels, name)
             for (photo, name), objects in zip(images, instances, strict=True)
         ]
 

@@ -18,23 +18,31 @@ from lucid_mlx.convert.lucid import RULES_2
 from lucid_mlx.convert.rules import invert, rename, to_torch_layout
 from lucid_mlx.utils.parameters import named_parameters
 
-_BACK = invert(RULES_2)
+_INVERSE = invert(RULES_2)
 
 
 def publish(hub: Hub, monkeypatch: pytest.MonkeyPatch, member: W.WeightsEnum, config: dict[str, Any], folder: Path):
-    """Put a random network as lucid 2 writes it where a registered file lies; return its query features.
+    """Publish a random network in lucid 2's format at the address of a registered file; return its query features.
 
-    The entry gets the file's digest and the network's configuration; all else of it stays.
+    The registry entry gets the file's digest and the network's configuration.
     """
     mx.random.seed(len(hub.files))
     model = models.Mask2Former(models.Mask2FormerConfig(**config))
     model.set_dtype(mx.float16)
-    _put(hub, monkeypatch, member, _BACK, named_parameters(model), folder, {**member.value.meta, "config": config})
+    _put(
+        hub,
+        monkeypatch,
+        member,
+        _INVERSE,
+        named_parameters(model),
+        folder,
+        {**member.value.meta, "config": config},
+    )
     return np.array(model.transformer_decoder.query_features)
 
 
 def publish_resnet_18(hub: Hub, monkeypatch: pytest.MonkeyPatch, member: W.WeightsEnum, folder: Path):
-    """Put a random ResNet-18 as torchvision writes it where a registered file lies; return its arrays by our names."""
+    """Publish a random ResNet-18 with torchvision's keys at the address of a registered file; return its arrays."""
     model = models.mask2former_resnet_18(3)
     model.set_dtype(mx.float16)
     arrays = {name: array for name, array in named_parameters(model).items() if name.startswith("backbone.")}

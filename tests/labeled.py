@@ -1,4 +1,4 @@
-"""Small labeled images in every format, and a stand-in for the photos of garments."""
+"""Small labeled images in every format, and small files in place of Fashion-MNIST's."""
 
 import gzip
 import importlib.util
@@ -32,14 +32,14 @@ def write_label_maps(folder: Path, count: int = 2, labels: np.ndarray = SEMANTIC
 
 
 def instances() -> dict[str, Any]:
-    """An instances file with a polygon, run lengths, and a crowd."""
-    runs = {"size": [4, 6], "counts": [0, 2, 22]}
+    """An instances file with a polygon, an RLE, and a crowd."""
+    rle = {"size": [4, 6], "counts": [0, 2, 22]}
     return {
         "images": [{"id": 7, "file_name": "a.png", "height": 4, "width": 6}],
         "categories": [{"id": 9, "name": "boat"}, {"id": 3, "name": "buoy"}],
         "annotations": [
             {"id": 1, "image_id": 7, "category_id": 9, "iscrowd": 0, "area": 4.5, "segmentation": [SQUARE]},
-            {"id": 2, "image_id": 7, "category_id": 3, "iscrowd": 0, "segmentation": runs},
+            {"id": 2, "image_id": 7, "category_id": 3, "iscrowd": 0, "segmentation": rle},
             {"id": 3, "image_id": 7, "category_id": 9, "iscrowd": 1,
              "segmentation": {"size": [4, 6], "counts": [20, 4]}},
         ],
@@ -47,7 +47,7 @@ def instances() -> dict[str, Any]:
 
 
 def panoptic() -> dict[str, Any]:
-    """A panoptic file with a crowd; its picture has the ids 5, 300 and 70000, and 0 where nothing is known."""
+    """A panoptic file with a crowd; its PNG has the ids 5, 300 and 70000, and 0 for unlabeled pixels."""
     infos = [
         {"id": 5, "category_id": 1, "iscrowd": 0},
         {"id": 300, "category_id": 2, "iscrowd": 0},
@@ -74,7 +74,7 @@ def write_coco(folder: Path, raw: dict[str, Any], ids: np.ndarray = PANOPTIC) ->
 
 
 def write_garments(folder: Path, count: int = 20) -> Path:
-    """Files as of Fashion-MNIST: gray shapes with a hole; those of the training split are bright, of the test dark."""
+    """Files as of Fashion-MNIST: gray shapes with a hole, bright in the training split and dark in the test split."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for split, brightness in (("train", 230), ("t10k", 120)):
@@ -84,9 +84,9 @@ def write_garments(folder: Path, count: int = 20) -> Path:
             photo[top : 26 - left, left : 27 - top] = brightness
             photo[12:15, 12:15] = 0
         labels = (np.arange(count) % 10).astype(np.uint8)
-        for kind, shape, data in (("images-idx3", photos.shape, photos), ("labels-idx1", labels.shape, labels)):
+        for name, shape, data in (("images-idx3", photos.shape, photos), ("labels-idx1", labels.shape, labels)):
             header = bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape)
-            (folder / f"{split}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + data.tobytes()))
+            (folder / f"{split}-{name}-ubyte.gz").write_bytes(gzip.compress(header + data.tobytes()))
     return folder
 
 

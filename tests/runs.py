@@ -1,4 +1,4 @@
-"""A training run that takes a moment: what several tests change a little."""
+"""A short training run, which tests start with small changes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from helpers import SIZES, SWIN
 from labeled import NAMES, write_label_maps
 
 from lucid_mlx.training import LargeScaleJitter, Trainer, TrainingConfig
-from lucid_mlx.training.config import LabelsConfig, NetworkConfig, ReportsConfig
+from lucid_mlx.training.config import DatasetConfig, NetworkConfig, ReportsConfig
 from lucid_mlx.training.optimizer import OptimizerConfig
 
 FIELDS: dict[str, Any] = {
@@ -19,27 +19,27 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def labels(folder: Path, count: int = 4) -> LabelsConfig:
+def labels(folder: Path, count: int = 4) -> DatasetConfig:
     """Images of three classes, each in its own half or strip."""
     maps = np.zeros((32, 32), np.uint8)
     maps[8:], maps[20:, 10:] = 1, 2
     images, annotations = write_label_maps(folder, count, maps)
     (folder / "names.txt").write_text("\n".join(NAMES))
-    return LabelsConfig(str(images), str(annotations), names=str(folder / "names.txt"))
+    return DatasetConfig(str(images), str(annotations), names=str(folder / "names.txt"))
 
 
 def small_run(folder: Path, **changes: Any) -> TrainingConfig:
-    """A configuration; `fields` are of the network."""
-    given = labels(folder)
+    """A configuration with changes; `fields` are fields of the model's configuration."""
+    dataset = labels(folder)
     fields = {**FIELDS, **changes.pop("fields", {})}
     values: dict[str, Any] = {
-        "name": "maps",
+        "dataset_name": "maps",
         "steps": 4,
-        "train": given,
-        "validation": given,
+        "train": dataset,
+        "validation": dataset,
         "augmentation": LargeScaleJitter(32, 0.8, 1.2),
         "network": NetworkConfig(fields=fields),
-        "optimizer": OptimizerConfig(1e-3, 1.0, average=0.9),
+        "optimizer": OptimizerConfig(1e-3, 1.0, ema_decay=0.9),
         "reports": ReportsConfig(log=1, save=2, pictures=4, images=1),
         "batch_size": 2,
         "workers": 0,
@@ -48,7 +48,7 @@ def small_run(folder: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(**{**values, **changes})
 
 
-def trained(config: TrainingConfig, output: Path, steps: int | None = None, resume: bool = False) -> Trainer:
-    run = Trainer(config, output, resume)
-    run.fit(steps)
-    return run
+def train(config: TrainingConfig, output: Path, max_steps: int | None = None, resume: bool = False) -> Trainer:
+    trainer = Trainer(config, output, resume)
+    trainer.fit(max_steps)
+    return trainer

@@ -9,8 +9,8 @@ from helpers import RESNET, SIZES, SWIN, huggingface_arrays
 from safetensors.numpy import save_file
 
 from lucid_mlx import InputError
-from lucid_mlx.convert.backbone import FAMILIES, read_backbone
-from lucid_mlx.convert.families import detect
+from lucid_mlx.convert.backbone import BACKBONE_FAMILIES, read_backbone
+from lucid_mlx.convert.families import detect_family
 from lucid_mlx.models import mask2former_swin_tiny
 from lucid_mlx.models.vision.backbones import build_backbone
 from lucid_mlx.utils.parameters import named_parameters
@@ -18,7 +18,7 @@ from lucid_mlx.utils.parameters import named_parameters
 BASIC = {**RESNET, "depths": [1, 2, 1, 1]}
 BOTTLENECK = {**RESNET, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 2, 1, 1]}
 
-# Each family's names, told from ours: substitutions in turn, written without a look at the converter's tables.
+# Each family's keys, made from our names by substitutions that were written independently of the converter's rules.
 SWIN_NAMES = [
     ("patch_embedding.projection", "patch_embed.proj"),
     ("patch_embedding.norm", "patch_embed.norm"),
@@ -80,7 +80,7 @@ def substituted(substitutions, name):
 
 
 def split_qkv(name, words, substitutions):
-    """The names of the three arrays that a family has for one of ours, or the single one."""
+    """A family's keys for a parameter of ours: three for query, key and value, otherwise one."""
     if ".qkv." not in name:
         return [substituted(substitutions, name)]
     return [substituted(substitutions, name.replace("qkv", word)) for word in words]
@@ -105,7 +105,7 @@ def indices(arrays, name):
 SWIN_HEAD = head("norm.weight", "norm.bias", "head.weight", "head.bias")
 MASK = {"layers.2.blocks.1.attn_mask": np.zeros((4, 16, 16), np.float32)}
 
-# The configuration, the names, and what else there is in the file.
+# The configuration, the keys, and what else is in the file.
 CASES = {
     "torchvision, basic": (
         BASIC,
@@ -158,7 +158,7 @@ CASES = {
 
 
 def classifier(name):
-    """The arrays of a made-up classifier under a family's names, and those of our backbone, all of them different."""
+    """The random arrays of a classifier under a family's keys, and under our parameter names."""
     config, names, others = CASES[name]
     rng = np.random.default_rng(0)
     arrays, wanted = {}, {}
@@ -185,24 +185,24 @@ def assert_same(got, wanted):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_array_of_each_family_is_put_in_its_place(name, tmp_path):
+def test_every_array_of_each_family_becomes_its_parameter(name, tmp_path):
     arrays, wanted = classifier(name)
     assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors"), CASES[name][0]), wanted)
 
 
-def test_every_family_is_among_the_cases_and_every_rule_has_a_reason():
-    assert {detect(classifier(name)[0], FAMILIES).name for name in CASES} == set(FAMILIES)
-    assert all(rule.reason for family in FAMILIES.values() for rule in family.rules)
+def test_every_family_has_a_case_and_every_rule_has_a_reason():
+    assert {detect_family(classifier(name)[0], BACKBONE_FAMILIES).name for name in CASES} == set(BACKBONE_FAMILIES)
+    assert all(rule.reason for family in BACKBONE_FAMILIES.values() for rule in family.rules)
 
 
 @pytest.mark.parametrize("by_column", [False, True])
-def test_tables_of_lucid_2_are_read_by_the_index_beside_them(by_column, tmp_path):
+def test_bias_tables_of_lucid_2_are_reordered_by_their_index(by_column, tmp_path):
     arrays, wanted = classifier("original swin without a head")
     size, side = SWIN["window_size"], 2 * SWIN["window_size"] - 1
     rows, columns = np.divmod(np.arange(size * size), size)
-    down, right = (place[:, None] - place[None] + size - 1 for place in (rows, columns))
+    down, right = (positions[:, None] - positions[None] + size - 1 for positions in (rows, columns))
     for key in [key for key in arrays if key.endswith("relative_position_bias_table")]:
-        if by_column:  # the entry for (down, right) lies at (right, down)
+        if by_column:  # the row for (down, right) is at (right, down)
             arrays[key] = arrays[key].reshape(side, side, -1).swapaxes(0, 1).reshape(arrays[key].shape)
         index = right * side + down if by_column else down * side + right
         arrays[key.replace("relative_position_bias_table", "relative_pos_index")] = index.astype(np.float64)
@@ -219,7 +219,7 @@ def test_a_pickle_that_nests_its_arrays_and_half_precision_are_read(tmp_path):
     assert_same(got, {name: array.astype(np.float16).astype(np.float32) for name, array in wanted.items()})
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path):
+def test_all_problems_are_in_one_error(tmp_path):
     arrays, _ = classifier("original swin")
     del arrays["layers.2.blocks.1.mlp.fc1.bias"]
     arrays["layers.0.surprise"] = np.zeros(3, np.float32)
@@ -248,12 +248,12 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
         ("original swin", {"model_type": "vit"}, r"backbone_config\['model_type'\] is one of"),
     ],
 )
-def test_a_backbone_of_another_shape_or_kind_is_told(name, config, message, tmp_path):
+def test_a_backbone_of_another_shape_or_type_is_reported(name, config, message, tmp_path):
     with pytest.raises(InputError, match=message):
         read_backbone(written(classifier(name)[0], tmp_path / "x.safetensors"), config)
 
 
-def test_files_that_hold_no_classifier_are_told(tmp_path):
+def test_files_without_a_classifier_are_reported(tmp_path):
     with pytest.raises(InputError, match="no known family .*lucid 2's ResNet.*: model"):
         read_backbone(written(huggingface_arrays(), tmp_path / "x.safetensors"), SWIN)
     with pytest.raises(InputError, match="does not exist"):
@@ -266,16 +266,16 @@ def build(**kwargs):
     return mask2former_swin_tiny(5, backbone_config=SWIN, **sizes, **kwargs)
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_builder_fills_the_backbone_and_nothing_else(kind, tmp_path):
+@pytest.mark.parametrize("path_type", [str, Path])
+def test_a_builder_loads_the_backbone_and_nothing_else(path_type, tmp_path):
     arrays, wanted = classifier("timm's swin")
     path = written(arrays, tmp_path / "swin.safetensors")
-    plain, filled = named_parameters(build()), named_parameters(build(pretrained_backbone=kind(path)))
+    plain, filled = named_parameters(build()), named_parameters(build(pretrained_backbone=path_type(path)))
     assert_same(filled, {name: np.array(array) for name, array in plain.items()} | wanted)
     assert np.array_equal(np.array(filled["backbone.norms.2.weight"]), np.ones(32))
 
 
-def test_a_builder_tells_what_it_cannot_fill_from(tmp_path):
+def test_a_builder_reports_a_backbone_that_it_cannot_load(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         build(pretrained_backbone=tmp_path / "nothing.pth")
     for value in (1, None):

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import mlx.core as mx
 import numpy as np
 import pytest
+from helpers import RESNET, SWIN, small_model
 
 from lucid_mlx import backends, ops
 from lucid_mlx.backends.cpu import parallel
 from lucid_mlx.backends.cpu.operations import OPERATIONS
 from lucid_mlx.backends.evaluation import start
+from lucid_mlx.backends.gpu import self_check
 from lucid_mlx.ops import Linear
 from lucid_mlx.ops.resize import resize_by_weights
 
@@ -127,3 +129,17 @@ def test_a_gpu_is_asked_for_by_meaning(monkeypatch):
     assert (backends.device_name(), backends.default_dtype()) == ("CPU", mx.float32)
     assert not backends.compilation_is_fast()
     assert not backends.packed_weights_are_fast()
+
+
+@pytest.mark.parametrize("backbone", [SWIN, RESNET], ids=["swin", "resnet"])
+def test_a_gpu_s_operations_compute_the_same_network(backbone, monkeypatch):
+    model = small_model(backbone_config=backbone)
+    pixels = normal(2, 3, 70, 90)
+    wanted = model(pixels)
+    monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
+    self_check._passes.cache_clear()
+    with pytest.warns(RuntimeWarning, match="kernel fails on this machine"):  # there is no GPU to compile it for
+        got = model(pixels)
+        for name in ("class_queries_logits", "masks_queries_logits"):
+            assert mx.abs(got[name] - wanted[name]).max().item() < 1e-4 * mx.abs(wanted[name]).max().item()
+    self_check._passes.cache_clear()

@@ -23,7 +23,7 @@ def logits(model):
 
 
 def rewrite(folder, change):
-    """Write the weights of a folder again after a change."""
+    """Change the weights of a folder."""
     arrays, metadata = mx.load(str(folder / "model.safetensors"), return_metadata=True)
     mx.eval(arrays)
     change(arrays, metadata)
@@ -39,19 +39,19 @@ def test_a_written_model_loads_and_runs_the_same(folder):
     assert checkpoint.preprocessor == {"size": 64}
 
 
-def test_a_built_model_is_filled_and_returned(folder):
+def test_from_pretrained_loads_into_the_model_and_returns_it(folder):
     model = small_model(seed=1)
     assert model.from_pretrained(str(folder)) is model
     assert np.array_equal(logits(model), logits(small_model()))
 
 
-def test_a_dtype_can_be_asked_for(folder):
+def test_a_dtype_can_be_chosen(folder):
     model = lucid_mlx.load(folder, dtype=mx.bfloat16)
     assert model.dtype == mx.bfloat16
     assert model(mx.ones((1, 3, 32, 32)))["class_queries_logits"].dtype == mx.bfloat16
 
 
-def test_missing_extra_and_misshaped_parameters_are_listed_at_once_and_nothing_is_filled(folder):
+def test_missing_unexpected_and_misshaped_parameters_are_in_one_error_and_nothing_is_loaded(folder):
     def spoil(arrays, metadata):
         del arrays["pixel_decoder.mask_projection.bias"]
         arrays["surplus"] = mx.zeros(3)
@@ -70,7 +70,7 @@ def test_missing_extra_and_misshaped_parameters_are_listed_at_once_and_nothing_i
         lucid_mlx.load(folder)
 
 
-def test_not_strict_fills_what_fits_by_name_but_never_another_shape(folder):
+def test_not_strict_loads_parameters_of_the_same_name_but_never_of_another_shape(folder):
     rewrite(
         folder,
         lambda arrays, _: (arrays.pop("transformer_decoder.class_head.bias"), arrays.update(x=mx.zeros(1))),
@@ -93,14 +93,14 @@ def test_long_lists_are_cut(folder):
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 5000])
-def test_truncated_weights_are_told(folder, kept):
+def test_truncated_weights_are_reported(folder, kept):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match="model.safetensors is damaged or incomplete"):
         lucid_mlx.load(folder)
 
 
-def test_a_file_in_another_layout_is_never_read_as_one_in_ours(folder):
+def test_a_file_in_another_layout_is_not_read_as_one_in_ours(folder):
     rewrite(folder, lambda _, metadata: metadata.update(format="pt"))
     with pytest.raises(InputError, match="lucid-mlx convert"):
         read_checkpoint(folder)
@@ -118,23 +118,23 @@ def test_a_file_in_another_layout_is_never_read_as_one_in_ours(folder):
         (lambda folder: (folder / "config.json").write_text('{"queries": 1}'), "unknown keys: queries"),
     ],
 )
-def test_incomplete_folders_are_told(folder, spoil, message):
+def test_incomplete_folders_are_reported(folder, spoil, message):
     spoil(folder)
     with pytest.raises(InputError) as error:
         lucid_mlx.load(folder)
     assert message in str(error.value)
 
 
-def test_a_source_that_is_no_folder_is_told(folder, tmp_path):
+def test_a_path_without_a_checkpoint_is_reported(folder, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         lucid_mlx.load(tmp_path / "nothing")
-    with pytest.raises(InputError, match="is of no known kind"):
+    with pytest.raises(InputError, match="is not a checkpoint file"):
         lucid_mlx.load(folder / "config.json")
     with pytest.raises(InputError, match="is a file"):
         read_checkpoint(folder / "config.json")
 
 
-def test_a_configuration_that_does_not_match_the_weights_is_told(folder):
+def test_a_configuration_that_does_not_match_the_weights_is_reported(folder):
     config = json.loads((folder / "config.json").read_text())
     config["num_queries"] = 7
     (folder / "config.json").write_text(json.dumps(config))
@@ -142,23 +142,23 @@ def test_a_configuration_that_does_not_match_the_weights_is_told(folder):
         lucid_mlx.load(folder)
 
 
-def test_what_is_larger_than_one_file_may_be_is_written_in_parts(folder, tmp_path, monkeypatch):
+def test_a_large_checkpoint_is_written_in_shards(folder, tmp_path, monkeypatch):
     checkpoint = read_checkpoint(folder)
-    monkeypatch.setattr("lucid_mlx.weights.checkpoint.SHARD", 50_000)
-    parts = write_checkpoint(tmp_path / "parts", checkpoint.config, checkpoint.arrays, checkpoint.metadata, {})
-    names = sorted(file.name for file in parts.glob("*.safetensors"))
+    monkeypatch.setattr("lucid_mlx.weights.checkpoint.MAX_SHARD_SIZE", 50_000)
+    sharded = write_checkpoint(tmp_path / "sharded", checkpoint.config, checkpoint.arrays, checkpoint.metadata, {})
+    names = sorted(file.name for file in sharded.glob("*.safetensors"))
     assert len(names) > 2
     assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
-    assert not (parts / "model.safetensors").exists()
-    assert max(file.stat().st_size for file in parts.glob("*.safetensors")) < 70_000
-    assert np.array_equal(logits(lucid_mlx.load(parts)), logits(small_model()))
-    assert read_checkpoint(parts).metadata == checkpoint.metadata
-    (parts / names[1]).unlink()
+    assert not (sharded / "model.safetensors").exists()
+    assert max(file.stat().st_size for file in sharded.glob("*.safetensors")) < 70_000
+    assert np.array_equal(logits(lucid_mlx.load(sharded)), logits(small_model()))
+    assert read_checkpoint(sharded).metadata == checkpoint.metadata
+    (sharded / names[1]).unlink()
     with pytest.raises(InputError, match=f"has no {names[1]}"):
-        lucid_mlx.load(parts)
+        lucid_mlx.load(sharded)
 
 
-def test_nothing_that_is_there_is_overwritten(folder):
+def test_existing_files_are_not_overwritten(folder):
     before = (folder / "config.json").read_bytes()
     with pytest.raises(InputError, match="exists already"):
         write_checkpoint(folder, {}, {}, {}, {})
@@ -175,14 +175,14 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_are_no_floats_are_told(folder):
+def test_weights_that_are_not_floats_are_reported(folder):
     rewrite(folder, lambda arrays, _: arrays.update({"transformer_decoder.norm.bias": mx.zeros(32, mx.int32)}))
     with pytest.raises(InputError, match=r"1 not of a floating-point type: transformer_decoder\.norm\.bias"):
         lucid_mlx.load(folder)
 
 
 @pytest.mark.parametrize("dtype", ["float16", mx.int32])
-def test_a_dtype_that_is_none_is_told(folder, dtype):
+def test_a_dtype_that_is_not_floating_point_is_reported(folder, dtype):
     with pytest.raises(InputError, match="must be a floating-point type"):
         lucid_mlx.load(folder, dtype=dtype)
 
@@ -209,7 +209,7 @@ def test_labels_come_with_the_weights(folder):
     assert small_model(seed=1).from_pretrained(folder).config.id2label[3] == "label 3"
 
 
-def test_a_folder_whose_parents_are_missing_leaves_none_of_them_when_the_write_fails(tmp_path, monkeypatch):
+def test_a_write_that_fails_removes_the_parent_folders_that_it_created(tmp_path, monkeypatch):
     def full_disk(*args):
         raise OSError("No space left on device")
 
@@ -219,7 +219,7 @@ def test_a_folder_whose_parents_are_missing_leaves_none_of_them_when_the_write_f
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_current_folder_serves_if_it_is_empty(tmp_path, monkeypatch):
+def test_an_empty_current_folder_can_be_written(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     write_checkpoint(".", {"a": 1}, {"a": mx.zeros(1)}, {}, {})

@@ -1,4 +1,4 @@
-"""docs/choosing.md says what the catalog and the image configurations say."""
+"""docs/choosing.md agrees with the catalog and the image configurations."""
 
 import re
 import runpy
@@ -19,7 +19,7 @@ def table():
     return re.search(r"<!-- table -->\n(.*)<!-- end of table -->", PAGE, re.DOTALL)[1]
 
 
-def test_the_table_is_what_the_script_prints(table, capsys):
+def test_the_table_is_the_output_of_the_script(table, capsys):
     runpy.run_path(str(DOCS / "checkpoint_table.py"), run_name="__main__")
     assert table.strip() == capsys.readouterr().out.strip(), "run docs/checkpoint_table.py and put in what it prints"
 
@@ -34,7 +34,7 @@ def test_every_model_of_the_catalog_is_in_the_table_once_with_its_own_numbers(ta
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[0].lower().replace(" ", "_") == model.dataset.rsplit("_", 1)[0]
         assert cells[1][:6].lower() == f"swin-{model.size[0]}"
-        assert cells[3:6] == [f"{model.parameters * 4 / 1e6:.0f}", str(model.queries), model.metric or "-"]
+        assert cells[3:6] == [f"{model.num_parameters * 4 / 1e6:.0f}", str(model.num_queries), model.metric or "-"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_every_model_of_the_catalog_is_in_the_table_once_with_its_own_numbers(ta
         ("Mapillary Vistas: 65", "mapillary_vistas_panoptic"),
     ],
 )
-def test_the_numbers_of_classes_are_the_datasets_own(text, dataset):
+def test_the_numbers_of_classes_are_those_of_the_datasets(text, dataset):
     assert text in PAGE
     assert int(text.split()[-1]) == len(dataset_classes(dataset))
 

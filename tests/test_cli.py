@@ -67,10 +67,10 @@ def test_an_output_is_overwritten_only_by_force(folder):
         (["no.jpg"], "no.jpg does not exist"),
         (["text.jpg"], "text.jpg is not an image"),
         ([PHOTO, "--weights", "nowhere"], "nowhere does not exist"),
-        ([PHOTO, "--weights", "text.jpg"], "text.jpg is of no known kind"),
+        ([PHOTO, "--weights", "text.jpg"], "text.jpg is not a checkpoint file"),
         (["x" * 300 + ".jpg"], "File name too long"),
-        ([PHOTO, "-o", "out.psd"], "does not name a picture format"),
-        ([PHOTO, "-o", "out.docx"], "does not name a picture format"),
+        ([PHOTO, "-o", "out.psd"], "does not name an image format"),
+        ([PHOTO, "-o", "out.docx"], "does not name an image format"),
         ([PHOTO, "-o", "missing/out.png"], "the folder missing does not exist"),
         ([PHOTO, "--wieghts", "x"], "No such option"),
         ([], "Missing argument"),
@@ -116,7 +116,7 @@ def test_a_dry_run_shows_the_configuration_and_the_mapping_and_writes_nothing(fo
     assert "family: huggingface" in out
     assert '"num_labels": 3' in out
     assert "class_predictor.bias -> transformer_decoder.class_head.bias (" in out
-    assert "attention.qkv.weight, block 1 (query, key and value" in out
+    assert "attention.qkv.weight, chunk 1 (query, key and value" in out
     assert "swin.layernorm.weight -> dropped (the classifier's norm" in out
     assert [path.name for path in folder.iterdir()] == ["theirs"]
 

@@ -1,4 +1,4 @@
-"""`lucid-mlx eval`: labeled images in, a table and a file of figures out."""
+"""`lucid-mlx eval`: labeled images in, a table and a file of metrics out."""
 
 import json
 
@@ -31,19 +31,19 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-MAPS = ("--weights", "model", "--images", "images", "--annotations", "labels", "--names", "names.txt")
+MAPS = ("--weights", "model", "--images", "images", "--annotations", "labels", "--class-names", "names.txt")
 SEMANTIC = (*MAPS, "--task", "semantic")
 PANOPTIC = ("--weights", "model", "--images", "pan/images", "--annotations", "pan/coco.json")
 
 
-def test_a_table_is_printed_and_the_figures_are_written(folder):
+def test_a_table_is_printed_and_the_metrics_are_written(folder):
     result = run(*SEMANTIC, "--output", "metrics.json", "--batch-size", "2")
     assert "semantic segmentation of 3 images" in result.stderr
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines if line] == ["mIoU", "fwIoU", "mACC", "pACC", "class", *NAMES]
     written = json.loads((folder / "metrics.json").read_text())
-    assert (written["task"], written["images"], list(written["classes"])) == ("semantic", 3, list(NAMES))
-    assert f"{written['figures']['mIoU']:.2f}" == lines[0].split()[1]
+    assert (written["task"], written["num_images"], list(written["per_class"])) == ("semantic", 3, list(NAMES))
+    assert f"{written['metrics']['mIoU']:.2f}" == lines[0].split()[1]
 
 
 def test_the_task_is_that_of_the_weights():
@@ -54,16 +54,16 @@ def test_the_task_is_that_of_the_weights():
     assert run(*PANOPTIC, "--panoptic-folder", "pan/coco", "--threshold", "0.1").stdout.startswith("PQ")
 
 
-def test_two_runs_are_compared(folder):
+def test_two_evaluations_are_compared(folder):
     run(*SEMANTIC, "--output", "metrics.json")
     lines = run(*SEMANTIC, "--limit", "1", "--compare", "metrics.json").stdout.splitlines()
     assert lines[0].split() == ["this", "other", "change"]
     assert [line.split()[0] for line in lines[1:]] == ["mIoU", "fwIoU", "mACC", "pACC", "IoU", "IoU", "IoU"]
     result = run(*PANOPTIC, "--compare", "metrics.json", code=2)
-    assert "figures of panoptic segmentation cannot be compared with those of semantic" in result.stderr
+    assert "metrics of panoptic segmentation cannot be compared with those of semantic" in result.stderr
 
 
-def test_the_first_images_alone_are_evaluated():
+def test_limit_evaluates_the_first_images_only():
     assert "of 2 images" in run(*SEMANTIC, "--limit", "2").stderr
 
 
@@ -73,18 +73,18 @@ def test_the_first_images_alone_are_evaluated():
         ((*SEMANTIC, "--output", "precious.json"), "precious.json exists already; choose another name or pass --force"),
         ((*SEMANTIC, "--output", "none/a.json"), "the folder none does not exist"),
         ((*SEMANTIC, "--output", "labels"), "labels is a folder; expected the name of a file"),
-        ((*SEMANTIC, "--compare", "names.txt"), "names.txt is not what an evaluation wrote"),
+        ((*SEMANTIC, "--compare", "names.txt"), "names.txt is not the JSON of an evaluation"),
         ((*MAPS, "--images", "none"), "the folder none does not exist; expected the images"),
-        ((*MAPS,), "labels for semantic segmentation cannot tell how good panoptic segmentation is"),
+        ((*MAPS,), "labels for semantic segmentation cannot evaluate panoptic segmentation"),
         (
-            (*SEMANTIC, "--names", "cityscapes_semantic"),
+            (*SEMANTIC, "--class-names", "cityscapes_semantic"),
             "does not know 18 of the 19 classes of the dataset",
         ),
-        ((*PANOPTIC, "--names", "names.txt"), "pan/coco.json names its classes itself"),
+        ((*PANOPTIC, "--class-names", "names.txt"), "pan/coco.json has its own class names"),
         ((*SEMANTIC, "--weights", "none"), "none"),
     ],
 )
-def test_what_cannot_be_is_told_and_nothing_is_written(arguments, message, folder):
+def test_errors_are_reported_and_nothing_is_written(arguments, message, folder):
     (folder / "precious.json").write_text("precious")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert message in run(*arguments, code=2).stderr
@@ -94,4 +94,4 @@ def test_what_cannot_be_is_told_and_nothing_is_written(arguments, message, folde
 def test_force_overwrites(folder):
     (folder / "metrics.json").write_text("old")
     run(*SEMANTIC, "--output", "metrics.json", "--force")
-    assert json.loads((folder / "metrics.json").read_text())["images"] == 3
+    assert json.loads((folder / "metrics.json").read_text())["num_images"] == 3

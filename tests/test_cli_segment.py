@@ -138,7 +138,7 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(weights, folder):
         (["trip", "-o", "out.png"], "need a folder"),
         (["trip", "-o", "-"], "standard output takes one format"),
         (["trip/a.png", "-o", "-", "--format", "json,coco"], "standard output takes one format"),
-        (["trip/a.png", "--format", "pdf"], "there is no format 'pdf'; expected some of overlay"),
+        (["trip/a.png", "--format", "pdf"], "there is no format 'pdf'; expected one or more of overlay"),
         (["trip", "copy"], "two photos would both be written to segmented/a.png"),
         (["trip/a.png", "--threshold", "1.5"], "not in the range 0<=x<=1"),
         (["trip/a.png", "--task", "counting"], "'counting' is not one of"),

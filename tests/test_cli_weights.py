@@ -1,4 +1,4 @@
-"""`lucid-mlx weights` and what `lucid-mlx convert` takes and tells, against a hub on 127.0.0.1."""
+"""`lucid-mlx weights` and `lucid-mlx convert`, with a hub on 127.0.0.1."""
 
 import json
 import warnings
@@ -30,7 +30,7 @@ def rows(*options):
     return [line.split() for line in run("weights", "list", *options).stdout.splitlines()[1:]]
 
 
-def test_the_list_shows_all_models_and_can_be_narrowed(hub):
+def test_the_list_shows_all_models_and_can_be_filtered(hub):
     assert len(rows()) == 54
     tiny = rows("--size", "tiny", "--task", "panoptic", "--dataset", "coco")
     assert [row[0] for row in tiny] == ["mask2former_swin_tiny:COCO_PANOPTIC", NAME]
@@ -68,7 +68,7 @@ def test_a_name_is_enough_to_convert_and_to_segment(hub, published, folder):
         ("theirs/model.safetensors", [], "model-mlx"),
     ],
 )
-def test_a_destination_that_is_not_given_is_named_after_the_source(source, options, destination, folder):
+def test_the_default_destination_is_named_after_the_source(source, options, destination, folder):
     write_huggingface(folder / "theirs")
     run("convert", source, *options)
     assert lucid_mlx.load(folder / destination).config.num_queries == 6
@@ -86,25 +86,25 @@ def test_a_converted_folder_is_exported_again(folder):
     assert "no other option" in run("convert", "ours", "x", "--to", "huggingface", "--quantize", "4", code=2).stderr
 
 
-def test_labels_are_named_by_a_dataset_a_file_or_the_user_is_told(folder):
+def test_labels_come_from_a_dataset_or_a_file_and_a_note_says_if_they_are_missing(folder):
     write_huggingface(folder / "theirs")
-    told = run("convert", "theirs/model.safetensors", "numbers").stderr
-    assert "does not name its 3 classes" in told
+    errors = run("convert", "theirs/model.safetensors", "numbers").stderr
+    assert "does not name its 3 classes" in errors
     assert lucid_mlx.load("numbers").config.id2label[2] == "LABEL_2"
     (folder / "names.txt").write_text("cup\ntable\n\nspoon\n")
     (folder / "names.json").write_text(json.dumps({"id2label": {"10": "x", "0": "cup", "1": "table"}}))
     (folder / "number.json").write_text("7")
     (folder / "odd.json").write_text('{"a": "cup"}')
     for file, last in (("names.txt", "spoon"), ("names.json", "x")):
-        assert run("convert", "theirs/model.safetensors", file[6:], "--labels", file).stderr == ""
+        assert run("convert", "theirs/model.safetensors", file[6:], "--class-names", file).stderr == ""
         assert lucid_mlx.load(file[6:]).config.id2label == {0: "cup", 1: "table", 2: last}
     for labels, message in (
         ("coco_panoptic", "name 133 classes; the network has 3"),
-        ("nowhere.txt", "no such text file, and no such dataset; known are coco_panoptic"),
+        ("nowhere.txt", "no such text file or dataset; the datasets are coco_panoptic"),
         ("number.json", "must hold a list of names"),
-        ("odd.json", "must map class numbers to names"),
+        ("odd.json", "must map class ids to names"),
     ):
-        assert message in run("convert", "theirs/model.safetensors", "new", "--labels", labels, code=2).stderr
+        assert message in run("convert", "theirs/model.safetensors", "new", "--class-names", labels, code=2).stderr
     assert not (folder / "new").exists()
 
 
@@ -120,21 +120,21 @@ def test_the_names_that_openmmlab_stores_are_read(folder):
     assert read_source(folder / "old.pkl").labels == ["c", "d"]
 
 
-def test_weights_that_are_not_finite_are_warned_of(folder):
+def test_a_warning_lists_weights_that_are_not_finite(folder):
     arrays = huggingface_arrays()
     arrays["class_predictor.bias"][1] = np.nan
     arrays["model.transformer_module.queries_features.weight"][0, 0] = np.inf
     write_huggingface(folder / "theirs", arrays)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        told = run("convert", "theirs", "ours").stderr
-    assert "warning: theirs: 2 parameters hold NaN or infinite values" in told
-    assert "transformer_decoder.class_head.bias" in told
+        errors = run("convert", "theirs", "ours").stderr
+    assert "warning: theirs: 2 parameters hold NaN or infinite values" in errors
+    assert "transformer_decoder.class_head.bias" in errors
     with pytest.warns(UserWarning, match="2 parameters hold NaN"):
         lucid_mlx.load("theirs")
 
 
-def test_verifying_says_what_it_compared_with_or_that_it_could_not(folder, monkeypatch):
+def test_a_note_says_if_a_conversion_cannot_be_verified(folder, monkeypatch):
     import importlib.util
 
     write_huggingface(folder / "theirs")
@@ -143,7 +143,7 @@ def test_verifying_says_what_it_compared_with_or_that_it_could_not(folder, monke
     assert "not verified" in run("convert", "theirs", "ours", "--verify").stderr
 
 
-def test_the_card_says_what_there_is(folder):
+def test_the_card_describes_the_checkpoint(folder):
     write_huggingface(folder / "theirs")
     (folder / "theirs" / "README.md").write_text("---\nlicense: mit\n---\n")
     run("convert", "theirs", "ours", "--quantize", "4", "--group-size", "32")

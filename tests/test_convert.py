@@ -15,7 +15,7 @@ BLOCK = "model.pixel_level_module.encoder.encoder.layers.2.blocks.0"
 DECODER = "model.transformer_module.decoder.layers.1"
 
 
-def test_a_converted_folder_holds_the_source_s_numbers_in_our_layout(tmp_path):
+def test_a_converted_folder_holds_the_source_s_weights_in_our_layout(tmp_path):
     source = huggingface_arrays()
     folder = convert(write_huggingface(tmp_path / "theirs", source), tmp_path / "ours")
     model = lucid_mlx.load(folder)
@@ -52,7 +52,7 @@ def test_a_converted_folder_is_not_converted_again(tmp_path):
     assert not (tmp_path / "again").exists()
 
 
-def test_all_that_is_wrong_with_the_keys_is_told_at_once(tmp_path):
+def test_all_problems_of_the_keys_are_in_one_error(tmp_path):
     arrays = huggingface_arrays()
     del arrays["class_predictor.bias"]
     del arrays[f"{BLOCK}.attention.self.key.weight"]
@@ -68,8 +68,8 @@ def test_all_that_is_wrong_with_the_keys_is_told_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
 
 
-def test_the_same_block_given_twice_is_told_not_swallowed():
-    rules = [Rule("a{i}", "x", part=0), Rule("b", "x", part=1)]
+def test_the_same_chunk_given_twice_is_reported():
+    rules = [Rule("a{i}", "x", chunk=0), Rule("b", "x", chunk=1)]
     _, problems = rename(rules, {"a1": mx.zeros(2), "a2": mx.zeros(2), "b": mx.zeros(2)})
     assert problems == ["1 parameters filled twice: x"]
 
@@ -84,7 +84,7 @@ def test_every_rule_has_a_reason():
     assert all(rule.reason for rule in RULES)
 
 
-def test_a_destination_that_is_taken_is_refused_before_any_work(tmp_path):
+def test_a_destination_that_is_not_empty_is_refused_before_any_work(tmp_path):
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "precious.txt").write_text("mine")
@@ -99,7 +99,7 @@ def test_an_empty_destination_is_used(tmp_path):
     assert (folder / "model.safetensors").is_file()
 
 
-def test_a_configuration_of_another_size_is_told(tmp_path):
+def test_a_configuration_of_another_size_is_reported(tmp_path):
     source = write_huggingface(tmp_path / "theirs", num_queries=9)
     with pytest.raises(InputError, match=r"query_features is \[6, 32\], expected \[9, 32\]"):
         convert(source, tmp_path / "ours")
@@ -114,13 +114,13 @@ def test_a_configuration_of_another_size_is_told(tmp_path):
         (f"{BLOCK}.attention.self.key.weight", (32, 32, 1), "do not fit together: .*qkv.weight"),
     ],
 )
-def test_arrays_that_cannot_be_cut_or_joined_are_told(key, shape, message, tmp_path):
+def test_arrays_that_cannot_be_split_or_concatenated_are_reported(key, shape, message, tmp_path):
     arrays = {**huggingface_arrays(), key: np.zeros(shape, np.float32)}
     with pytest.raises(InputError, match=message):
         convert(write_huggingface(tmp_path / "theirs", arrays), tmp_path / "ours")
 
 
-def test_arrays_that_are_no_floats_are_told(tmp_path):
+def test_arrays_that_are_not_floats_are_reported(tmp_path):
     arrays = {**huggingface_arrays(), "class_predictor.bias": np.zeros(4, np.int32)}
     with pytest.raises(InputError, match="not of a floating-point type: transformer_decoder.class_head.bias"):
         convert(write_huggingface(tmp_path / "theirs", arrays), tmp_path / "ours")

@@ -21,7 +21,7 @@ from lucid_mlx.datasets import DATASETS, dataset_classes
 )
 def test_every_dataset_has_its_classes_and_things(dataset, classes, things):
     listed = dataset_classes(dataset)
-    assert (len(listed), sum(entry.thing for entry in listed)) == (classes, things)
+    assert (len(listed), sum(entry.is_thing for entry in listed)) == (classes, things)
     assert len({entry.name for entry in listed}) == classes
     assert all(len(entry.color) == 3 and 0 <= min(entry.color) <= max(entry.color) <= 255 for entry in listed)
 

@@ -11,7 +11,7 @@ import lucid_mlx
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint
-from lucid_mlx.weights.address import DEMO
+from lucid_mlx.weights.address import DEMO_FOLDER
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_it_is_small_and_complete():
-    assert sum(file.stat().st_size for file in DEMO.iterdir()) < 6e6
-    checkpoint = read_checkpoint(DEMO)
+    assert sum(file.stat().st_size for file in DEMO_FOLDER.iterdir()) < 6e6
+    checkpoint = read_checkpoint(DEMO_FOLDER)
     assert checkpoint.metadata["dataset"] == "fashion_scenes_panoptic"
     assert {array.dtype for array in checkpoint.arrays.values()} == {mx.float16}
     assert all(mx.isfinite(array).all() for array in checkpoint.arrays.values())
-    assert "PQ" in (DEMO / "README.md").read_text()
+    assert "PQ" in (DEMO_FOLDER / "README.md").read_text()
 
 
 def test_its_name_will_do_wherever_weights_are_asked_for(folder):
@@ -36,7 +36,7 @@ def test_its_name_will_do_wherever_weights_are_asked_for(folder):
     model = lucid_mlx.models.Mask2Former(segmenter.model.config).from_pretrained("demo")
     own, loaded = named_parameters(model), named_parameters(lucid_mlx.load("demo"))
     assert all(mx.array_equal(own[name], loaded[name]) for name in own)
-    run_cli("segment", DEMO / "scene.png", "--weights", "demo", "-o", "seen.json", "--format", "json")
+    run_cli("segment", DEMO_FOLDER / "scene.png", "--weights", "demo", "-o", "seen.json", "--format", "json")
     assert json.loads((folder / "seen.json").read_text())["task"] == "panoptic"
 
 
@@ -52,7 +52,7 @@ def test_the_verb_draws_all_three_tasks_and_says_what_is_there(folder):
         assert f"{task}, " in result.stdout
         with Image.open(folder / f"lucid-mlx-demo/{task}.png") as picture:
             assert picture.width > 128
-    assert (folder / "lucid-mlx-demo/scene.png").read_bytes() == (DEMO / "scene.png").read_bytes()
+    assert (folder / "lucid-mlx-demo/scene.png").read_bytes() == (DEMO_FOLDER / "scene.png").read_bytes()
     # A class of the network, and how much of the scene it has.
     assert "grass: " in result.stdout
     assert "exists already" in run_cli("demo", code=2).stderr

@@ -13,7 +13,7 @@ from lucid_mlx.datasets import DATASETS
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.preprocessing import ImageConfig
 
-# The three levels of the project's largest COCO model, less what only a trainer reads.
+# The project's largest COCO model and its two base files, without settings that only a trainer reads.
 BASE = """
 MODEL:
   BACKBONE:
@@ -114,7 +114,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def variant(project):
-    """Read the R50 file, or the Swin-L file, with other settings on top."""
+    """Read a file that changes some settings of the R50 file, or of another."""
 
     def read(text="", base="maskformer2_R50_bs16_50ep.yaml", **values):
         tree = {"_BASE_": str(project / base), **(yaml.safe_load(text) or {})}
@@ -130,7 +130,7 @@ def variant(project):
     return read
 
 
-def test_a_chain_of_three_files_is_read_whole(project):
+def test_a_file_is_read_with_its_two_base_files(project):
     config = read_detectron2_yaml(project / "swin" / "large.yaml")
     assert config.fields == {
         "num_labels": 133,
@@ -195,7 +195,7 @@ def test_every_setting_has_its_own_field(variant):
         **{"model_type": "swin", "num_channels": 3, "patch_size": 2, "embed_dim": 48, "depths": [1, 2, 3, 4]},
         **{"num_heads": [2, 4, 6, 8], "window_size": 5, "mlp_ratio": 3, "qkv_bias": False, "drop_path_rate": 0.25},
     }
-    config.build(small_config())
+    config.apply_to(small_config())
 
 
 def test_a_resnet_is_described(project):
@@ -234,7 +234,7 @@ def test_only_the_deeplab_builder_reads_the_stem_the_grid_and_the_dilation_of_re
             variant(**deeplab, **setting)
 
 
-def test_the_project_s_defaults_hold_where_nothing_is_said(tmp_path):
+def test_settings_that_no_file_has_are_the_project_s_defaults(tmp_path):
     tree = {
         "MODEL": {
             "META_ARCHITECTURE": "MaskFormer",
@@ -250,13 +250,13 @@ def test_the_project_s_defaults_hold_where_nothing_is_said(tmp_path):
     assert (config.fields["decoder_layers"], config.fields["encoder_layers"]) == (6, 0)
     assert (config.fields["class_weight"], config.fields["mask_weight"], config.fields["dice_weight"]) == (1, 20, 1)
     assert (config.fields["dropout"], config.fields["feature_size"]) == (0.1, 128)
-    assert config.backbone_config["downsample_in_bottleneck"]  # as of detectron2's own networks
+    assert config.backbone_config["downsample_in_bottleneck"]  # detectron2's default
     assert config.dataset is None
 
 
 def test_the_image_config_is_the_one_of_testing(variant):
     image_config = ImageConfig.from_dict(variant(INPUT__MIN_SIZE_TEST=512, INPUT__MAX_SIZE_TEST=2048).preprocessor)
-    assert (image_config.size, image_config.shortest_edge, image_config.longest_edge, image_config.divisor) == (
+    assert (image_config.size, image_config.shortest_edge, image_config.longest_edge, image_config.size_divisor) == (
         None,
         512,
         2048,
@@ -264,8 +264,8 @@ def test_the_image_config_is_the_one_of_testing(variant):
     )
     assert image_config.mean == pytest.approx((0.485, 0.456, 0.406))
     assert image_config.std == pytest.approx((0.229, 0.224, 0.225))
-    assert image_config.scale == 1 / 255
-    assert image_config.divide == "pad"
+    assert image_config.rescale_factor == 1 / 255
+    assert image_config.divisor_mode == "pad"
     assert image_config.content_size(427, 640) == (512, 767)
     assert image_config.input_size(427, 640) == (512, 768)
 
@@ -275,7 +275,7 @@ def test_an_image_may_keep_its_size_and_need_not_be_padded(variant):
     assert image_config.content_size(401, 603) == (401, 603)
     assert image_config.input_size(401, 603) == (416, 608)
     own = {"MODEL__MASK_FORMER__SIZE_DIVISIBILITY": -1}
-    assert variant(**own).preprocessor["size_divisor"] == 0  # a ResNet takes any size
+    assert variant(**own).preprocessor["size_divisor"] == 0  # a ResNet accepts any size
     assert ImageConfig.from_dict(variant(**own).preprocessor).input_size(427, 640) == (800, 1199)
     assert variant(base="swin/large.yaml", **own).preprocessor["size_divisor"] == 32
 
@@ -288,7 +288,7 @@ VIDEO = {
 }
 
 
-def test_a_network_for_videos_is_one_for_images(variant):
+def test_a_video_network_is_read_as_an_image_network(variant):
     config = variant(**VIDEO, INPUT__MIN_SIZE_TEST=360)
     assert (config.video, config.dataset, config.fields["num_labels"]) == (True, None, 40)
     with pytest.raises(InputError, match="TRANSFORMER_DECODER_NAME is 'MultiScaleMaskedTransformerDecoder'"):
@@ -299,7 +299,7 @@ CLASSES = {"coco_instance": 80, "coco_panoptic": 133, "ade20k_instance": 100, "c
 
 
 @pytest.mark.parametrize("name", _DATASETS)
-def test_what_it_was_trained_on_is_told_if_the_number_of_classes_agrees(name, variant):
+def test_the_training_dataset_is_known_if_the_number_of_classes_agrees(name, variant):
     dataset = _DATASETS[name]
     classes = CLASSES.get(dataset) or {"ade20k": 150, "cityscapes": 19, "mapillary": 65}[dataset.split("_")[0]]
     split = name.replace("_sem_seg", "_semantic").replace("_instance_seg", "_instance")
@@ -312,23 +312,23 @@ def test_what_it_was_trained_on_is_told_if_the_number_of_classes_agrees(name, va
 @pytest.mark.parametrize(
     "names", [[], ["mine_train"], ["coco_2017_train_panoptic", "mine_train"], ["ade20k_full_sem_seg_train"], [3]]
 )
-def test_what_is_no_published_dataset_is_not_told(names, variant):
+def test_other_training_datasets_are_not_known(names, variant):
     assert variant(DATASETS__TRAIN=names).dataset is None
 
 
-def test_all_datasets_can_be_told():
+def test_every_dataset_has_a_name_in_detectron2():
     assert set(_DATASETS.values()) == set(DATASETS)
 
 
-def test_what_the_file_says_replaces_what_shapes_told(project, variant):
+def test_settings_replace_what_was_inferred_from_shapes(project, variant):
     inferred = small_config(num_labels=7, encoder_feedforward_dim=48)
-    config = read_detectron2_yaml(project / "swin" / "large.yaml").build(inferred)
+    config = read_detectron2_yaml(project / "swin" / "large.yaml").apply_to(inferred)
     assert (config.num_labels, config.num_queries, config.mask_weight) == (133, 200, 5.0)
-    assert config.encoder_feedforward_dim == 48  # which no file says
+    assert config.encoder_feedforward_dim == 48  # no setting for it
     assert config.backbone_config["window_size"] == 12
     assert inferred.num_queries == 6
     with pytest.raises(InputError, match="num_attention_heads=7 does not divide"):
-        variant(MODEL__MASK_FORMER__NHEADS=7).build(inferred)
+        variant(MODEL__MASK_FORMER__NHEADS=7).apply_to(inferred)
 
 
 def test_the_configuration_builds_the_network(project):
@@ -336,11 +336,11 @@ def test_the_configuration_builds_the_network(project):
     small["SWIN"] = {"EMBED_DIM": 8, "DEPTHS": [1, 1, 1, 1], "NUM_HEADS": [1, 1, 1, 1], "WINDOW_SIZE": 3}
     small["SEM_SEG_HEAD"] = {"CONVS_DIM": 32, "MASK_DIM": 16, "TRANSFORMER_ENC_LAYERS": 1}
     (project / "small.yaml").write_text(yaml.safe_dump({"_BASE_": "swin/large.yaml", "MODEL": small}))
-    model = Mask2Former(read_detectron2_yaml(project / "small.yaml").build(small_config()))
+    model = Mask2Former(read_detectron2_yaml(project / "small.yaml").apply_to(small_config()))
     assert len(model.transformer_decoder.layers) == 2
 
 
-def test_the_project_s_calls_of_python_are_not_run_and_not_missed(project):
+def test_the_project_s_python_tags_are_not_run_and_not_needed(project):
     sizes = '!!python/object/apply:eval ["[int(x * 0.1 * 1024) for x in range(5, 21)]"]'
     text = f"_BASE_: swin/large.yaml\nINPUT:\n  MIN_SIZE_TRAIN: {sizes}\n  MIN_SIZE_TEST: 1024\n"
     (project / "mine.yaml").write_text(text)
@@ -369,8 +369,8 @@ def test_the_project_s_calls_of_python_are_not_run_and_not_missed(project):
         ("INPUT.FORMAT", "BGR"),
     ],
 )
-def test_another_network_is_refused_by_what_makes_it_so(name, value, variant):
-    with pytest.raises(InputError, match=re.escape(f"{name} is {value!r}, which is no network of this package; exp")):
+def test_another_network_is_refused_by_the_setting_that_differs(name, value, variant):
+    with pytest.raises(InputError, match=re.escape(f"{name} is {value!r}, which this package does not support; exp")):
         variant(**{name.replace(".", "__"): value})
 
 
@@ -386,12 +386,12 @@ def test_another_network_is_refused_by_what_makes_it_so(name, value, variant):
     ],
 )
 def test_another_swin_is_refused(name, value, variant):
-    variant(**{f"MODEL__SWIN__{name}": value})  # of which a ResNet has none
+    variant(**{f"MODEL__SWIN__{name}": value})  # a ResNet does not read it
     with pytest.raises(InputError, match=f"MODEL.SWIN.{name} is"):
         variant(base="swin/large.yaml", **{f"MODEL__SWIN__{name}": value})
 
 
-def test_a_default_is_called_one(project):
+def test_the_error_says_that_a_value_is_the_default(project):
     (project / "mine.yaml").write_text("_BASE_: Base-COCO-PanopticSegmentation.yaml")
     with pytest.raises(InputError, match="META_ARCHITECTURE is 'GeneralizedRCNN' by default"):
         read_detectron2_yaml(project / "mine.yaml")
@@ -406,26 +406,26 @@ def test_a_default_is_called_one(project):
         ("INPUT.MAX_SIZE_TEST", 0, "must be at least 1, got 0"),
     ],
 )
-def test_image_configs_that_cannot_be_are_told(name, value, message, variant):
+def test_invalid_image_settings_are_reported(name, value, message, variant):
     with pytest.raises(InputError, match=f"mine.yaml: {name} {message}"):
         variant(**{name.replace(".", "__"): value})
 
 
-def test_tuples_in_python_s_writing_are_read(variant):
+def test_python_literals_are_parsed(variant):
     assert variant(MODEL__PIXEL_MEAN="(255, 51, 0)").preprocessor["image_mean"] == [1.0, 0.2, 0.0]
 
 
-def read_or_be_told(path):
+def read_or_input_error(path):
     with suppress(InputError):
-        read_detectron2_yaml(path).build(small_config())
+        read_detectron2_yaml(path).apply_to(small_config())
 
 
 @settings(max_examples=100, deadline=None)
 @given(text=st.text() | st.text(alphabet="ab:-[]{}!&*?|>%@'\"#,\n \t012.~"))
-def test_any_text_is_read_or_told(text, tmp_path_factory):
+def test_any_text_is_read_or_raises_an_input_error(text, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "any.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    read_or_be_told(path)
+    read_or_input_error(path)
 
 
 NAMES = [*_FIELDS.values(), *_REQUIRED, "MODEL.SWIN.DEPTHS", "MODEL.SWIN.WINDOW_SIZE", "MODEL.SWIN", "INPUT"]
@@ -438,7 +438,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(NAMES), value=VALUES)
-def test_any_value_of_any_setting_is_read_or_told(name, value, tmp_path_factory):
+def test_any_value_of_any_setting_is_read_or_raises_an_input_error(name, value, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
     (folder / "Base-COCO-PanopticSegmentation.yaml").write_text(BASE)
     (folder / "maskformer2_R50_bs16_50ep.yaml").write_text(R50)
@@ -446,4 +446,4 @@ def test_any_value_of_any_setting_is_read_or_told(name, value, tmp_path_factory)
     for key in reversed(name.split(".")):
         value = {key: value}
     (folder / "mine.yaml").write_text(yaml.safe_dump({"_BASE_": "swin.yaml", **value}))
-    read_or_be_told(folder / "mine.yaml")
+    read_or_input_error(folder / "mine.yaml")

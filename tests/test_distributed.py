@@ -10,7 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
-# Points that are the same for every mask, so that it matters not which process draws them.
+# The sampled points are the same for every mask, whichever process draws them.
 WORK = """
 import os, sys
 from contextlib import closing
@@ -26,20 +26,20 @@ draw = lambda shape: mx.broadcast_to(mx.random.uniform(shape=shape[1:], key=mx.r
 matcher.uniform = lambda key: draw
 folder, out = Path(sys.argv[2]), Path(sys.argv[3])
 data = folder / os.environ.get("MLX_RANK", "0")
-run = Trainer(small_run(data, batch_size=4, steps=2, accumulate=2), out)
-with closing(run.loader.batches()) as batches:
-    losses, gradients, after = run.gradients(batches)
-assert after == (2, 0)
-mx.save_safetensors(str(folder / f"gradients-{run.group.size()}-{run.group.rank()}.safetensors"),
+trainer = Trainer(small_run(data, batch_size=4, steps=2, gradient_accumulation_steps=2), out)
+with closing(trainer.loader.batches()) as batches:
+    losses, gradients, next_position = trainer.compute_gradients(batches)
+assert next_position == (2, 0)
+mx.save_safetensors(str(folder / f"gradients-{trainer.group.size()}-{trainer.group.rank()}.safetensors"),
                     dict(tree_flatten(gradients)))
-run.fit()
-mx.save_safetensors(str(folder / f"model-{run.group.size()}-{run.group.rank()}.safetensors"),
-                    dict(tree_flatten(run.model.parameters())))
+trainer.fit()
+mx.save_safetensors(str(folder / f"model-{trainer.group.size()}-{trainer.group.rank()}.safetensors"),
+                    dict(tree_flatten(trainer.model.parameters())))
 """
 
 
 def free_ports(count):
-    """The first of some neighboring ports of this machine that nobody listens on."""
+    """The first of `count` consecutive free ports of this machine."""
     while True:
         with closing(socket.create_server(("127.0.0.1", 0))) as server:
             first = server.getsockname()[1]
@@ -52,13 +52,13 @@ def free_ports(count):
 
 
 def launch(folder, processes, out):
-    """Do the work in so many processes that know of each other."""
+    """Run the script in a group of processes."""
     script = folder / "work.py"
     script.write_text(WORK)
     launcher = Path(sys.executable).with_name("mlx.launch")
     network = ["--backend", "ring", "--starting-port", str(free_ports(processes))]
     command = [sys.executable, launcher, "-n", str(processes), *network] if processes > 1 else []
-    # Its standard input stays open: at the end of that it would turn round and round.
+    # Its standard input stays open: at its end the launcher would use a whole core.
     source, end = os.pipe()
     done = subprocess.run(
         [*command, sys.executable, script, Path(__file__).parent, folder, out],

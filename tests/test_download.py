@@ -1,4 +1,4 @@
-"""Downloads and the cache, against a hub on 127.0.0.1: each way to fail ends in one sentence and a whole cache."""
+"""Downloads and the cache, with a hub on 127.0.0.1: every failure is an InputError and leaves a valid cache."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.download import blob_of, download, sha256
+from lucid_mlx.weights.download import blob_path, download, sha256
 from lucid_mlx.weights.registry import WeightEntry
 
 NAME = "somebody/mask2former-tiny"
@@ -22,7 +22,7 @@ NAME = "somebody/mask2former-tiny"
 
 @pytest.fixture
 def published(hub, tmp_path):
-    """A Hugging Face model in the hub; the folder that it was made from."""
+    """Publish a Hugging Face model; the folder with its files."""
     folder = write_huggingface(tmp_path / "theirs")
     hub.add(NAME, folder)
     hub.files[NAME]["README.md"] = b"---\nlicense: apache-2.0\n---\n# Tiny\n"
@@ -49,17 +49,17 @@ def entry(hub, data: bytes, digest: str | None = None) -> WeightEntry:
         ("https://example.org/x/model.pkl", WebAddress("https://example.org/x/model.pkl")),
     ],
 )
-def test_an_address_is_read(text, address):
+def test_an_address_is_parsed(text, address):
     assert parse_address(text) == address
 
 
 @pytest.mark.parametrize("text", ["a/b/c", "/no/such/file", "./a/b", "model.pth", "", "a b/c", "hf://a", "@/x"])
-def test_what_is_no_address_is_told(text):
-    with pytest.raises(InputError, match=r"does not exist; expected a file|no address on the hub"):
+def test_an_invalid_address_is_reported(text):
+    with pytest.raises(InputError, match=r"does not exist; expected a file|not an address on the hub"):
         parse_address(text)
 
 
-def test_what_is_on_disk_is_a_path_whatever_its_name(tmp_path, monkeypatch):
+def test_an_existing_path_takes_precedence_over_a_name_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "facebook").mkdir()
     (tmp_path / "facebook" / "model").mkdir()
@@ -72,7 +72,7 @@ def test_a_model_of_the_hub_is_loaded_by_name(hub, published, tmp_path):
     assert lucid_mlx.load(convert(published, tmp_path / "ours")).config == model.config
 
 
-def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
+def test_a_conversion_records_its_source(hub, published, tmp_path):
     folder = convert(f"{NAME}@main", tmp_path / "ours")
     metadata = lucid_mlx.weights.read_checkpoint(folder).metadata
     assert metadata["source"] == NAME
@@ -91,44 +91,48 @@ def test_a_conversion_says_where_it_comes_from(hub, published, tmp_path):
         assert fact in card
 
 
-def test_only_the_files_of_the_model_are_downloaded(hub, published):
+def test_only_the_files_of_the_checkpoint_are_downloaded(hub, published):
     hub.files[NAME] |= {"pytorch_model.bin": b"x" * 100, "tf_model.h5": b"x" * 100}
     download(NAME)
     names = {path.rsplit("/", 1)[1] for path in hub.downloads()}
     assert names == {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
 
 
-def test_a_model_in_torch_s_format_or_in_parts_is_found(hub, published):
+def test_a_model_in_shards_or_in_torch_s_format_is_found(hub, published):
     data = hub.files[NAME].pop("model.safetensors")
     hub.files[NAME] |= {
-        "model.safetensors.index.json": b'{"weight_map": {"a": "p1.safetensors", "b": "p2.safetensors"}}',
-        "p1.safetensors": data,
-        "p2.safetensors": b"b",
+        "model.safetensors.index.json": b'{"weight_map": {"a": "s1.safetensors", "b": "s2.safetensors"}}',
+        "s1.safetensors": data,
+        "s2.safetensors": b"b",
     }
-    assert {file.name for file in download(NAME).path.iterdir()} >= {"p1.safetensors", "p2.safetensors", "config.json"}
+    assert {file.name for file in download(NAME).path.iterdir()} >= {
+        "s1.safetensors",
+        "s2.safetensors",
+        "config.json",
+    }
     hub.files["a/bin"] = {"pytorch_model.bin": b"pickle", "config.json": b"{}"}
     assert (download("a/bin").path / "pytorch_model.bin").read_bytes() == b"pickle"
 
 
 def test_an_index_that_leads_out_of_the_repository_is_refused(hub):
     hub.files["a/b"] = {"model.safetensors.index.json": b'{"weight_map": {"a": "../../../x.safetensors"}}'}
-    with pytest.raises(InputError, match="which is not beside it"):
+    with pytest.raises(InputError, match="which is not in the same folder"):
         download("a/b")
 
 
-def test_what_is_cached_is_not_downloaded_again(hub, published):
+def test_cached_files_are_not_downloaded_again(hub, published):
     first = download(NAME)
     hub.requests.clear()
     assert download(NAME) == first
     assert hub.downloads() == []
 
 
-def test_lucid_home_is_where_things_are_kept(hub, published, tmp_path):
+def test_lucid_home_is_the_cache_folder(hub, published, tmp_path):
     assert download(NAME).path.is_relative_to(tmp_path / "lucid" / "weights")
 
 
 @pytest.mark.parametrize("broken", ["status", "closed", "lucid", "huggingface"])
-def test_what_is_cached_loads_without_a_hub(broken, hub, published, monkeypatch):
+def test_cached_files_load_without_a_hub(broken, hub, published, monkeypatch):
     from huggingface_hub import constants
 
     first = download(NAME)
@@ -150,7 +154,7 @@ def test_what_is_cached_loads_without_a_hub(broken, hub, published, monkeypatch)
 
 
 @pytest.mark.parametrize("switch", ["lucid", "huggingface"])
-def test_offline_what_is_not_cached_is_told(switch, hub, published, monkeypatch):
+def test_offline_files_that_are_not_cached_are_reported(switch, hub, published, monkeypatch):
     from huggingface_hub import constants
 
     if switch == "lucid":
@@ -165,14 +169,14 @@ def test_offline_what_is_not_cached_is_told(switch, hub, published, monkeypatch)
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "asks for a login|no public model on the hub"),
+        (401, "asks for a login|nor a public model on the hub"),
         (403, r"HTTP 403\): access is denied"),
-        (404, "HTTP 404|no public model"),
+        (404, "HTTP 404|nor a public model"),
         (429, r"HTTP 429\): too many requests"),
         (503, r"HTTP 503\): the server has a problem"),
     ],
 )
-def test_a_hub_that_refuses_is_told(status, message, hub, published):
+def test_a_hub_that_refuses_is_reported(status, message, hub, published):
     hub.status = status
     with pytest.raises(InputError, match=message):
         download(NAME)
@@ -183,24 +187,24 @@ def test_a_hub_that_refuses_is_told(status, message, hub, published):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nobody/nothing", "nobody/nothing is no folder here and no public model on the hub"),
+        ("nobody/nothing", "nobody/nothing is neither a folder on this disk nor a public model on the hub"),
         (f"{NAME}@v9", "has no revision 'v9'"),
         (f"hf://{NAME}/other.pth", "has no file other.pth at main"),
-        ("a/--b", "is no name on the hub|no public model"),
+        ("a/--b", "is not a valid name on the hub|nor a public model"),
     ],
 )
-def test_a_name_that_the_hub_does_not_know_is_told(name, message, hub, published):
+def test_a_name_that_the_hub_does_not_know_is_reported(name, message, hub, published):
     with pytest.raises(InputError, match=message):
         download(name)
 
 
-def test_a_repository_without_weights_is_told(hub):
+def test_a_repository_without_weights_is_reported(hub):
     hub.files["a/b"] = {"config.json": b"{}"}
     with pytest.raises(InputError, match=r"a/b has no weights; expected model.safetensors"):
         download("a/b")
 
 
-def test_a_hub_that_is_not_there_is_told(published, monkeypatch):
+def test_a_hub_that_cannot_be_reached_is_reported(published, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(
@@ -210,16 +214,16 @@ def test_a_hub_that_is_not_there_is_told(published, monkeypatch):
         download(NAME)
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, published, monkeypatch):
+def test_an_interrupted_download_is_resumed(hub, published, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
-    hub.cut = 150_000  # of 520 kB: every retry brings a piece more
+    hub.cut = 150_000  # of 520 kB: every retry gets another piece
     assert sha256(download(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
     assert len([path for path in hub.downloads() if path.endswith("safetensors")]) > 3
 
 
-def test_a_download_that_is_cut_for_good_is_told_and_leaves_nothing_that_counts(hub, published):
+def test_a_download_that_fails_is_reported_and_not_cached(hub, published):
     hub.cut = 0
     with pytest.raises(InputError, match="download|cut"):
         download(NAME)
@@ -228,7 +232,7 @@ def test_a_download_that_is_cut_for_good_is_told_and_leaves_nothing_that_counts(
     assert sha256(download(NAME).path / "model.safetensors") == sha256(published / "model.safetensors")
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_that_counts(hub, published, monkeypatch):
+def test_a_full_disk_is_reported_and_nothing_is_cached(hub, published, monkeypatch):
     from huggingface_hub import file_download
 
     def full(*args, **kwargs):
@@ -236,7 +240,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_counts(hub, published, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(file_download, "http_get", full)
-        with pytest.raises(InputError, match=r"the disk with .* is full; make room, or set LUCID_HOME"):
+        with pytest.raises(InputError, match=r"the disk with .* is full; free some space, or set LUCID_HOME"):
             download(NAME)
     assert cached_path(NAME) is None
     assert download(NAME).path.is_dir()
@@ -253,21 +257,21 @@ def test_a_registered_file_is_checked_against_its_digest(hub):
 
 
 @pytest.mark.parametrize("damage", [b"WEIGHTS", b"wei", b""])
-def test_a_damaged_cache_mends_itself(damage, hub, published):
+def test_damaged_cached_files_are_downloaded_again(damage, hub, published):
     good = entry(hub, b"weights")
     for name, file in ((good, None), (NAME, "model.safetensors")):
         path = download(name).path
         path = path / file if file else path
         whole = path.read_bytes()
-        blob_of(path).write_bytes(damage)
+        blob_path(path).write_bytes(damage)
         assert path.read_bytes() == damage
         download(name)
         assert path.read_bytes() == whole
 
 
-def test_a_damaged_cache_is_told_where_there_is_no_hub(hub, monkeypatch):
+def test_damaged_cached_files_are_reported_offline(hub, monkeypatch):
     good = entry(hub, b"weights")
-    blob_of(download(good).path).write_bytes(b"WEIGHTS")
+    blob_path(download(good).path).write_bytes(b"WEIGHTS")
     monkeypatch.setenv("LUCID_WEIGHTS_OFFLINE", "1")
     with pytest.raises(InputError, match="the cached copy of .* was damaged and is removed; go online"):
         download(good)
@@ -275,14 +279,14 @@ def test_a_damaged_cache_is_told_where_there_is_no_hub(hub, monkeypatch):
     assert download(good).path.read_bytes() == b"weights"
 
 
-def test_four_at_once_get_the_same_whole_file(hub, published):
+def test_four_concurrent_downloads_get_the_same_complete_file(hub, published):
     with ThreadPoolExecutor(4) as pool:
         paths = {downloaded.path for downloaded in pool.map(download, [NAME] * 4)}
     assert len(paths) == 1
     assert sha256(paths.pop() / "model.safetensors") == sha256(published / "model.safetensors")
 
 
-def test_two_processes_that_pull_at_once_both_get_it(hub, published, tmp_path):
+def test_two_processes_can_pull_concurrently(hub, published, tmp_path):
     command = [sys.executable, "-m", "lucid_mlx", "weights", "pull", NAME]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0], [process.communicate() for process in both]
@@ -291,7 +295,7 @@ def test_two_processes_that_pull_at_once_both_get_it(hub, published, tmp_path):
     assert sha256(cached_path(NAME) / "model.safetensors") == sha256(published / "model.safetensors")
 
 
-def test_a_file_from_the_web_is_kept(hub, published, tmp_path):
+def test_a_file_from_the_web_is_cached(hub, published, tmp_path):
     hub.files["web"] = {"model.safetensors": hub.files[NAME]["model.safetensors"]}
     url = f"{hub.url}/web/model.safetensors"
     path = download(url).path
@@ -302,7 +306,7 @@ def test_a_file_from_the_web_is_kept(hub, published, tmp_path):
     assert lucid_mlx.load(url).config.num_labels == 3
 
 
-def test_a_file_from_the_web_whose_name_holds_its_digest_is_checked(hub):
+def test_a_file_from_the_web_is_checked_against_the_digest_in_its_name(hub):
     import hashlib
 
     data = b"weights"
@@ -322,7 +326,7 @@ def test_a_file_from_the_web_whose_name_holds_its_digest_is_checked(hub):
         (lambda hub: setattr(hub, "cut", 3), "cannot be reached, or the download was cut"),
     ],
 )
-def test_a_web_download_that_fails_is_told_and_leaves_nothing(spoil, message, hub, tmp_path):
+def test_a_web_download_that_fails_is_reported_and_leaves_nothing_behind(spoil, message, hub, tmp_path):
     hub.files["web"] = {"model.pth": b"weights"}
     spoil(hub)
     with pytest.raises(InputError, match=message):
@@ -332,7 +336,7 @@ def test_a_web_download_that_fails_is_told_and_leaves_nothing(spoil, message, hu
         download("http://127.0.0.1:9/model.pth")
 
 
-def test_removing_frees_the_disk(hub, published, tmp_path):
+def test_removed_files_are_deleted_from_disk(hub, published, tmp_path):
     good = entry(hub, b"weights")
     download(good)
     download(NAME)
@@ -343,5 +347,5 @@ def test_removing_frees_the_disk(hub, published, tmp_path):
     assert list((tmp_path / "lucid").rglob("blobs/*")) == []
     with pytest.raises(InputError, match="is not in the cache"):
         remove_cached(NAME)
-    with pytest.raises(InputError, match="not in the cache but your own"):
+    with pytest.raises(InputError, match="not in the cache, but a file of your own"):
         remove_cached(published)

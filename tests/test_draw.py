@@ -13,7 +13,7 @@ from lucid_mlx import InputError
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.visualization import draw as draw_module
 from lucid_mlx.visualization import draw_instances, draw_panoptic, draw_semantic, palette, side_by_side, text
-from lucid_mlx.visualization.colors import SAFE, class_colors, shade, text_color
+from lucid_mlx.visualization.colors import COLORBLIND_SAFE_COLORS, class_colors, shade, text_color
 from lucid_mlx.visualization.overlay import overlay
 from lucid_mlx.visualization.text import place_labels
 
@@ -24,7 +24,7 @@ ADE20K = {number: entry.name for number, entry in enumerate(dataset_classes("ade
 PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
 DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
 TRITANOPIA = [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
-BLIND = {"protanopia": PROTANOPIA, "deuteranopia": DEUTERANOPIA, "tritanopia": TRITANOPIA}
+CVD_MATRICES = {"protanopia": PROTANOPIA, "deuteranopia": DEUTERANOPIA, "tritanopia": TRITANOPIA}
 OKABE_ITO = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)]
 
 
@@ -34,7 +34,7 @@ def linear(colors):
 
 
 def oklab(rgb):
-    """Ottosson's OKLab, 2020, of linear RGB: distances in it are about as large as differences look."""
+    """Convert linear RGB to OKLab (Ottosson, 2020), a perceptually uniform color space."""
     to_cones = [
         [0.4122214708, 0.5363325363, 0.0514459929],
         [0.2119034982, 0.6806995451, 0.1073969566],
@@ -48,9 +48,9 @@ def oklab(rgb):
     return np.cbrt(rgb @ np.transpose(to_cones)) @ np.transpose(to_lab)
 
 
-def closest(colors, matrix=None):
-    seen = linear(colors) if matrix is None else np.clip(linear(colors) @ np.transpose(matrix), 0, 1)
-    lab = oklab(seen)
+def smallest_distance(colors, matrix=None):
+    rgb = linear(colors) if matrix is None else np.clip(linear(colors) @ np.transpose(matrix), 0, 1)
+    lab = oklab(rgb)
     return min(float(np.linalg.norm(lab[i] - lab[j])) for i in range(len(lab)) for j in range(i))
 
 
@@ -59,20 +59,26 @@ def rows(array):
 
 
 class TestColors:
-    def test_the_colors_stay_apart_for_everybody(self):
-        assert closest(SAFE) > 0.12
-        for name, matrix in BLIND.items():
+    def test_the_colors_differ_for_color_blind_people_too(self):
+        assert smallest_distance(COLORBLIND_SAFE_COLORS) > 0.12
+        for name, matrix in CVD_MATRICES.items():
             np.testing.assert_allclose(np.sum(matrix, axis=1), 1.0, atol=1e-5)  # gray stays gray
-            assert closest(SAFE, matrix) > 0.084, name
-        assert min(closest(OKABE_ITO, matrix) for matrix in BLIND.values()) < 0.077
+            assert smallest_distance(COLORBLIND_SAFE_COLORS, matrix) > 0.084, name
+        assert min(smallest_distance(OKABE_ITO, matrix) for matrix in CVD_MATRICES.values()) < 0.077
 
     def test_neighbors_in_the_list_are_far_apart(self):
-        for matrix in (None, *BLIND.values()):
+        for matrix in (None, *CVD_MATRICES.values()):
             assert (
-                min(closest([one, other], matrix) for one, other in zip(SAFE, SAFE[1:] + SAFE[:1], strict=True)) > 0.14
+                min(
+                    smallest_distance([one, other], matrix)
+                    for one, other in zip(
+                        COLORBLIND_SAFE_COLORS, COLORBLIND_SAFE_COLORS[1:] + COLORBLIND_SAFE_COLORS[:1], strict=True
+                    )
+                )
+                > 0.14
             )
 
-    def test_a_name_has_its_color_in_every_run(self):
+    def test_the_color_of_a_name_is_the_same_in_every_run(self):
         assert rows(palette({0: "person", 1: "sky", 2: "coffee cup"})) == [
             (31, 108, 50),
             (16, 180, 193),
@@ -81,7 +87,7 @@ class TestColors:
 
     @settings(max_examples=100, deadline=None)
     @given(names=st.lists(st.text(), max_size=20, unique_by=lambda name: name.strip().casefold()), data=st.data())
-    def test_the_names_decide_and_up_to_twenty_classes_differ(self, names, data):
+    def test_colors_depend_on_names_and_up_to_twenty_classes_differ(self, names, data):
         shuffled = data.draw(st.permutations(names))
         found = dict(zip(names, rows(palette(dict(enumerate(names)))), strict=True))
         assert found == dict(zip(shuffled, rows(palette(dict(enumerate(shuffled)))), strict=True))
@@ -92,60 +98,60 @@ class TestColors:
                 assert found[name] == own[name]
 
     def test_of_two_names_with_one_color_only_one_moves(self):
-        names = [f"thing {number}" for number in range(40)]
+        names = [f"class {number}" for number in range(40)]
         own = {name: rows(palette({0: name}))[0] for name in names}
         one, other = next((a, b) for a in names for b in names if a < b and own[a] == own[b])
         found = rows(palette({0: one, 1: other}))
         assert found[0] != found[1]
         assert own[one] in found
 
-    def test_one_class_in_two_models_has_one_color(self):
+    def test_a_class_has_the_same_color_in_two_models(self):
         one, other = {0: "cat", 1: "dog", 2: "wall"}, {7: "Dog ", 3: "sofa", 9: "cat"}
         assert rows(palette(one))[0] == rows(palette(other))[9]
         assert rows(palette(one))[1] == rows(palette(other))[7]
 
-    def test_of_many_classes_those_in_a_picture_differ(self):
-        labels = {number: f"thing {number}" for number in range(150)}
+    def test_of_many_classes_those_in_an_image_differ(self):
+        labels = {number: f"class {number}" for number in range(150)}
         counts = np.unique(palette(labels), axis=0, return_counts=True)[1]
         assert (len(counts), counts.max()) == (20, 8)
         chosen = class_colors(labels, range(40, 60))
         assert len(set(chosen.values())) == 20
-        assert closest(list(chosen.values()), DEUTERANOPIA) > 0.084
+        assert smallest_distance(list(chosen.values()), DEUTERANOPIA) > 0.084
 
     def test_numbers_without_a_name_are_black(self):
         assert rows(palette({1: "cat"})) == [(0, 0, 0), *rows(palette({0: "cat"}))]
         assert palette({}).shape == (0, 3)
         assert palette({0: "cat"}).dtype == np.uint8
 
-    def test_a_dataset_has_its_own_colors_when_its_names_are_there_or_it_is_asked_for(self):
+    def test_the_own_colors_of_a_dataset_are_used_for_exactly_its_names_or_on_request(self):
         assert rows(palette(ADE20K)) == [entry.color for entry in dataset_classes("ade20k_semantic")]
-        two = {0: "car", 1: "a thing of mine"}
+        two = {0: "car", 1: "my own class"}
         assert rows(palette(two, "cityscapes_semantic")) == [(0, 0, 142), rows(palette(two))[1]]
-        assert rows(palette(two))[0] in SAFE
+        assert rows(palette(two))[0] in COLORBLIND_SAFE_COLORS
 
     @pytest.mark.parametrize(
         ("labels", "dataset", "message"),
         [
             ({0: "cat"}, "imagenet", "there is no dataset 'imagenet'"),
-            ({0: "a thing of mine"}, "cityscapes_semantic", "has none of the labels"),
+            ({0: "my own class"}, "cityscapes_semantic", "has none of the labels"),
             ({-1: "void", 0: "cat"}, None, "must be 0 or more, got -1"),
         ],
     )
-    def test_wrong_labels_are_told(self, labels, dataset, message):
+    def test_wrong_labels_are_reported(self, labels, dataset, message):
         with pytest.raises(InputError, match=message):
             palette(labels, dataset)
 
-    @pytest.mark.parametrize("color", [*SAFE, (0, 0, 0), (255, 255, 255), (70, 70, 70)])
-    def test_instances_have_shades_that_can_be_told_apart(self, color):
+    @pytest.mark.parametrize("color", [*COLORBLIND_SAFE_COLORS, (0, 0, 0), (255, 255, 255), (70, 70, 70)])
+    def test_shades_of_instances_can_be_distinguished(self, color):
         shades = [shade(color, number) for number in range(5)]
         assert shades[0] == color
-        assert closest(shades) > 0.05
-        for matrix in (None, *BLIND.values()):
-            assert min(closest(pair, matrix) for pair in itertools.pairwise(shades)) > 0.08
+        assert smallest_distance(shades) > 0.05
+        for matrix in (None, *CVD_MATRICES.values()):
+            assert min(smallest_distance(pair, matrix) for pair in itertools.pairwise(shades)) > 0.08
 
     @settings(max_examples=50, deadline=None)
     @given(color=st.tuples(*[st.integers(0, 255)] * 3))
-    def test_text_on_any_color_is_readable(self, color):
+    def test_text_on_any_color_has_enough_contrast(self, color):
         brightness = [float(linear(each) @ (0.2126, 0.7152, 0.0722)) + 0.05 for each in (color, text_color(color))]
         assert max(brightness) / min(brightness) >= 4.5
 
@@ -153,24 +159,24 @@ class TestColors:
 class TestFonts:
     @settings(max_examples=100, deadline=None)
     @given(given=st.text(max_size=12))
-    def test_text_never_becomes_boxes(self, given):
-        shown, name = text.readable(given, "class 7")
-        missing = text.font(name, 24).getmask(text.NO_CHARACTER)
+    def test_text_never_has_missing_glyphs(self, given):
+        shown, name = text.renderable(given, "class 7")
+        missing = text.load_font(name, 24).getmask(text.NONCHARACTER)
         for character in shown.replace(" ", ""):
-            glyph = text.font(name, 24).getmask(character)
+            glyph = text.load_font(name, 24).getmask(character)
             assert (glyph.size, bytes(glyph)) != (missing.size, bytes(missing))
 
-    def test_english_looks_alike_everywhere(self):
-        assert text.readable("traffic light", "class 7") == ("traffic light", text.OWN)
-        assert text.readable("two\n lines", "class 7") == ("two lines", text.OWN)
+    def test_english_has_the_same_font_everywhere(self):
+        assert text.renderable("traffic light", "class 7") == ("traffic light", text.PILLOW_FONT)
+        assert text.renderable("two\n lines", "class 7") == ("two lines", text.PILLOW_FONT)
 
-    def test_without_a_font_accents_are_dropped_and_other_scripts_numbered(self, monkeypatch):
+    def test_without_a_font_accents_are_dropped_and_other_scripts_get_the_fallback(self, monkeypatch):
         monkeypatch.setattr(text, "SYSTEM_FONTS", ("no such font.ttf",))
-        readable = text.readable.__wrapped__
-        assert readable("café", "class 7") == ("cafe", text.OWN)
-        assert readable("日本", "class 7") == ("class 7", text.OWN)
-        assert readable("\ud800", "class 7") == ("class 7", text.OWN)
-        assert readable("", "class 7") == ("", text.OWN)
+        renderable = text.renderable.__wrapped__
+        assert renderable("café", "class 7") == ("cafe", text.PILLOW_FONT)
+        assert renderable("日本", "class 7") == ("class 7", text.PILLOW_FONT)
+        assert renderable("\ud800", "class 7") == ("class 7", text.PILLOW_FONT)
+        assert renderable("", "class 7") == ("", text.PILLOW_FONT)
 
     def test_the_first_system_font_with_all_the_glyphs_is_used(self, monkeypatch):
         glyphs = {"lacking.ttf": "a", "partial.ttf": "ча", "whole.ttf": "чашкé", "late.ttf": "чашкé"}
@@ -182,98 +188,100 @@ class TestFonts:
 
         monkeypatch.setattr(text, "SYSTEM_FONTS", tuple(glyphs))
         monkeypatch.setattr(text, "_glyph", glyph)
-        assert text.readable.__wrapped__("чашка é", "class 7") == ("чашка é", "whole.ttf")
+        assert text.renderable.__wrapped__("чашка é", "class 7") == ("чашка é", "whole.ttf")
 
 
 @st.composite
-def region_maps(draw):
-    """Maps of some rectangles on void, in shapes from a line to a square."""
+def index_maps(draw):
+    """Maps with a few rectangles, of shapes from a line to a square."""
     height, width = draw(st.sampled_from([(300, 500), (500, 200), (1, 480), (480, 2), (90, 1400), (37, 41)]))
-    regions = np.full((height, width), -1, np.int32)
+    index_map = np.full((height, width), -1, np.int32)
     count = draw(st.integers(1, 12))
     for number in range(count):
         top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
-        regions[top : top + draw(st.integers(1, height)), left : left + draw(st.integers(1, width))] = number
-    return regions, count
+        index_map[top : top + draw(st.integers(1, height)), left : left + draw(st.integers(1, width))] = number
+    return index_map, count
 
 
 class TestLabels:
     @settings(max_examples=60, deadline=None)
-    @given(drawn=region_maps(), size=st.integers(13, 40), length=st.integers(1, 30))
-    def test_they_lie_in_the_picture_on_their_segments_and_apart(self, drawn, size, length):
-        regions, count = drawn
-        labels = place_labels(regions, [[("x" * length, text.OWN), ("y", text.OWN)]] * count, size)
-        covered = np.zeros(regions.shape, int)
+    @given(drawn=index_maps(), size=st.integers(13, 40), length=st.integers(1, 30))
+    def test_they_are_inside_the_image_and_their_segments_without_overlap(self, drawn, size, length):
+        index_map, count = drawn
+        labels = place_labels(index_map, [[("x" * length, text.PILLOW_FONT), ("y", text.PILLOW_FONT)]] * count, size)
+        covered = np.zeros(index_map.shape, int)
         for label in labels:
             left, top, right, bottom = label.box
-            assert 0 <= left < right <= regions.shape[1]
-            assert 0 <= top < bottom <= regions.shape[0]
-            assert text.font(label.font, label.size).getlength(label.text) < right - left
+            assert 0 <= left < right <= index_map.shape[1]
+            assert 0 <= top < bottom <= index_map.shape[0]
+            assert text.load_font(label.font, label.size).getlength(label.text) < right - left
             assert 10 <= label.size <= size
-            assert (regions[top:bottom, left:right] == label.segment).mean() > 0.5
+            assert (index_map[top:bottom, left:right] == label.segment).mean() > 0.5
             covered[top:bottom, left:right] += 1
         assert covered.max() <= 1
         assert len({label.segment for label in labels}) == len(labels)
 
     @pytest.mark.parametrize("scale", [1, 8])
-    def test_a_label_stands_where_its_segment_is_widest(self, scale):
-        regions = np.zeros((60, 130), np.int32)
-        regions[25:31, 5:125] = 1  # a thin arm
-        regions[10:50, 75:125] = 1
-        regions = np.kron(regions, np.ones((scale, scale), np.int32))
-        (label,) = (each for each in place_labels(regions, [[], [("ab", text.OWN)]], 13 * scale) if each.segment == 1)
+    def test_a_label_is_where_its_segment_is_widest(self, scale):
+        index_map = np.zeros((60, 130), np.int32)
+        index_map[25:31, 5:125] = 1  # a thin arm
+        index_map[10:50, 75:125] = 1
+        index_map = np.kron(index_map, np.ones((scale, scale), np.int32))
+        (label,) = (
+            each for each in place_labels(index_map, [[], [("ab", text.PILLOW_FONT)]], 13 * scale) if each.segment == 1
+        )
         left, top, right, bottom = label.box
         assert (left + right) / 2 / scale == pytest.approx(100, abs=3)
         assert (top + bottom) / 2 / scale == pytest.approx(30, abs=2)
         assert label.size > 10 * scale
 
-    def test_the_size_follows_the_room(self):
-        regions = np.full((300, 600), -1, np.int32)
+    def test_the_font_size_follows_the_available_space(self):
+        index_map = np.full((300, 600), -1, np.int32)
         for number, height in enumerate((100, 30, 20, 6)):
-            regions[10 + 105 * (number // 2) :][:height, 10 + 300 * (number % 2) :][:, : 3 * height] = number
-        sizes = {each.segment: each.size for each in place_labels(regions, [[("abc", text.OWN)]] * 4, 30)}
+            index_map[10 + 105 * (number // 2) :][:height, 10 + 300 * (number % 2) :][:, : 3 * height] = number
+        sizes = {each.segment: each.size for each in place_labels(index_map, [[("abc", text.PILLOW_FONT)]] * 4, 30)}
         assert sizes[0] == 30
         assert 22 <= sizes[1] < 30
         assert sizes.keys() == {0, 1}
 
-    def test_a_label_stands_in_the_middle_of_its_segments_largest_piece(self):
-        regions = np.full((300, 500), -1, np.int32)
-        regions[100:260, 20:140] = 0
-        regions[5:40, 440:480] = 0
-        (label,) = place_labels(regions, [[("ab", text.OWN)]], 16)
+    def test_a_label_is_in_the_center_of_the_largest_component(self):
+        index_map = np.full((300, 500), -1, np.int32)
+        index_map[100:260, 20:140] = 0
+        index_map[5:40, 440:480] = 0
+        (label,) = place_labels(index_map, [[("ab", text.PILLOW_FONT)]], 16)
         assert (label.box[1] + label.box[3]) / 2 == pytest.approx(180, abs=2)
 
-    def test_a_label_along_a_road_stands_in_its_middle(self):
-        regions = np.full((200, 400), -1, np.int32)
-        regions[80:140] = 0
-        regions[79, :150] = 0  # a little wider on the left
-        (label,) = place_labels(regions, [[("road", text.OWN)]], 16)
+    def test_a_label_on_a_road_is_in_its_middle(self):
+        index_map = np.full((200, 400), -1, np.int32)
+        index_map[80:140] = 0
+        index_map[79, :150] = 0  # a little wider on the left
+        (label,) = place_labels(index_map, [[("road", text.PILLOW_FONT)]], 16)
         assert (label.box[0] + label.box[2]) / 2 == pytest.approx(200, abs=2)
 
     @pytest.mark.parametrize("flip", [False, True])
-    def test_a_label_larger_than_its_segment_at_the_rim_stays_in_the_picture(self, flip):
-        regions = np.full((200, 400), -1, np.int32)
-        regions[:25] = 0
-        (label,) = place_labels(regions[::-1] if flip else regions, [[("ab", text.OWN)]], 30)
+    def test_a_label_larger_than_its_segment_at_the_edge_is_inside_the_image(self, flip):
+        index_map = np.full((200, 400), -1, np.int32)
+        index_map[:25] = 0
+        (label,) = place_labels(index_map[::-1] if flip else index_map, [[("ab", text.PILLOW_FONT)]], 30)
         assert label.box[3] - label.box[1] > 25
         assert (200 - label.box[3] if flip else label.box[1]) == 2
 
     def test_the_score_is_left_out_before_the_name(self):
-        regions = np.full((200, 400), -1, np.int32)
-        regions[50:150, 100:140] = 0
-        (label,) = place_labels(regions, [[("person 0.98", text.OWN), ("ear", text.OWN)]], 14)
+        index_map = np.full((200, 400), -1, np.int32)
+        index_map[50:150, 100:140] = 0
+        (label,) = place_labels(index_map, [[("person 0.98", text.PILLOW_FONT), ("ear", text.PILLOW_FONT)]], 14)
         assert label.text == "ear"
 
-    def test_of_two_that_would_touch_the_smaller_segments_is_smaller_or_gone(self):
-        regions = np.zeros((60, 400), np.int32)
-        regions[:, 210:] = 1
-        wide = [("a name as wide as half of it", text.OWN)]
-        found = [place_labels(regions, [wide, wide], size) for size in (13, 24)]
+    def test_of_two_overlapping_labels_that_of_the_smaller_segment_is_smaller_or_missing(self):
+        index_map = np.zeros((60, 400), np.int32)
+        index_map[:, 210:] = 1
+        wide = [("a name as wide as half of it", text.PILLOW_FONT)]
+        found = [place_labels(index_map, [wide, wide], size) for size in (13, 24)]
         assert [[label.segment for label in labels] for labels in found] == [[0, 1], [0]]
 
 
 @dataclass(frozen=True)
-class Segment:
+class FakeSegment:
     id: int
     label_id: int
     score: float
@@ -290,45 +298,45 @@ def noise(height, width):
 
 
 @pytest.fixture
-def listed(monkeypatch):
-    """The legends' entries, as name and percent."""
+def legend_entries(monkeypatch):
+    """The entries of each legend, as (name, percent)."""
     entries = []
-    with_legend = draw_module.with_legend
+    add_legend = draw_module.add_legend
 
-    def recording(picture, given, size):
-        entries.append([(entry.name, round(100 * entry.share, 2)) for entry in given])
-        return with_legend(picture, given, size)
+    def recording_add_legend(image, given, size):
+        entries.append([(entry.name, round(100 * entry.fraction, 2)) for entry in given])
+        return add_legend(image, given, size)
 
-    monkeypatch.setattr(draw_module, "with_legend", recording)
+    monkeypatch.setattr(draw_module, "add_legend", recording_add_legend)
     return entries
 
 
 class TestOverlay:
     @settings(max_examples=30, deadline=None)
     @given(
-        regions=st.integers(1, 9).flatmap(
+        index_map=st.integers(1, 9).flatmap(
             lambda width: st.lists(st.lists(st.integers(-1, 3), min_size=width, max_size=width), min_size=1, max_size=9)
         ),
         opacity=st.floats(0, 1),
     )
-    def test_tint_is_the_blend_and_the_rest_stays(self, regions, opacity):
-        regions = np.array(regions, np.int32)
-        image = noise(*regions.shape)
-        colors = list(SAFE[:4])
-        picture = np.asarray(overlay(image, regions, colors, np.zeros(regions.shape, bool), 1, opacity))
-        wanted = image * (1 - opacity) + np.array([*colors, (0, 0, 0)])[regions] * opacity
-        inside = regions >= 0
+    def test_segments_are_blended_and_the_rest_is_unchanged(self, index_map, opacity):
+        index_map = np.array(index_map, np.int32)
+        image = noise(*index_map.shape)
+        colors = list(COLORBLIND_SAFE_COLORS[:4])
+        picture = np.asarray(overlay(image, index_map, colors, np.zeros(index_map.shape, bool), 1, opacity))
+        wanted = image * (1 - opacity) + np.array([*colors, (0, 0, 0)])[index_map] * opacity
+        inside = index_map >= 0
         assert np.abs(picture - wanted)[inside].max(initial=0) <= 1
         assert np.array_equal(picture[~inside], image[~inside])
 
-    def test_lines_show_on_white_black_and_any_tint(self):
-        edges = np.zeros((20, 20), bool)
-        edges[:, 9:11] = True
+    def test_outlines_are_visible_on_white_gray_and_black(self):
+        boundaries = np.zeros((20, 20), bool)
+        boundaries[:, 9:11] = True
         for value in (0, 128, 255):
             image = np.full((20, 20, 3), value, np.uint8)
-            line = np.asarray(overlay(image, np.zeros((20, 20), np.int32), [SAFE[0]], edges, 1, 0.0)).astype(int)[
-                10, :, 0
-            ]
+            line = np.asarray(
+                overlay(image, np.zeros((20, 20), np.int32), [COLORBLIND_SAFE_COLORS[0]], boundaries, 1, 0.0)
+            ).astype(int)[10, :, 0]
             assert line[9:11].min() > 240
             assert line[7:13].max() - line[7:13].min() > 80
             assert (line[:7] == value).all()
@@ -337,12 +345,12 @@ class TestOverlay:
 class TestPictures:
     @settings(max_examples=5, deadline=None)
     @given(height=st.integers(1, 60), width=st.integers(1, 60), seed=st.integers(0, 99), boxes=st.booleans())
-    def test_any_size_and_any_map_is_drawn_and_always_alike(self, height, width, seed, boxes):
+    def test_any_size_and_any_map_is_drawn_deterministically(self, height, width, seed, boxes):
         rng = np.random.default_rng(seed)
         image, ids = noise(height, width), rng.integers(0, 5, (height, width))
-        segments = [Segment(number, number % 3, 0.5) for number in range(1, 5)]
+        segments = [FakeSegment(number, number % 3, 0.5) for number in range(1, 5)]
         for drawing in (
-            lambda: draw_semantic(image, ids - 2, NAMES, note="a note"),
+            lambda: draw_semantic(image, ids - 2, NAMES, title="a title"),
             lambda: draw_panoptic(image, ids, segments, NAMES),
             lambda: draw_instances(
                 image,
@@ -365,18 +373,18 @@ class TestPictures:
         ids = np.random.default_rng(0).integers(0, 3, size)
         assert max(draw_semantic(noise(*size), ids, NAMES).size) >= max(size)
 
-    def test_pixels_outside_of_segments_stay(self):
+    def test_pixels_outside_of_segments_are_unchanged(self):
         image, classes = noise(300, 500), np.full((300, 500), -1)
         classes[100:200, 100:400] = 1
         picture = np.asarray(draw_semantic(image, classes, {1: ""}, legend=False))
         assert np.array_equal(picture[classes < 0], image[classes < 0])
-        assert picture[100:102, 120:380].min() > 240  # the line lies inside of the segment
+        assert picture[100:102, 120:380].min() > 240  # the line is inside the segment
         inner = picture[110:190, 110:390].astype(float)
         assert np.abs(inner - (image[110:190, 110:390] + palette({1: ""})[1].astype(float)) / 2).max() <= 1
 
-    @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int64, np.uint64])
-    def test_maps_of_any_kind_of_whole_numbers_are_drawn(self, kind):
-        picture = draw_semantic(GRAY, HALVES.astype(kind) * 127, {0: "left", 127: "right"})
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int64, np.uint64])
+    def test_maps_of_any_integer_dtype_are_drawn(self, dtype):
+        picture = draw_semantic(GRAY, HALVES.astype(dtype) * 127, {0: "left", 127: "right"})
         assert picture.tobytes() == draw_semantic(GRAY, HALVES, NAMES).tobytes()
 
     def test_a_small_photo_is_enlarged_pixel_by_pixel(self):
@@ -384,7 +392,7 @@ class TestPictures:
         picture = draw_semantic(image, np.full((10, 20), -1), {})
         assert np.array_equal(np.asarray(picture), np.kron(image, np.ones((24, 24, 1), np.uint8)))
 
-    def test_each_class_is_tinted_outlined_named_and_listed(self):
+    def test_each_class_is_tinted_outlined_labeled_and_listed(self):
         picture = np.asarray(draw_semantic(GRAY, HALVES, NAMES))
         tints = (128 + palette(NAMES).astype(float)) / 2
         for half, tint in ((picture[:300, :240], tints[0]), (picture[:300, 260:], tints[1])):
@@ -402,18 +410,18 @@ class TestPictures:
         assert np.array_equal(bare[:300, :245], noise(300, 500)[:, :245])
         assert (full[:300, :245] == palette({0: ""})[0]).all()
 
-    def test_the_legend_lists_exactly_the_classes_in_the_picture(self, listed):
+    def test_the_legend_lists_exactly_the_classes_in_the_image(self, legend_entries):
         classes = HALVES.copy()
         classes[:30] = -1
         classes[100:110, 100:110] = 7
         draw_semantic(GRAY, classes, {**NAMES, 5: "not there", 7: "spot, speck"})
-        assert listed == [[("right", 45.0), ("left", 44.93), ("spot", 0.07)]]
+        assert legend_entries == [[("right", 45.0), ("left", 44.93), ("spot", 0.07)]]
         draw_semantic(GRAY, classes, {**NAMES, 7: "left, but smaller"})
-        assert listed[1][2] == ("left, but smaller", 0.07)
+        assert legend_entries[1][2] == ("left, but smaller", 0.07)
 
     @pytest.mark.parametrize("size", [(120, 160), (480, 640), (900, 300), (100, 1500), (4, 480)])
     def test_the_legend_shows_each_class_once_at_any_size(self, size):
-        labels = {number: f"thing {number}" for number in range(20)}
+        labels = {number: f"class {number}" for number in range(20)}
         classes = np.arange(size[0] * size[1]).reshape(size) % 20
         picture = np.asarray(draw_semantic(np.zeros((*size, 3), np.uint8), classes, labels, opacity=0.0))
         bare = np.asarray(draw_semantic(np.zeros((*size, 3), np.uint8), classes, labels, opacity=0.0, legend=False))
@@ -422,12 +430,12 @@ class TestPictures:
         squares = [(legend == color).all(axis=-1).sum() for color in palette(labels)]
         assert min(squares) == max(squares) > 100
 
-    def test_a_legend_of_150_classes_fits(self, listed):
+    def test_a_legend_of_150_classes_fits(self, legend_entries):
         picture = draw_semantic(noise(480, 640), np.arange(480 * 640).reshape(480, 640) % 150, ADE20K)
-        assert len(listed[0]) == 150
+        assert len(legend_entries[0]) == 150
         assert picture.width == 640
 
-    def test_given_colors_do_not_depend_on_what_is_in_the_picture(self):
+    def test_given_colors_do_not_depend_on_the_classes_in_the_image(self):
         labels = {number: f"class {number}" for number in range(60)}
         fixed, photo = palette(labels), noise(480, 480)
         pixels, alone = np.zeros((2, 60, 3), np.uint8)
@@ -437,20 +445,20 @@ class TestPictures:
             drawn = [draw_semantic(photo, classes, labels, **more, **options) for more in ({"colors": fixed}, {})]
             pixels[number], alone[number] = (picture.getpixel((20, 20)) for picture in drawn)
         np.testing.assert_array_equal(pixels, fixed)
-        assert (alone != fixed).any()  # those of a class that is alone
+        assert (alone != fixed).any()  # the colors of single classes
 
     @pytest.mark.parametrize("colors", [np.zeros((1, 3), np.uint8), np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=str)
-    def test_colors_that_do_not_fit_are_told(self, colors):
+    def test_colors_that_do_not_fit_are_reported(self, colors):
         with pytest.raises(InputError, match=r"colors must be \(K, 3\) uint8"):
             draw_semantic(noise(8, 8), np.ones((8, 8), int), {1: "cup"}, colors=colors)
 
-    def test_a_note_stands_above(self):
-        plain, noted = (np.asarray(draw_semantic(GRAY, HALVES, NAMES, note=note)) for note in (None, "look"))
-        added = len(noted) - len(plain)
-        assert np.array_equal(noted[added:], plain)
-        assert (noted[:added] == (140, 20, 20)).all(axis=-1).mean() > 0.5
+    def test_a_title_is_above(self):
+        plain, titled = (np.asarray(draw_semantic(GRAY, HALVES, NAMES, title=title)) for title in (None, "look"))
+        added = len(titled) - len(plain)
+        assert np.array_equal(titled[added:], plain)
+        assert (titled[:added] == (140, 20, 20)).all(axis=-1).mean() > 0.5
 
-    def test_the_photo_stands_beside_or_above(self):
+    def test_the_photo_is_beside_or_above(self):
         for height, width in ((300, 500), (200, 600)):
             image = noise(height, width)
             picture = draw_semantic(image, np.zeros((height, width), int), NAMES)
@@ -460,58 +468,58 @@ class TestPictures:
             assert (both.shape[1] > width) == (height == 300)
 
     @pytest.mark.parametrize("size", [(4, 6), (600, 800)])
-    def test_drawing_twenty_segments_takes_no_map_each(self, size):
+    def test_twenty_segments_do_not_need_a_map_each(self, size):
         ids = np.kron(np.arange(1, 21).reshape(4, 5), np.ones((150, 160), int))
         tracemalloc.start()
-        draw_panoptic(noise(600, 800), ids, [Segment(number, 0, 0.5) for number in range(1, 21)], NAMES)
+        draw_panoptic(noise(600, 800), ids, [FakeSegment(number, 0, 0.5) for number in range(1, 21)], NAMES)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 40 * ids.size
 
 
 class TestPanoptic:
-    def test_instances_of_a_class_have_shades_of_its_color(self, listed):
+    def test_instances_of_a_class_have_shades_of_its_color(self, legend_entries):
         ids = HALVES * 40 + 1
         ids[:50] = 0
-        picture = draw_panoptic(GRAY, ids, [Segment(1, 2, 0.9), Segment(41, 2, 0.8)], NAMES, opacity=1.0)
+        picture = draw_panoptic(GRAY, ids, [FakeSegment(1, 2, 0.9), FakeSegment(41, 2, 0.8)], NAMES, opacity=1.0)
         found = [picture.getpixel((x, 280)) for x in (20, 480)]
         own = rows(palette(NAMES))[2]
         assert found == [own, shade(own, 1)]
         assert picture.getpixel((20, 20)) == (128, 128, 128)
-        assert listed == [[("hole", 83.33)]]
+        assert legend_entries == [[("hole", 83.33)]]
 
-    def test_labels_are_names_with_scores(self, monkeypatch):
+    def test_labels_have_names_and_scores(self, monkeypatch):
         given = []
-        monkeypatch.setattr(draw_module, "place_labels", lambda regions, texts, size: given.extend(texts) or [])
-        draw_panoptic(GRAY, HALVES + 1, [Segment(1, 0, 0.934), Segment(2, 1, 1.0)], NAMES)
+        monkeypatch.setattr(draw_module, "place_labels", lambda index_map, texts, size: given.extend(texts) or [])
+        draw_panoptic(GRAY, HALVES + 1, [FakeSegment(1, 0, 0.934), FakeSegment(2, 1, 1.0)], NAMES)
         assert [[text for text, _ in texts] for texts in given] == [["left 0.93", "left"], ["right 1.00", "right"]]
 
     def test_a_segment_may_have_the_id_0_and_large_ids_do(self):
         big = (1 << 24) - 1
-        segments = [Segment(0, 0, 0.9), Segment(big, 1, 0.8)]
+        segments = [FakeSegment(0, 0, 0.9), FakeSegment(big, 1, 0.8)]
         picture = draw_panoptic(GRAY, HALVES * big, segments, NAMES, opacity=1.0)
         assert [picture.getpixel((x, 20)) for x in (20, 480)] == rows(palette(NAMES))[:2]
 
     @pytest.mark.parametrize(
         ("ids", "segments", "message"),
         [
-            (HALVES + 1, [Segment(1, 0, 1.0)], "segment_map has the id 2"),
-            (HALVES, [Segment(1, 0, 1.0), Segment(1, 2, 1.0)], "segments must have ids of their own"),
-            (HALVES, [Segment(-3, 0, 1.0)], "segments must have ids of their own from 0"),
-            (HALVES, [Segment(1, 9, 1.0)], "labels has no name for the class 9"),
+            (HALVES + 1, [FakeSegment(1, 0, 1.0)], "segment_map has the id 2"),
+            (HALVES, [FakeSegment(1, 0, 1.0), FakeSegment(1, 2, 1.0)], "segments must have different ids"),
+            (HALVES, [FakeSegment(-3, 0, 1.0)], "segments must have different ids from 0"),
+            (HALVES, [FakeSegment(1, 9, 1.0)], "labels has no name for the class 9"),
             (HALVES[:5], [], r"segment_map must be \(300, 500\) whole numbers"),
         ],
     )
-    def test_segments_that_do_not_fit_are_told(self, ids, segments, message):
+    def test_segments_that_do_not_fit_are_reported(self, ids, segments, message):
         with pytest.raises(InputError, match=message):
             draw_panoptic(GRAY, ids, segments, NAMES)
 
-    def test_shades_can_be_chosen(self):
+    def test_shades_can_be_given(self):
         ids = np.repeat([[1, 2, 3]], 480, axis=0).repeat(160, axis=1)
-        segments = [Segment(1, 0, 0.9), Segment(2, 0, 0.9), Segment(3, 1, 0.9)]
+        segments = [FakeSegment(1, 0, 0.9), FakeSegment(2, 0, 0.9), FakeSegment(3, 1, 0.9)]
         labels, photo = {0: "cup", 1: "spoon"}, noise(480, 480)
         masks = np.stack([ids == number for number in (1, 2, 3)])
-        options = {"shades": [2, 0, 1], "opacity": 1.0, "legend": False}
+        options = {"shade_indices": [2, 0, 1], "opacity": 1.0, "legend": False}
         panoptic = draw_panoptic(photo, ids, segments, labels, **options)
         instances = draw_instances(photo, masks, [0, 0, 1], [0.9] * 3, labels, **options)
         cup, spoon = rows(palette(labels))
@@ -519,22 +527,22 @@ class TestPanoptic:
             seen = [picture.getpixel((x, 20)) for x in (80, 240, 400)]
             assert seen == [shade(cup, 2), cup, shade(spoon, 1)]
         with pytest.raises(InputError, match="for each of the 3 segments, got 2"):
-            draw_panoptic(photo, ids, segments, labels, shades=[0, 1])
+            draw_panoptic(photo, ids, segments, labels, shade_indices=[0, 1])
 
 
 class TestInstances:
-    def test_smaller_ones_lie_on_larger_ones_and_all_have_outlines(self, listed):
+    def test_smaller_instances_are_on_top_and_all_have_outlines(self, legend_entries):
         masks = np.zeros((3, 300, 500), bool)
         masks[0, 100:200, 200:300] = True
         masks[1, 50:250, 100:400] = True
         picture = draw_instances(GRAY, masks, np.array([0, 1, 2]), np.array([0.9, 0.8, 0.7]), NAMES, opacity=1.0)
-        assert [picture.getpixel(place) for place in ((210, 110), (110, 60))] == rows(palette(NAMES))[:2]
+        assert [picture.getpixel(position) for position in ((210, 110), (110, 60))] == rows(palette(NAMES))[:2]
         assert picture.getpixel((10, 10)) == (128, 128, 128)
-        for place in ((200, 150), (100, 60)):
-            assert min(picture.getpixel(place)) > 240
-        assert listed == [[("right", 33.33), ("left", 6.67)]]  # the third has no pixels
+        for position in ((200, 150), (100, 60)):
+            assert min(picture.getpixel(position)) > 240
+        assert legend_entries == [[("right", 33.33), ("left", 6.67)]]  # the third has no pixels
 
-    def test_a_hidden_part_keeps_its_outline(self):
+    def test_a_covered_part_keeps_its_outline(self):
         masks = np.zeros((2, 300, 500), bool)
         masks[0, 100:200, 100:300] = True
         masks[1, 120:180, 250:350] = True
@@ -550,14 +558,14 @@ class TestInstances:
         assert boxed.getpixel(corner) == rows(palette(NAMES))[0]
 
     @pytest.mark.parametrize("size", [(300, 500), (10, 20)])
-    def test_no_instances_leave_the_photo(self, size):
+    def test_without_instances_the_photo_is_unchanged(self, size):
         picture = draw_instances(noise(*size), np.zeros((0, *size), bool), [], [], NAMES)
         assert np.array_equal(
             np.asarray(picture)[:: picture.height // size[0], :: picture.width // size[1]], noise(*size)
         )
 
     @pytest.mark.parametrize(
-        ("masks", "kinds", "scores", "message"),
+        ("masks", "label_ids", "scores", "message"),
         [
             (
                 np.zeros((1, 300, 500)),
@@ -567,13 +575,13 @@ class TestInstances:
             ),
             (np.zeros((1, 30, 50), bool), [0], [1.0], "each mask must be"),
             (np.zeros((1, 500), bool), [0], [1.0], r"got \(500,\) bool"),
-            (np.zeros((2, 300, 500), bool), [0], [1.0, 1.0], "must be as many, got 2, 1 and 2"),
+            (np.zeros((2, 300, 500), bool), [0], [1.0, 1.0], "must have one length, got 2, 1 and 2"),
             (np.zeros((1, 300, 500), bool), [9], [1.0], "labels has no name for the class 9"),
         ],
     )
-    def test_masks_that_do_not_fit_are_told(self, masks, kinds, scores, message):
+    def test_masks_that_do_not_fit_are_reported(self, masks, label_ids, scores, message):
         with pytest.raises(InputError, match=message):
-            draw_instances(GRAY, masks, kinds, scores, NAMES)
+            draw_instances(GRAY, masks, label_ids, scores, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -582,21 +590,21 @@ class TestInstances:
         (GRAY[..., 0], HALVES, {}, r"the image must be \(H, W, 3\) uint8"),
         (GRAY / 255, HALVES, {}, "float64"),
         (GRAY[:0], HALVES[:0], {}, "with pixels in it"),
-        (GRAY, HALVES.T, {}, r"classes must be \(300, 500\) whole numbers"),
+        (GRAY, HALVES.T, {}, r"class_map must be \(300, 500\) whole numbers"),
         (GRAY, HALVES * 1.0, {}, "whole numbers"),
-        (GRAY, HALVES << 24, {}, "classes must hold numbers up to 16777215, got 0 to 16777216"),
-        (GRAY, HALVES - (1 << 40), {}, "classes must hold numbers up to 16777215, got -1"),
+        (GRAY, HALVES << 24, {}, "class_map must hold numbers up to 16777215, got 0 to 16777216"),
+        (GRAY, HALVES - (1 << 40), {}, "class_map must hold numbers up to 16777215, got -1"),
         (GRAY, HALVES * 3, {}, "labels has no name for the class 3"),
         (GRAY, HALVES, {"opacity": 1.5}, "opacity must be from 0 to 1, got 1.5"),
         (GRAY, HALVES, {"opacity": math.nan}, "opacity must be"),
         (GRAY, HALVES, {"dataset": "imagenet"}, "there is no dataset 'imagenet'"),
     ],
 )
-def test_what_does_not_fit_is_told(image, classes, options, message):
+def test_bad_arguments_are_reported(image, classes, options, message):
     with pytest.raises(InputError, match=message):
         draw_semantic(image, classes, NAMES, **options)
 
 
-def test_a_photo_that_is_none_has_no_side():
+def test_side_by_side_needs_a_photo():
     with pytest.raises(InputError, match="the image must be"):
         side_by_side(GRAY[..., 0], Image.new("RGB", (3, 3)))

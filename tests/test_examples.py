@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
 from lucid_mlx.training import LargeScaleJitter, Trainer
 
 EXAMPLES = PHOTO.parent
+BENCHMARKS = EXAMPLES.parent / "benchmarks"
 SIZE = {"size": {"height": 96, "width": 128}}
 SEEN = ("person", "cup", "sky-other-merged", "dining table", "person", "cup")  # by query; the sky's mask is largest
 
@@ -131,7 +133,10 @@ class TestBatchFolder:
 
     def test_each_picture_gets_an_overlay_and_only_once(self, run, weights, photos):
         out = Path("made") / "overlays"
-        assert run("batch_folder.py", photos, out, "--weights", weights, "--batch", 2) == f"2 of 2 pictures -> {out}\n"
+        assert (
+            run("batch_folder.py", photos, out, "--weights", weights, "--batch-size", 2)
+            == f"2 of 2 pictures -> {out}\n"
+        )
         assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "b.PNG"]
         overlay = read_image(out / "b.PNG")
         assert np.array_equal(overlay, np.array(lucid_mlx.Segmenter(weights)(photos / "b.PNG").draw()))
@@ -226,3 +231,10 @@ def test_every_script_is_short_says_how_to_call_it_and_is_tested_here():
         assert f"python examples/{script.name}" in ast.get_docstring(ast.parse(text))
         assert len(text.splitlines()) <= (110 if script.name == "name_segments.py" else 45)
         assert f'"{script.name}"' in Path(__file__).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_can_be_started(script):
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout

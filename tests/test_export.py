@@ -11,7 +11,7 @@ import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.convert import convert
 from lucid_mlx.convert.export import export_huggingface, state_dict
-from lucid_mlx.convert.rules import Rule, invert, plan, rename
+from lucid_mlx.convert.rules import Rule, invert, match_rules, rename
 from lucid_mlx.models import Mask2FormerConfig, create_model
 from lucid_mlx.models.vision.backbones import parse_backbone_config
 from lucid_mlx.preprocessing import ImageConfig
@@ -22,12 +22,12 @@ BOTTLENECK = {**RESNET, "embedding_size": 4, "hidden_sizes": [8, 16, 24, 32], "d
 
 
 def bits(array):
-    """The bytes of an array, which bfloat16 has no other way to compare."""
+    """The dtype, shape and bytes of an array; NumPy cannot compare bfloat16."""
     return array.dtype, array.shape, bytes(memoryview(mx.contiguous(array)))
 
 
 def write(folder, dtype=mx.float32, preprocessor=(), **kwargs):
-    """A small model as this package keeps it."""
+    """Write a small model in this package's format."""
     model = small_model(**kwargs)
     model.config.id2label = {number: f"label {number}" for number in range(model.config.num_labels)}
     model.set_dtype(dtype)
@@ -53,7 +53,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_model_that_went_there_and_back_is_the_same(name, tmp_path):
+def test_a_round_trip_keeps_every_array_and_the_configuration(name, tmp_path):
     ours = write(tmp_path / "ours", **VARIANTS[name])
     again = convert(export_huggingface(ours, tmp_path / "theirs"), tmp_path / "again")
     before, after = read_checkpoint(ours), read_checkpoint(again)
@@ -63,12 +63,12 @@ def test_a_model_that_went_there_and_back_is_the_same(name, tmp_path):
     assert meaning(Mask2FormerConfig.from_dict(after.config)) == meaning(Mask2FormerConfig.from_dict(before.config))
 
 
-def test_a_checkpoint_that_was_here_is_written_back_bit_by_bit(tmp_path):
+def test_a_converted_checkpoint_is_exported_bit_by_bit(tmp_path):
     source = huggingface_arrays()
     theirs = write_huggingface(tmp_path / "theirs", source)
     exported = export_huggingface(convert(theirs, tmp_path / "ours"), tmp_path / "exported")
     got, metadata = mx.load(str(exported / "model.safetensors"), return_metadata=True)
-    # What the network never reads is not kept, but as it is before training.
+    # Arrays that the network does not use have their values before training.
     norm = "model.pixel_level_module.encoder.swin.layernorm."
     never_read = {
         norm + "weight": np.ones(64, np.float32),
@@ -93,7 +93,7 @@ def test_keys_and_shapes_are_those_that_transformers_saves(preset, keys):
     assert counters <= {mx.int64}
 
 
-def test_projections_of_memories_are_convolutions_there():
+def test_input_projections_are_convolutions_in_transformers():
     arrays = state_dict(small_model(enforce_input_projection=True))
     name = "model.transformer_module.input_projections.2."
     assert arrays[name + "weight"].shape == (32, 32, 1, 1)
@@ -107,7 +107,7 @@ def test_the_configuration_names_the_stored_type(dtype, tmp_path):
     assert mx.load(str(theirs / "model.safetensors"))["criterion.empty_weight"].dtype == getattr(mx, dtype)
 
 
-def test_of_a_mixture_the_configuration_names_the_type_that_holds_all(folder, tmp_path):
+def test_the_configuration_of_mixed_types_names_the_type_that_holds_all(folder, tmp_path):
     checkpoint = read_checkpoint(folder)
     name = "transformer_decoder.class_head.weight"
     arrays = {key: array if key == name else array.astype(mx.float16) for key, array in checkpoint.arrays.items()}
@@ -126,7 +126,7 @@ def test_image_config_source_and_license_are_kept(tmp_path):
     assert metadata == {"format": "pt", "source": "a test", "license": "CC0"}
 
 
-def test_without_a_image_config_the_published_one_is_written(folder, tmp_path):
+def test_without_an_image_config_the_published_one_is_written(folder, tmp_path):
     theirs = export_huggingface(folder, tmp_path / "theirs")
     written = json.loads((theirs / "preprocessor_config.json").read_text())
     assert ImageConfig.from_dict(written) == ImageConfig()
@@ -142,7 +142,7 @@ def test_an_exported_folder_is_not_exported_again(folder, tmp_path):
     assert lucid_mlx.load(theirs).config.id2label == lucid_mlx.load(folder).config.id2label
 
 
-def test_a_destination_that_is_taken_is_refused_before_any_work(tmp_path):
+def test_a_destination_that_is_not_empty_is_refused_before_any_work(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "precious.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
@@ -161,7 +161,7 @@ def test_a_destination_that_is_taken_is_refused_before_any_work(tmp_path):
         ({"surprise": 1}, "unknown keys: surprise"),
     ],
 )
-def test_what_cannot_be_written_is_told_and_leaves_nothing(change, message, folder, tmp_path):
+def test_an_export_that_fails_leaves_nothing_behind(change, message, folder, tmp_path):
     checkpoint = read_checkpoint(folder)
     ours = write_checkpoint(tmp_path / "ours", {**checkpoint.config, **change}, checkpoint.arrays, {}, {})
     with pytest.raises(InputError, match=message):
@@ -169,12 +169,12 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(change, message, fold
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
-def test_a_source_that_is_none_is_told(tmp_path):
+def test_a_missing_source_is_reported(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         export_huggingface(tmp_path / "nothing", tmp_path / "theirs")
 
 
-def test_parameters_that_no_rule_leads_back_from_are_told():
+def test_parameters_without_an_inverse_rule_are_reported():
     model = small_model()
     model.backbone.surprise = mx.zeros(3)
     with pytest.raises(InputError, match="cannot be written for transformers: 1 unknown keys: backbone.surprise"):
@@ -182,13 +182,13 @@ def test_parameters_that_no_rule_leads_back_from_are_told():
 
 
 class TestInvert:
-    def test_numbers_are_counted_back(self):
+    def test_steps_of_numbers_are_inverted(self):
         [rule] = invert([Rule("a{i}.{j}.{wb}", "b.{j}.{i-2}.{wb}")])
-        assert plan([rule], ["b.7.0.bias"]) == {"b.7.0.bias": (rule, ["a2.7.bias"])}
+        assert match_rules([rule], ["b.7.0.bias"]) == {"b.7.0.bias": (rule, ["a2.7.bias"])}
         assert invert([rule]) == [Rule("a{i}.{j}.{wb}", ("b.{j}.{i-2}.{wb}",))]
 
-    def test_what_was_joined_is_cut_and_what_was_cut_is_joined(self):
-        rules = [Rule("k", "all", part=1), Rule("q", "all", part=0), Rule("in", ("x", "y")), Rule("counter", None)]
+    def test_concatenated_arrays_are_split_and_split_ones_are_concatenated(self):
+        rules = [Rule("k", "all", chunk=1), Rule("q", "all", chunk=0), Rule("in", ("x", "y")), Rule("counter", None)]
         arrays = {"q": mx.array([1, 2]), "k": mx.array([3, 4]), "in": mx.array([5, 6, 7, 8])}
         there, _ = rename(rules, arrays)
         assert there.keys() == {"all", "x", "y"}
@@ -196,13 +196,13 @@ class TestInvert:
         assert not problems
         assert {key: array.tolist() for key, array in back.items()} == {k: a.tolist() for k, a in arrays.items()}
 
-    def test_a_parameter_that_two_rules_fill_has_no_way_back(self):
+    def test_two_rules_for_one_parameter_have_no_inverse(self):
         with pytest.raises(ValueError, match="two rules fill x"):
             invert([Rule("new", "x"), Rule("old", "x")])
 
 
 def meaning(config):
-    """All of a configuration but how its backbone is written down, and whether its statistics are frozen."""
+    """A configuration without its spelling of the backbone, and without freeze_batch_norm."""
     raw = {**config.backbone_config, "num_channels": config.num_channels}
     backbone = parse_backbone_config(raw)
     if raw["model_type"] == "resnet":
@@ -224,7 +224,7 @@ swins = st.builds(
     mlp_ratio=st.sampled_from([1, 2.5]),
     qkv_bias=st.booleans(),
     layer_norm_eps=st.sampled_from([1, 1e-6]),
-    image_size=st.just(384),  # which says nothing about the network
+    image_size=st.just(384),  # ignored
 )
 resnets = st.fixed_dictionaries(
     {"model_type": st.just("resnet")},
@@ -256,10 +256,10 @@ configs = st.fixed_dictionaries(
 )
 
 
-def test_the_configuration_says_all_that_transformers_needs_in_its_types():
+def test_the_configuration_has_all_that_transformers_needs_in_its_types():
     theirs = small_config(class_weight=2, backbone_config={**SWIN, "layer_norm_eps": 1}).to_huggingface()
     assert theirs["architectures"] == ["Mask2FormerForUniversalSegmentation"]
-    assert type(theirs["class_weight"]) is float  # transformers refuses a whole number
+    assert type(theirs["class_weight"]) is float  # transformers refuses an int
     backbone = theirs["backbone_config"]
     assert type(backbone["layer_norm_eps"]) is float
     assert backbone["out_features"] == ["stage1", "stage2", "stage3", "stage4"]
@@ -269,7 +269,7 @@ def test_the_configuration_says_all_that_transformers_needs_in_its_types():
 
 @settings(max_examples=50, deadline=None)
 @given(values=configs, name=st.text(max_size=5))
-def test_a_configuration_that_went_there_and_back_means_the_same(values, name):
+def test_a_round_trip_keeps_the_meaning_of_a_configuration(values, name):
     config = small_config(**values)
     config.id2label = {number: f"{name} {number}" for number in range(config.num_labels)}
     theirs = json.loads(json.dumps(config.to_huggingface()))

@@ -1,4 +1,4 @@
-"""Batches depend on the seed alone, workers report what is wrong, and none is left behind."""
+"""Batches depend on the seed only, workers report errors, and no worker outlives its loader."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ import pytest
 from labeled import NAMES, write_label_maps
 
 from lucid_mlx import InputError
-from lucid_mlx.data import label_maps
+from lucid_mlx.data import label_map_dataset
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training import LargeScaleJitter, Loader
 
@@ -22,23 +22,23 @@ from lucid_mlx.training import LargeScaleJitter, Loader
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     labels = np.random.default_rng(0).integers(0, 3, (24, 32)).astype(np.uint8)
-    return label_maps(*write_label_maps(tmp_path_factory.mktemp("maps"), 5, labels), NAMES)
+    return label_map_dataset(*write_label_maps(tmp_path_factory.mktemp("maps"), 5, labels), NAMES)
 
 
 def loader(dataset, workers=0, batch_size=2, seed=0, **options):
-    augment = LargeScaleJitter(24, 0.8, 1.5, color=True)
+    augment = LargeScaleJitter(24, 0.8, 1.5, color_jitter=True)
     return Loader(dataset, augment, batch_size=batch_size, workers=workers, seed=seed, **options)
 
 
-def first(loader, count, *start):
-    with closing(loader.batches(*start)) as batches:
+def first(loader, count, *position):
+    with closing(loader.batches(*position)) as batches:
         return list(islice(batches, count))
 
 
 def same(ours, theirs):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
-        assert a.after == b.after
+        assert a.next_position == b.next_position
         assert np.array_equal(a.pixels, b.pixels)
         for mine, others in ((a.masks, b.masks), (a.class_ids, b.class_ids)):
             assert all(np.array_equal(x, y) for x, y in zip(mine, others, strict=True))
@@ -55,8 +55,8 @@ def test_batches_are_the_same_whatever_the_number_of_workers(dataset):
 
 def test_a_batch_is_normalized_and_has_its_targets(dataset):
     image_config = ImageConfig(mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
-    raw = ImageConfig(mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
-    (batch,), (plain,) = (first(loader(dataset, image_config=each), 1) for each in (image_config, raw))
+    raw = ImageConfig(mean=(0.0,) * 3, std=(1.0,) * 3, rescale_factor=1.0)
+    (batch,), (plain,) = (first(loader(dataset, image_config=config), 1) for config in (image_config, raw))
     assert batch.pixels.shape == (2, 24, 24, 3)
     expected = (np.array(plain.pixels) / 255 - image_config.mean) / image_config.std
     assert np.allclose(np.array(batch.pixels), expected, atol=1e-5)
@@ -66,29 +66,29 @@ def test_a_batch_is_normalized_and_has_its_targets(dataset):
         assert np.array(masks).dtype == bool
 
 
-def test_an_epoch_shows_every_image_once_in_an_order_of_its_own(dataset):
-    names = [[job.record.name for job in islice(loader(dataset)._jobs(epoch, 0), 5)] for epoch in range(4)]
-    assert all(sorted(each) == sorted(record.name for record in dataset.records) for each in names)
+def test_an_epoch_has_every_image_once_in_a_new_order(dataset):
+    names = [[task.record.name for task in islice(loader(dataset)._tasks(epoch, 0), 5)] for epoch in range(4)]
+    assert all(sorted(epoch) == sorted(record.name for record in dataset.records) for epoch in names)
     assert len(set(map(tuple, names))) > 1
 
 
 def test_the_same_image_looks_different_in_the_next_epoch(dataset):
     one = replace(dataset, records=dataset.records[:1])
     a, b = first(loader(one, batch_size=1), 2)
-    assert (a.after, b.after) == ((1, 0), (2, 0))
+    assert (a.next_position, b.next_position) == ((1, 0), (2, 0))
     assert not np.array_equal(a.pixels, b.pixels)
 
 
-def test_a_stream_goes_on_where_another_ended(dataset):
-    whole = first(loader(dataset), 8)
-    assert [batch.after for batch in whole[:3]] == [(0, 2), (0, 4), (1, 1)]
+def test_a_stream_continues_where_another_ended(dataset):
+    batches = first(loader(dataset), 8)
+    assert [batch.next_position for batch in batches[:3]] == [(0, 2), (0, 4), (1, 1)]
     for done in (1, 3, 5):
-        assert same(first(loader(dataset), 8 - done, *whole[done - 1].after), whole[done:])
+        assert same(first(loader(dataset), 8 - done, *batches[done - 1].next_position), batches[done:])
 
 
 def test_a_batch_may_be_larger_than_the_dataset(dataset):
     (batch,) = first(loader(dataset, batch_size=12), 1)
-    assert batch.after == (2, 2)
+    assert batch.next_position == (2, 2)
     assert batch.pixels.shape[0] == 12
 
 
@@ -104,16 +104,16 @@ def test_a_file_that_cannot_be_read_is_named_and_no_worker_is_left(dataset, tmp_
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_other_errors_name_the_image_and_keep_their_cause(dataset, workers):
-    records = [replace(dataset.records[0], classes="three")]
-    with pytest.raises(RuntimeError, match=r"0.png cannot be prepared: .*TypeError") as told:
+    records = [replace(dataset.records[0], num_classes="three")]
+    with pytest.raises(RuntimeError, match=r"0.png cannot be prepared: .*TypeError") as raised:
         first(loader(replace(dataset, records=records), workers), 1)
-    cause = told.value.__cause__
-    assert isinstance(cause, TypeError) or "label_maps.py" in str(cause)  # from a worker comes the traceback's text
+    cause = raised.value.__cause__
+    assert isinstance(cause, TypeError) or "label_maps.py" in str(cause)  # a worker sends the traceback as text
     assert active_children() == []
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"seed": -1}])
-def test_values_that_cannot_be_are_told(dataset, wrong):
+def test_values_out_of_range_are_errors(dataset, wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} must be at least"):
         loader(dataset, **wrong)
 
@@ -121,17 +121,17 @@ def test_values_that_cannot_be_are_told(dataset, wrong):
 SCRIPT = """
 import signal, sys, time
 from multiprocessing import active_children
-from lucid_mlx.data import label_maps
+from lucid_mlx.data import label_map_dataset
 from lucid_mlx.training import LargeScaleJitter, Loader
 def work():
-    dataset = label_maps(sys.argv[1], sys.argv[2], ("sky", "sea", "boat"))
+    dataset = label_map_dataset(sys.argv[1], sys.argv[2], ("sky", "sea", "boat"))
     batches = Loader(dataset, LargeScaleJitter(24), batch_size=2, workers=1).batches()
     next(batches)
     time.sleep(0.2)
     print(len(active_children()), "workers", flush=True)
-    time.sleep(60)  # and so does the worker, as all is prepared
+    time.sleep(60)  # the worker sleeps too, as all batches are prepared
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background inherits as ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits it as ignored
     work()
 """
 
@@ -140,7 +140,7 @@ if __name__ == "__main__":
 def test_workers_end_with_the_process_that_started_them(dataset, tmp_path, stop):
     (tmp_path / "script.py").write_text(SCRIPT)
     record, pipe = dataset.records[0], subprocess.PIPE
-    command = [sys.executable, str(tmp_path / "script.py"), str(record.path.parent), str(record.labels.parent)]
+    command = [sys.executable, str(tmp_path / "script.py"), str(record.path.parent), str(record.label_map.parent)]
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1 workers\n"
@@ -148,19 +148,19 @@ def test_workers_end_with_the_process_that_started_them(dataset, tmp_path, stop)
             os.killpg(process.pid, stop)  # Ctrl-C reaches the workers too
         else:
             process.send_signal(stop)
-        # The pipes close when the last process that has them ends, which is the worker.
+        # The pipes close when the last process that holds them ends: the worker.
         _, errors = process.communicate(timeout=20)
     assert errors.count("Traceback") == (stop == signal.SIGINT)
 
 
 class Deadly(LargeScaleJitter):
-    """Ends the process that it runs in, as the lack of memory does, or of a guard in the script."""
+    """Ends the process that it runs in, as happens without enough memory or without the guard in the script."""
 
     def __call__(self, image, target, rng):
         os._exit(3)
 
 
-def test_workers_that_die_are_told_with_what_to_do(dataset):
+def test_the_error_of_a_dead_worker_says_what_to_do(dataset):
     with pytest.raises(InputError, match='a script must do its work under if __name__ == "__main__":'):
         first(Loader(dataset, Deadly(24), batch_size=1, workers=1), 1)
     assert active_children() == []

@@ -1,6 +1,6 @@
 import pytest
 
-from lucid_mlx.convert.origin import Origin, _zoo, recognize
+from lucid_mlx.convert.origin import PublishedCheckpoint, _zoo, identify_checkpoint
 from lucid_mlx.datasets import DATASETS
 
 ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskformer2_R50_bs16_50ep/"
@@ -15,8 +15,8 @@ ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskf
         ZOO + "model_final_94dc52.pkl?x=1",
     ],
 )
-def test_a_file_of_the_zoo_is_known_by_its_digits_wherever_it_lies(name):
-    assert recognize(name) == Origin(
+def test_a_file_of_the_zoo_is_identified_by_its_digits_in_any_folder(name):
+    assert identify_checkpoint(name) == PublishedCheckpoint(
         "coco_panoptic", "cc-by-nc-4.0", "Mask2Former R50, COCO panoptic, detectron2 zoo", "PQ 51.9", False
     )
 
@@ -43,11 +43,11 @@ def test_a_file_of_the_zoo_is_known_by_its_digits_wherever_it_lies(name):
     ],
 )
 def test_rows_of_the_zoo(digits, dataset, title, metric):
-    origin = recognize(f"model_final_{digits}.pkl")
-    assert (origin.dataset, origin.title, origin.metric) == (dataset, title, metric)
+    found = identify_checkpoint(f"model_final_{digits}.pkl")
+    assert (found.dataset, found.title, found.metric) == (dataset, title, metric)
 
 
-def test_the_zoo_is_whole():
+def test_the_zoo_is_complete():
     rows = list(_zoo().values())
     assert len(rows) == len(set(rows)) == 59
     assert {dataset for _, dataset, _ in rows} == {*DATASETS, "youtube_vis_2019", "youtube_vis_2021"}
@@ -59,9 +59,9 @@ def test_the_zoo_is_whole():
 
 
 def test_a_video_network_of_the_zoo_has_no_dataset_of_ours():
-    origin = recognize("model_final_34112b.pkl")
-    assert (origin.dataset, origin.video, origin.metric) == (None, True, "AP 46.4")
-    assert origin.title == "Mask2Former R50, YouTube-VIS 2019, detectron2 zoo"
+    found = identify_checkpoint("model_final_34112b.pkl")
+    assert (found.dataset, found.video, found.metric) == (None, True, "AP 46.4")
+    assert found.title == "Mask2Former R50, YouTube-VIS 2019, detectron2 zoo"
 
 
 HUB = """
@@ -79,17 +79,18 @@ MODELS = [
 ]
 
 
-def test_all_models_on_the_hub_are_known_with_the_zoo_s_metric():
+def test_all_models_on_the_hub_are_identified_with_the_zoo_s_metric():
     assert len(MODELS) == 29
     for name in MODELS:
-        origin = recognize(name)
-        assert origin.dataset in DATASETS
-        assert origin.dataset.split("_")[-1] == name.split("-")[-1]
-        assert (origin.license, origin.video) == ("cc-by-nc-4.0", False)
-        assert origin.metric is not None
-    base, larger = (recognize(f"facebook/mask2former-swin-{size}-ade-semantic") for size in ("base", "base-IN21k"))
+        found = identify_checkpoint(name)
+        assert found.dataset in DATASETS
+        assert found.dataset.split("_")[-1] == name.split("-")[-1]
+        assert (found.license, found.video) == ("cc-by-nc-4.0", False)
+        assert found.metric is not None
+    base = identify_checkpoint("facebook/mask2former-swin-base-ade-semantic")
+    larger = identify_checkpoint("facebook/mask2former-swin-base-IN21k-ade-semantic")
     assert (base.metric, larger.metric) == ("mIoU 52.4", "mIoU 53.9")
-    assert recognize("facebook/mask2former-swin-large-coco-panoptic").metric == "PQ 57.8"
+    assert identify_checkpoint("facebook/mask2former-swin-large-coco-panoptic").metric == "PQ 57.8"
 
 
 @pytest.mark.parametrize(
@@ -100,13 +101,13 @@ def test_all_models_on_the_hub_are_known_with_the_zoo_s_metric():
         "/cache/models--facebook--mask2former-swin-tiny-ade-semantic/snapshots/4f3a/model.safetensors",
     ],
 )
-def test_a_model_on_the_hub_is_known_by_its_address_too(name):
-    assert recognize(name).title == "Mask2Former Swin-T, ADE20K semantic, Hugging Face hub"
+def test_a_model_on_the_hub_is_identified_by_its_address_too(name):
+    assert identify_checkpoint(name).title == "Mask2Former Swin-T, ADE20K semantic, Hugging Face hub"
 
 
 def test_a_video_network_on_the_hub():
-    origin = recognize("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
-    assert origin == Origin(
+    found = identify_checkpoint("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
+    assert found == PublishedCheckpoint(
         None, "cc-by-nc-4.0", "Mask2Former Swin-B, YouTube-VIS 2021, Hugging Face hub", "AP 52.0", True
     )
 
@@ -123,8 +124,8 @@ def test_a_video_network_on_the_hub():
     ],
 )
 def test_lucid_s_conversions_keep_the_license(name, dataset):
-    origin = recognize(name)
-    assert (origin.dataset, origin.license, origin.metric) == (dataset, "cc-by-nc-4.0", None)
+    found = identify_checkpoint(name)
+    assert (found.dataset, found.license, found.metric) == (dataset, "cc-by-nc-4.0", None)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +164,9 @@ def test_lucid_s_conversions_keep_the_license(name, dataset):
     ],
 )
 def test_files_of_openmmlab(name, dataset, title):
-    origin = recognize(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
+    found = identify_checkpoint(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
     video = "youtubevis" in name
-    assert origin == Origin(dataset, "apache-2.0", f"Mask2Former {title}", None, video)
+    assert found == PublishedCheckpoint(dataset, "apache-2.0", f"Mask2Former {title}", None, video)
 
 
 @pytest.mark.parametrize(
@@ -174,11 +175,11 @@ def test_files_of_openmmlab(name, dataset, title):
         "",
         "model_final.pth",
         "model_final.pkl",
-        "model_final_94dc53.pkl",  # no such digits
+        "model_final_94dc53.pkl",  # not in the zoo
         "model_final_94dc52.pth",
         "my_model_final_94dc52.pkl",
         "model_final_94dc52.pkl/epoch_3.pth",
-        "mask2former-swin-tiny-ade-semantic",  # of whom?
+        "mask2former-swin-tiny-ade-semantic",  # the owner is missing
         "somebody/mask2former-swin-tiny-ade-semantic",
         "notfacebook/mask2former-swin-tiny-ade-semantic",
         "facebook/mask2former-swin-tiny-ade-semantic-finetuned",
@@ -192,5 +193,5 @@ def test_files_of_openmmlab(name, dataset, title):
         "epoch_50.pth",
     ],
 )
-def test_what_is_not_proved_is_not_claimed(name):
-    assert recognize(name) is None
+def test_other_names_are_not_identified(name):
+    assert identify_checkpoint(name) is None

@@ -41,4 +41,4 @@ def test_who_stops_early_leaves_no_thread():
     following = prefetch(range(1000))
     next(following)
     following.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lucid-mlx-ahead")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lucid-mlx-prefetch")]

@@ -16,13 +16,13 @@ from lucid_mlx.convert import convert_in_memory
 from lucid_mlx.datasets import DATASETS
 from lucid_mlx.loading import default_image_config
 from lucid_mlx.preprocessing import ImageConfig, batches, parse_size, preprocess, published_image_config
-from lucid_mlx.preprocessing.preprocess import WAITING
+from lucid_mlx.preprocessing.preprocess import MAX_PENDING_BATCHES
 from lucid_mlx.weights.catalog import catalog
 from lucid_mlx.weights.checkpoint import Checkpoint
-from lucid_mlx.weights.download import Downloaded
+from lucid_mlx.weights.download import LocalFiles
 from lucid_mlx.weights.enums import Mask2Former_Swin_Base_Weights
 
-COCO = ImageConfig(size=None, shortest_edge=800, longest_edge=1333, divide="pad")
+COCO = ImageConfig(size=None, shortest_edge=800, longest_edge=1333, divisor_mode="pad")
 
 
 def random_image(height, width, seed=0):
@@ -58,7 +58,7 @@ class TestSizes:
         assert image_config.input_size(*image) == wanted
 
     @pytest.mark.parametrize(
-        ("image_config", "image", "content_sizes", "whole"),
+        ("image_config", "image", "content_sizes", "input_size"),
         [
             (COCO, (480, 640), (800, 1067), (800, 1088)),
             (COCO, (640, 480), (1067, 800), (1088, 800)),
@@ -67,15 +67,15 @@ class TestSizes:
             (COCO, (1, 20000), (1, 1333), (32, 1344)),
             (replace(COCO, shortest_edge=None), (401, 603), (401, 603), (416, 608)),
             (replace(COCO, longest_edge=None), (100, 300), (800, 2400), (800, 2400)),
-            (replace(COCO, divisor=1), (427, 1000), (569, 1333), (569, 1333)),
+            (replace(COCO, size_divisor=1), (427, 1000), (569, 1333), (569, 1333)),
             (replace(COCO, size=(500, 40)), (9, 9), (500, 40), (512, 64)),
         ],
     )
-    def test_the_original_s_image_configs_pad_to_the_divisor(self, image_config, image, content_sizes, whole):
+    def test_the_original_s_image_configs_pad_to_the_divisor(self, image_config, image, content_sizes, input_size):
         assert image_config.content_size(*image) == content_sizes
-        assert image_config.input_size(*image) == whole
+        assert image_config.input_size(*image) == input_size
 
-    def test_a_image_config_may_pad_every_image_to_one_size(self):
+    def test_an_image_config_may_pad_every_image_to_one_size(self):
         image_config = ImageConfig.from_dict(
             {"size": {"height": 64, "width": 90}, "pad_size": {"height": 128, "width": 160}}
         )
@@ -93,15 +93,16 @@ class TestSizes:
         image_config=st.sampled_from([COCO, ImageConfig.from_dict({})]),
     )
     def test_inputs_are_multiples_of_the_divisor_that_hold_the_image(self, height, width, image_config):
-        content_sizes, whole = image_config.content_size(height, width), image_config.input_size(height, width)
+        content_sizes, input_size = image_config.content_size(height, width), image_config.input_size(height, width)
         assert all(
-            0 < shown <= side < shown + 32 and side % 32 == 0 for shown, side in zip(content_sizes, whole, strict=True)
+            0 < shown <= side < shown + 32 and side % 32 == 0
+            for shown, side in zip(content_sizes, input_size, strict=True)
         )
-        if image_config.divide == "pad":
+        if image_config.divisor_mode == "pad":
             assert max(content_sizes) <= 1333
 
 
-class TestStoredRecipes:
+class TestFromDict:
     @pytest.mark.parametrize(
         "raw",
         [
@@ -126,43 +127,43 @@ class TestStoredRecipes:
             {"image_std": [0, 0, 0]},
         ],
     )
-    def test_values_that_are_none_are_told(self, raw):
+    def test_bad_values_are_reported(self, raw):
         with pytest.raises(InputError, match="the image configuration's"):
             ImageConfig.from_dict(raw)
 
-    def test_one_number_may_stand_for_three_colors(self):
+    def test_one_number_stands_for_all_channels(self):
         image_config = ImageConfig.from_dict({"image_mean": 0.5, "image_std": 0.25})
         assert (image_config.mean, image_config.std) == ((0.5,) * 3, (0.25,) * 3)
 
-    def test_what_is_not_done_needs_no_value(self):
+    def test_disabled_steps_need_no_value(self):
         raw = {"do_resize": False, "size": None, "resample": None, "do_rescale": False, "rescale_factor": None}
         image_config = ImageConfig.from_dict({**raw, "do_normalize": False, "image_mean": None, "image_std": None})
-        assert (image_config.scale, image_config.mean, image_config.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
+        assert (image_config.rescale_factor, image_config.mean, image_config.std) == (1.0, (0.0,) * 3, (1.0,) * 3)
 
     @settings(max_examples=100, deadline=None)
     @given(
         image_config=st.builds(
             ImageConfig,
             size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
-            divisor=st.integers(1, 64),
-            divide=st.sampled_from(["resize", "pad"]),
+            size_divisor=st.integers(1, 64),
+            divisor_mode=st.sampled_from(["resize", "pad"]),
             pad_size=st.none() | st.tuples(st.integers(1, 999), st.integers(1, 999)),
             resample=st.integers(0, 5),
-            scale=st.floats(0.001, 2),
+            rescale_factor=st.floats(0.001, 2),
             mean=st.tuples(*[st.floats(-2, 2)] * 3),
             std=st.tuples(*[st.floats(0.01, 2)] * 3),
         ),
         edges=st.tuples(st.integers(1, 999), st.none() | st.integers(1, 999)) | st.none(),
     )
-    def test_what_is_stored_is_read_again(self, image_config, edges):
+    def test_what_is_written_is_read_again(self, image_config, edges):
         if image_config.size is None and edges is not None:
             image_config = replace(image_config, shortest_edge=edges[0], longest_edge=edges[1])
         if image_config.size is None and image_config.shortest_edge is None:
-            image_config = replace(image_config, resample=ImageConfig.resample)  # of no use where nothing is resized
+            image_config = replace(image_config, resample=ImageConfig.resample)  # not stored where nothing is resized
         assert ImageConfig.from_dict(json.loads(json.dumps(image_config.to_dict()))) == image_config
 
 
-class TestWantedSizes:
+class TestParseSize:
     @pytest.mark.parametrize(
         ("text", "changes"),
         [
@@ -172,7 +173,7 @@ class TestWantedSizes:
             ("800/1333", {"shortest_edge": 800, "longest_edge": 1333, "size": None}),
         ],
     )
-    @pytest.mark.parametrize("image_config", [ImageConfig(), COCO, ImageConfig(pad_size=(700, 700), divisor=8)])
+    @pytest.mark.parametrize("image_config", [ImageConfig(), COCO, ImageConfig(pad_size=(700, 700), size_divisor=8)])
     def test_a_size_replaces_the_image_config_s(self, text, changes, image_config):
         changes = {"size": None, "shortest_edge": None, "longest_edge": None, "pad_size": None, **changes}
         assert parse_size(text, image_config) == replace(image_config, **changes)
@@ -180,11 +181,11 @@ class TestWantedSizes:
     @pytest.mark.parametrize(
         "text", ["", "x", "0", "0x5", "5/0", "-3", "1.5", "640x", "640 480", "1x2x3", "100000", "٣"]
     )
-    def test_what_is_no_size_is_told(self, text):
+    def test_text_that_is_no_size_is_reported(self, text):
         with pytest.raises(InputError, match=r"is no size; expected 512 \(a square\), 640x480"):
             parse_size(text, ImageConfig())
 
-    def test_sides_in_the_wrong_order_are_told(self):
+    def test_edges_in_the_wrong_order_are_reported(self):
         with pytest.raises(InputError, match="did you mean 800/1333"):
             parse_size("1333/800", ImageConfig())
 
@@ -214,7 +215,7 @@ class TestPixels:
         "image_config",
         [
             replace(COCO, shortest_edge=40, longest_edge=70),
-            ImageConfig((40, 50), divide="pad"),
+            ImageConfig((40, 50), divisor_mode="pad"),
             ImageConfig((32, 32), pad_size=(64, 96)),
         ],
     )
@@ -233,16 +234,16 @@ class TestPixels:
 
     def test_images_of_one_input_size_make_a_batch(self):
         images = [random_image(30, 40), random_image(29, 40, 1)]
-        image_config = ImageConfig(size=None, divide="pad")
+        image_config = ImageConfig(size=None, divisor_mode="pad")
         pixels, content_sizes = preprocess(images, image_config)
         assert pixels.shape == (2, 32, 64, 3)
         assert content_sizes == ((30, 40), (29, 40))
         stacked, _ = preprocess(np.stack([images[0]] * 2), image_config)
         assert mx.array_equal(stacked[1], pixels[0])
 
-    def test_images_of_several_input_sizes_are_told(self):
+    def test_images_with_different_input_sizes_are_reported(self):
         with pytest.raises(InputError, match=r"got 32x32, 32x64; use batches\(\)"):
-            preprocess([random_image(30, 40), random_image(30, 30)], ImageConfig(size=None, divide="pad"))
+            preprocess([random_image(30, 40), random_image(30, 30)], ImageConfig(size=None, divisor_mode="pad"))
         with pytest.raises(InputError, match="got none"):
             preprocess([], ImageConfig())
 
@@ -256,41 +257,43 @@ class TestPixels:
             "photo.jpg",
         ],
     )
-    def test_what_read_image_does_not_make_is_told(self, image):
+    def test_other_arrays_and_types_are_reported(self, image):
         with pytest.raises(InputError, match="an image must be a uint8 array"):
             preprocess([image], ImageConfig())
 
-    def test_an_image_without_pixels_is_told(self):
+    def test_an_image_without_pixels_is_reported(self):
         with pytest.raises(InputError, match="must have pixels"):
             preprocess(np.zeros((0, 5, 3), np.uint8), ImageConfig())
 
 
 class TestBatches:
-    RECIPE = ImageConfig(size=None, shortest_edge=24, longest_edge=90, divide="pad")
+    CONFIG = ImageConfig(size=None, shortest_edge=24, longest_edge=90, divisor_mode="pad")
 
     @settings(max_examples=30, deadline=None)
-    @given(sizes=st.lists(st.tuples(st.integers(20, 60), st.integers(20, 60)), max_size=20), most=st.integers(1, 5))
-    def test_every_image_comes_once_and_as_it_is_alone(self, sizes, most):
+    @given(
+        sizes=st.lists(st.tuples(st.integers(20, 60), st.integers(20, 60)), max_size=20), batch_size=st.integers(1, 5)
+    )
+    def test_every_image_comes_once_and_with_the_same_pixels_as_alone(self, sizes, batch_size):
         images = [random_image(*size, seed) for seed, size in enumerate(sizes)]
         found = []
-        for places, (pixels, content_sizes) in batches(iter(images), self.RECIPE, most):
-            assert 1 <= len(places) == len(content_sizes) == len(pixels) <= most
-            for place, shown, row in zip(places, content_sizes, pixels, strict=True):
-                alone = preprocess(images[place], self.RECIPE)
+        for indices, (pixels, content_sizes) in batches(iter(images), self.CONFIG, batch_size):
+            assert 1 <= len(indices) == len(content_sizes) == len(pixels) <= batch_size
+            for index, shown, row in zip(indices, content_sizes, pixels, strict=True):
+                alone = preprocess(images[index], self.CONFIG)
                 assert mx.array_equal(row, alone.pixels[0])
                 assert shown == alone.content_sizes[0]
-            found += places
+            found += indices
         assert sorted(found) == list(range(len(images)))
 
     def test_images_of_one_size_fill_batches_in_order(self):
         images = [random_image(30, 40)] * 7
-        assert [places for places, _ in batches(images, self.RECIPE, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+        assert [indices for indices, _ in batches(images, self.CONFIG, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
 
-    def test_images_of_a_size_find_each_other(self):
+    def test_images_with_one_input_size_are_batched(self):
         images = [random_image(*size) for size in [(30, 30), (30, 90), (30, 30), (30, 90)]]
-        assert [places for places, _ in batches(images, self.RECIPE, 2)] == [[0, 2], [1, 3]]
+        assert [indices for indices, _ in batches(images, self.CONFIG, 2)] == [[0, 2], [1, 3]]
 
-    def test_few_images_wait_and_the_largest_group_goes_first(self):
+    def test_few_images_are_kept_and_the_largest_group_comes_first(self):
         taken = []
 
         def images():
@@ -298,27 +301,27 @@ class TestBatches:
                 taken.append(width)
                 yield np.zeros((32, width, 3), np.uint8)
 
-        found = batches(images(), ImageConfig(size=None, divide="pad"), 3)
-        for count, (places, _) in enumerate(found):
-            assert len(places) == 1
-            assert len(taken) <= count + 3 * WAITING
+        found = batches(images(), ImageConfig(size=None, divisor_mode="pad"), 3)
+        for count, (indices, _) in enumerate(found):
+            assert len(indices) == 1
+            assert len(taken) <= count + 3 * MAX_PENDING_BATCHES
         assert len(taken) == count + 1
 
         widths = [32, 64, 64, *range(96, 2000, 32)]
         grouped = batches(
-            (np.zeros((32, width, 3), np.uint8) for width in widths), ImageConfig(size=None, divide="pad"), 3
+            (np.zeros((32, width, 3), np.uint8) for width in widths), ImageConfig(size=None, divisor_mode="pad"), 3
         )
         assert next(grouped)[0] == [1, 2]
 
-    @pytest.mark.parametrize("most", [0, -1])
-    def test_a_batch_has_an_image(self, most):
+    @pytest.mark.parametrize("batch_size", [0, -1])
+    def test_a_batch_has_an_image(self, batch_size):
         with pytest.raises(InputError, match="at least 1 image"):
-            next(batches([random_image(3, 3)], ImageConfig(), most))
+            next(batches([random_image(3, 3)], ImageConfig(), batch_size))
 
 
-class TestPublishedRecipes:
-    def test_they_are_those_of_the_table_of_published_models(self):
-        """The table's last column was taken from the zoo, the image configurations from the configurations."""
+class TestPublishedImageConfig:
+    def test_they_agree_with_the_table_of_published_models(self):
+        """The table's last column is from the model zoo, the image configurations are from the YAML files."""
         table = (files("lucid_mlx.weights") / "hub_models.tsv").read_text(encoding="utf-8")
         sizes = {
             row["repo"]: row["original test size short/long"]
@@ -331,19 +334,19 @@ class TestPublishedRecipes:
             assert f"{image_config.shortest_edge}/{image_config.longest_edge}" == sizes[model.name]
 
     @pytest.mark.parametrize("dataset", DATASETS)
-    def test_every_dataset_has_one_for_the_backbones_that_were_published(self, dataset):
+    def test_every_dataset_has_one_for_published_backbones(self, dataset):
         image_config = published_image_config(dataset, "resnet_50")
         assert image_config == ImageConfig(
             size=None,
             shortest_edge=image_config.shortest_edge,
             longest_edge=image_config.longest_edge,
-            divisor=32,
-            divide="pad",
+            size_divisor=32,
+            divisor_mode="pad",
         )
         np.testing.assert_allclose(np.array(image_config.mean) * 255, [123.675, 116.28, 103.53])
         np.testing.assert_allclose(np.array(image_config.std) * 255, [58.395, 57.12, 57.375])
 
-    def test_the_size_goes_by_the_backbone_for_ade20k_semantic_alone(self):
+    def test_the_size_depends_on_the_backbone_only_for_ade20k_semantic(self):
         assert published_image_config("ade20k_semantic", "resnet_101").shortest_edge == 512
         assert published_image_config("ade20k_semantic", "swin_base").shortest_edge == 640
         assert published_image_config("ade20k_panoptic", "resnet_50").shortest_edge == 640
@@ -361,7 +364,7 @@ def checkpoint(source, dataset=None, backbone=None, preprocessor=None):
     return Checkpoint({"backbone_config": backbone or SWIN_BASE}, {}, metadata, preprocessor or {})
 
 
-class TestDefaultRecipe:
+class TestDefaultImageConfig:
     @pytest.mark.parametrize(
         ("source", "dataset", "sizes"),
         [
@@ -371,9 +374,9 @@ class TestDefaultRecipe:
             (Mask2Former_Swin_Base_Weights.CITYSCAPES_SEMANTIC.value.url, "cityscapes_semantic", (1024, 2048)),
         ],
     )
-    def test_a_published_checkpoint_is_seen_as_it_was_measured(self, source, dataset, sizes):
+    def test_a_published_checkpoint_gets_its_test_size(self, source, dataset, sizes):
         image_config, why = default_image_config(checkpoint(source, dataset, preprocessor=SQUARE))
-        assert image_config == ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+        assert image_config == ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divisor_mode="pad")
         assert why == f"the published test size of {dataset}: shortest side {sizes[0]}, longest {sizes[1]}"
 
     @pytest.mark.parametrize(
@@ -390,7 +393,7 @@ class TestDefaultRecipe:
             ({"model_type": "resnet"}, None),
         ],
     )
-    def test_the_configuration_tells_the_backbone(self, backbone, shortest):
+    def test_the_backbone_is_recognized_from_the_configuration(self, backbone, shortest):
         image_config, _ = default_image_config(
             checkpoint("facebook/mask2former-swin-tiny-ade-semantic", "ade20k_semantic", backbone)
         )
@@ -404,13 +407,13 @@ class TestDefaultRecipe:
             ("facebook/mask2former-swin-base-coco-panoptic", "ade20k_semantic"),
         ],
     )
-    def test_without_proof_it_is_the_checkpoint_s_own(self, source, dataset):
+    def test_other_checkpoints_have_their_own_image_config(self, source, dataset):
         own = {"size": {"height": 256, "width": 128}}
         assert default_image_config(checkpoint(source, dataset, preprocessor=own)) == (
             ImageConfig.from_dict(own), "the checkpoint's own image configuration"
         )  # fmt: skip
 
-    def test_a_image_config_that_is_written_as_the_original_s_counts_most(self):
+    def test_an_own_image_config_that_pads_is_preferred(self):
         own = replace(COCO, shortest_edge=500)
         source = "facebook/mask2former-swin-base-coco-panoptic"
         assert default_image_config(checkpoint(source, "coco_panoptic", preprocessor=own.to_dict()))[0] == own
@@ -421,8 +424,8 @@ class TestDefaultRecipe:
         assert why.startswith("384x384")
         assert default_image_config(Checkpoint({}, {}, {}, {}))[0] == ImageConfig()
 
-    def test_conversions_prove_it(self, tmp_path):
+    def test_conversions_know_their_source(self, tmp_path):
         folder = write_huggingface(tmp_path / "facebook" / "mask2former-swin-tiny-coco-panoptic")
-        downloaded = Downloaded(folder, "facebook/mask2former-swin-tiny-coco-panoptic", "0" * 40)
-        assert default_image_config(convert_in_memory(downloaded).checkpoint())[0] == COCO
-        assert default_image_config(convert_in_memory(folder).checkpoint())[0].size == (64, 64)
+        downloaded = LocalFiles(folder, "facebook/mask2former-swin-tiny-coco-panoptic", "0" * 40)
+        assert default_image_config(convert_in_memory(downloaded).to_checkpoint())[0] == COCO
+        assert default_image_config(convert_in_memory(folder).to_checkpoint())[0].size == (64, 64)

@@ -51,7 +51,7 @@ def test_four_times_the_pixels_are_about_four_times_the_arithmetic(backbone):
 
 def test_bench_prints_a_table_and_writes_all_figures(folder, tmp_path):
     row = tmp_path / "row.json"
-    command = ("bench", "--weights", str(folder), "--size", "64,96", "--runs", "2", "--json", str(row))
+    command = ("bench", "--weights", str(folder), "--size", "64,96", "--runs", "2", "-o", str(row))
     result = run_cli(*command)
     assert "64x64, batch 1" in result.output
     assert "96x96, batch 1" in result.output
@@ -69,7 +69,7 @@ def test_bench_prints_a_table_and_writes_all_figures(folder, tmp_path):
     ("arguments", "message"),
     [
         (("--size", "512,"), "whole numbers of at least 1"),
-        (("--batch", "0"), "whole numbers of at least 1"),
+        (("--batch-size", "0"), "whole numbers of at least 1"),
         (("--model", "yolo"), "there is no network 'yolo'"),
     ],
 )

@@ -24,56 +24,56 @@ def saved(tmp_path, image, name="image.png", **options):
     return tmp_path / name
 
 
-def contents(image, kind="PNG", **options):
+def contents(image, format="PNG", **options):
     file = io.BytesIO()
-    image.save(file, kind, **options)
+    image.save(file, format, **options)
     return file.getvalue()
 
 
 class TestSources:
-    def test_an_rgb_image_comes_as_it_is(self, tmp_path):
+    def test_an_rgb_image_is_read_unchanged(self, tmp_path):
         path = saved(tmp_path, Image.fromarray(RGB))
         for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), Image.fromarray(RGB)):
             assert np.array_equal(read_image(source), RGB)
         with path.open("rb") as file:
             assert np.array_equal(read_image(file), RGB)
 
-    def test_a_tilde_is_the_home(self, tmp_path, monkeypatch):
+    def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
         saved(tmp_path, Image.fromarray(RGB))
         monkeypatch.setenv("HOME", str(tmp_path))
         assert np.array_equal(read_image("~/image.png"), RGB)
 
     @pytest.mark.parametrize("source", [None, 3, [RGB, RGB], {"path": "x.png"}])
-    def test_other_things_are_told(self, source):
-        with pytest.raises(InputError, match="an image must be a path, an address"):
+    def test_other_types_are_reported(self, source):
+        with pytest.raises(InputError, match="an image must be a path, a URL"):
             read_image(source)
 
-    def test_a_text_file_object_is_told(self, tmp_path):
+    def test_a_text_file_object_is_reported(self, tmp_path):
         with pytest.raises(InputError, match="mode 'rb'"):
             read_image(io.StringIO("hello"))
 
-    def test_missing_files_and_folders_are_told(self, tmp_path):
+    def test_missing_files_and_folders_are_reported(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):
             read_image(tmp_path / "nothing.png")
         with pytest.raises(InputError, match="is a folder"):
             read_image(tmp_path)
 
     @pytest.mark.parametrize("path", ["a" * 5000, "null\0byte", "~nobody-of-this-name/photo.jpg"])
-    def test_impossible_paths_are_told(self, path):
+    def test_impossible_paths_are_reported(self, path):
         with pytest.raises(InputError, match="cannot be read"):
             read_image(path)
 
 
 class TestArrays:
     @pytest.mark.parametrize("convert", [np.asarray, mx.array], ids=["numpy", "mlx"])
-    def test_colors_come_as_they_are(self, convert):
+    def test_rgb_arrays_are_unchanged(self, convert):
         assert np.array_equal(read_image(convert(RGB)), RGB)
 
     @pytest.mark.parametrize("shape", [(6, 9), (6, 9, 1)])
     def test_gray_is_repeated(self, shape):
         assert np.array_equal(read_image(RGB[..., 0].reshape(shape)), np.repeat(RGB[..., :1], 3, axis=-1))
 
-    def test_transparency_lies_on_white(self):
+    def test_transparent_pixels_are_white(self):
         rgba = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
         rgba[0, 0, 3] = 255
         pixels = read_image(rgba)
@@ -81,11 +81,11 @@ class TestArrays:
         assert (pixels.reshape(-1, 3)[1:] == 255).all()
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-    def test_floats_count_from_0_to_1(self, dtype):
+    def test_floats_range_from_0_to_1(self, dtype):
         gray = mx.array([[0.0, 0.5, 1.0]], getattr(mx, dtype))
         assert read_image(gray)[0, :, 0].tolist() == [0, 128, 255]
 
-    def test_rounding_may_leave_0_to_1(self):
+    def test_rounding_errors_outside_0_to_1_are_clipped(self):
         assert read_image(np.array([[-1e-4, 1.0001]]))[0, :, 0].tolist() == [0, 255]
 
     def test_sixteen_bits_and_bools_are_scaled(self):
@@ -108,40 +108,40 @@ class TestArrays:
             (np.full((4, 5), "x"), "got <U1"),
         ],
     )
-    def test_arrays_that_are_no_images_are_told(self, array, message):
+    def test_arrays_that_are_no_images_are_reported(self, array, message):
         with pytest.raises(InputError, match=message):
             read_image(array)
 
 
 class TestFormats:
-    def test_exif_rotation_is_honoured(self, tmp_path):
+    def test_exif_orientation_is_applied(self, tmp_path):
         exif = Image.Exif()
-        exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+        exif[0x0112] = 6  # orientation: rotate by 90 degrees clockwise to show it
         path = saved(tmp_path, Image.fromarray(RGB), exif=exif)
         assert np.array_equal(read_image(path), np.rot90(RGB, -1))
         with Image.open(path) as image:
             assert np.array_equal(read_image(image), np.rot90(RGB, -1))
 
-    def test_transparency_lies_on_white(self, tmp_path):
+    def test_transparent_pixels_are_white(self, tmp_path):
         rgba = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
         rgba[0, 0, 3] = 255
         pixels = read_image(saved(tmp_path, Image.fromarray(rgba)))
         assert np.array_equal(pixels[0, 0], RGB[0, 0])
         assert (pixels[1:] == 255).all()
 
-    @pytest.mark.parametrize("kind", ["PNG", "GIF"])
-    def test_a_transparent_color_of_a_palette_is_white(self, kind):
+    @pytest.mark.parametrize("format", ["PNG", "GIF"])
+    def test_a_transparent_color_of_a_palette_is_white(self, format):
         image = Image.new("P", (3, 1))
         image.putpalette([200, 0, 0, 0, 100, 0])
         image.putdata([0, 1, 0])
-        assert read_image(contents(image, kind))[0].tolist() == [[200, 0, 0], [0, 100, 0], [200, 0, 0]]
-        pixels = read_image(contents(image, kind, transparency=0))
+        assert read_image(contents(image, format))[0].tolist() == [[200, 0, 0], [0, 100, 0], [200, 0, 0]]
+        pixels = read_image(contents(image, format, transparency=0))
         assert pixels[0].tolist() == [[255, 255, 255], [0, 100, 0], [255, 255, 255]]
 
-    @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-    def test_sixteen_bits_are_scaled_not_cut(self, kind):
+    @pytest.mark.parametrize("format", ["PNG", "TIFF"])
+    def test_sixteen_bits_are_scaled_not_cut(self, format):
         gray = np.array([[0, 257, 32896, 65535]], np.uint16)
-        pixels = read_image(contents(Image.fromarray(gray), kind))
+        pixels = read_image(contents(Image.fromarray(gray), format))
         assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
         assert pixels.shape == (1, 4, 3)
 
@@ -153,7 +153,7 @@ class TestFormats:
         ("values", "wanted"),
         [([0.0, 0.5, 1.00001], [0, 128, 255]), ([0, 128, 255], [0, 128, 255]), ([0, 32768, 65535], [0, 128, 255])],
     )
-    def test_of_floats_in_a_file_the_brightest_tells_what_is_white(self, values, wanted):
+    def test_the_maximum_of_floats_in_a_file_determines_white(self, values, wanted):
         image = Image.fromarray(np.array([values], np.float32))
         assert read_image(contents(image, "TIFF"))[0, :, 0].tolist() == wanted
         assert read_image(b"Pf 3 1 -1\n" + np.array(values, "<f4").tobytes())[0, :, 0].tolist() == wanted
@@ -163,27 +163,27 @@ class TestFormats:
         assert read_image(contents(image, "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
 
     @pytest.mark.parametrize(
-        ("mode", "kind"),
+        ("mode", "format"),
         [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("YCbCr", "JPEG"), ("LAB", "TIFF"), ("L", "PNG"), ("P", "GIF"),
          ("1", "PNG"), ("LA", "PNG")],
     )  # fmt: skip
-    def test_other_modes_become_rgb(self, mode, kind):
+    def test_other_modes_become_rgb(self, mode, format):
         smooth = np.repeat(np.linspace(20, 230, 16).astype(np.uint8)[None, :, None], 3, axis=2).repeat(8, axis=0)
         image = Image.fromarray(smooth).convert(mode) if mode != "LAB" else Image.new("LAB", (16, 8), (128, 128, 128))
-        pixels = read_image(contents(image, kind))
+        pixels = read_image(contents(image, format))
         assert pixels.shape == (8, 16, 3)
         assert pixels.dtype == np.uint8
         if mode in ("CMYK", "YCbCr", "L", "LA"):
             assert np.abs(pixels.astype(int) - smooth).max() <= 4
 
-    @pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
-    def test_the_first_frame_of_several_is_taken(self, kind):
+    @pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP", "PNG"])
+    def test_the_first_frame_of_an_animation_is_read(self, format):
         frames = [Image.fromarray(np.full((4, 4, 3), value, np.uint8)) for value in (10, 200)]
-        options = {"lossless": True} if kind == "WEBP" else {}
-        several = contents(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        with Image.open(io.BytesIO(several)) as image:
+        options = {"lossless": True} if format == "WEBP" else {}
+        animation = contents(frames[0], format, save_all=True, append_images=frames[1:], **options)
+        with Image.open(io.BytesIO(animation)) as image:
             assert image.n_frames == 2
-        assert np.abs(read_image(several).astype(int) - 10).max() <= 1
+        assert np.abs(read_image(animation).astype(int) - 10).max() <= 1
 
 
 class TestRefusals:
@@ -203,7 +203,7 @@ class TestRefusals:
             (np.full((2, 2), np.inf, np.float32), "NaN or infinite"),
         ],
     )
-    def test_files_that_are_no_whole_images_are_told(self, tmp_path, content, message):
+    def test_incomplete_and_other_files_are_reported(self, tmp_path, content, message):
         path = tmp_path / "photo.jpg"
         path.write_bytes(content if isinstance(content, bytes) else contents(Image.fromarray(content), "TIFF"))
         with pytest.raises(InputError, match=message) as error:
@@ -211,7 +211,7 @@ class TestRefusals:
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
 
-    def test_an_image_without_pixels_is_told(self):
+    def test_an_image_without_pixels_is_reported(self):
         with pytest.raises(InputError, match="no pixels"):
             read_image(Image.new("RGB", (0, 5)))
 
@@ -222,12 +222,12 @@ class TestRefusals:
         with pytest.raises(InputError, match="too large"):
             read_image(contents(Image.fromarray(RGB)))
 
-    def test_heic_asks_for_its_library(self, monkeypatch):
+    def test_heic_without_its_library_is_reported(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         with pytest.raises(InputError, match="pip install pillow-heif"):
             read_image(HEIC)
 
-    def test_heic_is_read_once_its_library_is_there(self, monkeypatch):
+    def test_heic_is_read_with_its_library(self, monkeypatch):
         def register():
             Image.register_open("HEIF", lambda file, name: Image.fromarray(RGB), lambda start: b"ftypheic" in start)
 
@@ -238,7 +238,7 @@ class TestRefusals:
 
     @settings(max_examples=50, deadline=None)
     @given(cut=st.integers(1, 60000), at=st.integers(0, 60000), byte=st.integers(0, 255))
-    def test_damage_ends_in_pixels_or_one_sentence(self, cut, at, byte):
+    def test_damaged_files_give_pixels_or_one_error(self, cut, at, byte):
         content = bytearray(PHOTO.read_bytes())
         content[at] = byte
         with contextlib.suppress(InputError):
@@ -254,38 +254,38 @@ class TestAddresses:
     def test_an_image_is_downloaded(self, web):
         assert np.array_equal(read_image(f"{web.url}/web/photo.png"), RGB)
 
-    def test_a_page_is_told(self, web):
+    def test_a_page_is_reported(self, web):
         with pytest.raises(InputError, match=f"{web.url}/web/page is a web page"):
             read_image(f"{web.url}/web/page")
 
-    def test_a_missing_file_is_told(self, web):
+    def test_a_missing_file_is_reported(self, web):
         with pytest.raises(InputError, match="none.png cannot be downloaded: HTTP 404 Not Found"):
             read_image(f"{web.url}/web/none.png")
 
-    def test_a_download_that_is_cut_is_told(self, web):
+    def test_an_interrupted_download_is_reported(self, web):
         web.cut = 30
-        with pytest.raises(InputError, match="the download was cut"):
+        with pytest.raises(InputError, match="the download was interrupted"):
             read_image(f"{web.url}/web/photo.png")
 
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:9/x.png", "http://", "https://exa mple/x.png", "http://.x/y.png"]
     )
-    def test_an_address_without_a_server_is_told(self, url):
+    def test_an_address_without_a_server_is_reported(self, url):
         with pytest.raises(InputError, match="cannot be reached"):
             read_image(url)
 
-    def test_a_huge_file_is_not_taken(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "LARGEST_DOWNLOAD", 50)
+    def test_a_huge_download_is_refused(self, web, monkeypatch):
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "MAX_DOWNLOAD_BYTES", 50)
         with pytest.raises(InputError, match="is larger than"):
             read_image(f"{web.url}/web/photo.png")
 
-    def test_a_slow_server_is_given_up(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "DOWNLOAD_SECONDS", -1)
+    def test_a_slow_server_times_out(self, web, monkeypatch):
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "DOWNLOAD_TIMEOUT", -1)
         with pytest.raises(InputError, match="took more than"):
             read_image(f"{web.url}/web/photo.png")
 
-    def test_a_silent_server_is_given_up(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "SILENCE_SECONDS", 0.1)
-        web.before = lambda: threading.Event().wait(0.4)  # the fixture takes away time.sleep
-        with pytest.raises(InputError, match="cannot be reached, or the download was cut"):
+    def test_a_silent_server_times_out(self, web, monkeypatch):
+        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "RESPONSE_TIMEOUT", 0.1)
+        web.before = lambda: threading.Event().wait(0.4)  # the fixture replaces time.sleep
+        with pytest.raises(InputError, match="cannot be reached, or the download was interrupted"):
             read_image(f"{web.url}/web/photo.png")

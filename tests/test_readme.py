@@ -1,19 +1,31 @@
-"""The README's Python runs as it stands, with small networks in place of the published ones."""
+"""The Python of README and guides runs as it stands, with small networks in place of the published ones."""
 
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 from helpers import PHOTO, write_huggingface
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-FIRST, LAYERS, LUCID = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+import lucid_mlx.training
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+QUICK_START, LUCID = blocks("README.md")
+SEGMENT, THRESHOLD, NETWORK, BUILDER = blocks("docs/python.md")
+(CONVERT,) = blocks("docs/converting.md")
+(TRAIN,) = blocks("docs/training.md")
 
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch, hub):
-    """A folder with the photos, and a hub with the model, that the README speaks of."""
+    """A folder with the photos, and a hub with the model, that the pages speak of."""
     labels = dict(enumerate(["person", "car", "sky"]))
     model = write_huggingface(tmp_path / "model", id2label=labels, label2id={name: i for i, name in labels.items()})
     hub.add("facebook/mask2former-swin-tiny-coco-panoptic", model)
@@ -24,28 +36,54 @@ def photos(tmp_path, monkeypatch, hub):
 
 
 def test_a_photo_is_segmented(photos, capsys):
-    exec(FIRST, {})
+    exec(QUICK_START, {})
     assert (photos / "picture.png").exists()
     assert len(capsys.readouterr().out.splitlines()) >= 3
 
 
-def test_the_parts_are_used_one_by_one(photos):
-    found = {}
-    exec(LAYERS, found)
-    assert found["maps"][0].shape == found["photo"].shape[:2]
-    assert set(found["same"][0]) == {"segmentation", "segments_info"}
+def test_images_are_segmented_with_other_thresholds(photos, capsys):
+    names = {}
+    exec(SEGMENT, names)
+    assert len(names["results"]) == 2
+    exec(THRESHOLD, names)
+    assert names["more"].task == "panoptic"
+    assert "the published test size of coco_panoptic" in capsys.readouterr().out
+
+
+def test_the_network_is_used_by_itself(photos):
+    names = {}
+    exec(NETWORK, names)
+    assert names["maps"][0].shape == names["photo"].shape[:2]
+    assert set(names["same"][0]) == {"segmentation", "segments_info"}
+
+
+def test_a_builder_makes_a_network_of_the_shapes_that_the_comment_says(capsys):
+    exec(BUILDER, {})
+    assert capsys.readouterr().out.strip() == BUILDER.rsplit("# ", 1)[1].strip()
 
 
 def test_lucid_s_names_build_networks(monkeypatch):
-    taken = []
+    calls = []
 
-    def taking(*arguments):
-        taken.append(arguments)
+    def load(*arguments):
+        calls.append(arguments)
         return SimpleNamespace(config=getattr(arguments[0], "config", None))
 
     for name in ("load_checkpoint", "load_into", "load_backbone_into"):
-        monkeypatch.setattr(f"lucid_mlx.loading.{name}", taking)
-    found = {}
-    exec(LUCID, found)
-    assert len(taken) == 4
-    assert found["model"].config.num_labels == 5
+        monkeypatch.setattr(f"lucid_mlx.loading.{name}", load)
+    names = {}
+    exec(LUCID, names)
+    assert len(calls) == 4
+    assert names["model"].config.num_labels == 5
+
+
+def test_a_checkpoint_is_converted(photos):
+    exec(CONVERT.replace("quantize_bits=8", "quantize_bits=8, group_size=32"), names := {})
+    assert lucid_mlx.load(names["folder"]).config.num_labels == 3
+
+
+def test_a_training_begins(monkeypatch):
+    for name in ("Trainer", "read_config"):
+        monkeypatch.setattr(lucid_mlx.training, name, create_autospec(getattr(lucid_mlx.training, name)))
+    exec(TRAIN, {})
+    lucid_mlx.training.Trainer.return_value.fit.assert_called_once_with()

@@ -21,9 +21,9 @@ from lucid_mlx.postprocessing import (
     post_process,
     semantic_segmentation,
 )
-from lucid_mlx.results.export import mask_picture, panoptic_picture
-from lucid_mlx.results.segmentation import NOTHING, label_ids
-from lucid_mlx.utils.atomic_write import write_file, write_picture
+from lucid_mlx.results.export import ids_to_grayscale, ids_to_rgb
+from lucid_mlx.results.segmentation import VOID_IDS, find_label_ids
+from lucid_mlx.utils.atomic_write import write_file, write_image
 from lucid_mlx.visualization import draw_instances
 
 LABELS = {0: "wall", 1: "floor, flooring", 2: "sofa, couch, lounge", 3: "screen door, screen", 4: "screen"}
@@ -38,18 +38,20 @@ def logits(seed, queries=6):
 
 
 def segmented(task, seed=0, size=(33, 50), threshold=0.1, name="photos/cat.jpg"):
-    """The result of a network that says anything."""
+    """The result of random logits."""
     photo = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     outputs, sizes = logits(seed), {"target_sizes": [size]}
     if task == "semantic":
         classes = np.array(semantic_segmentation(outputs, INPUT, **sizes)[0])
-        return Segmentation.of_semantic(photo, classes, LABELS, name)
+        return Segmentation.from_semantic(photo, classes, LABELS, name)
     if task == "panoptic":
         found = panoptic_segmentation(
             outputs, INPUT, thing_ids={2, 3}, threshold=threshold, overlap_mask_area_threshold=0.1, **sizes
         )[0]
-        return Segmentation.of_panoptic(photo, found, LABELS, name)
-    return Segmentation.of_instances(photo, instance_segmentation(outputs, INPUT, **sizes)[0], threshold, LABELS, name)
+        return Segmentation.from_panoptic(photo, found, LABELS, name)
+    return Segmentation.from_instances(
+        photo, instance_segmentation(outputs, INPUT, **sizes)[0], threshold, LABELS, name
+    )
 
 
 def box_of(mask):
@@ -62,7 +64,7 @@ def from_base64(text):
 
 
 def instances(*masks, labels=None):
-    """Instances of given masks on a 4x4 photo, surest first."""
+    """Instances with the given masks on a 4x4 photo, highest score first."""
     logits = np.where(np.array(masks, bool), 9.0, -9.0).astype(np.float32).reshape(1, len(masks), 4, 4)
     classes = np.full((1, len(masks), 6), -20.0, np.float32)
     for number, label in enumerate(labels or range(len(masks))):
@@ -70,7 +72,7 @@ def instances(*masks, labels=None):
         classes[0, number, 5] = 12.0
     outputs = {"class_queries_logits": mx.array(classes), "masks_queries_logits": mx.array(logits)}
     found = instance_segmentation(outputs, (4, 4))[0]
-    return Segmentation.of_instances(np.zeros((4, 4, 3), np.uint8), found, 0.5, LABELS)
+    return Segmentation.from_instances(np.zeros((4, 4, 3), np.uint8), found, 0.5, LABELS)
 
 
 ALL, LEFT, DOT = np.ones((4, 4)), np.tile([1, 1, 0, 0], (4, 1)), np.pad([[1]], (0, 3))
@@ -84,9 +86,9 @@ ALL, LEFT, DOT = np.ones((4, 4)), np.tile([1, 1, 0, 0], (4, 1)), np.pad([[1]], (
     size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
     threshold=st.sampled_from([0.0, 0.1, 0.9]),
 )
-def test_everything_that_a_result_tells_agrees(task, seed, size, threshold):
+def test_all_properties_and_exports_of_a_result_agree(task, seed, size, threshold):
     result = segmented(task, seed, size, threshold)
-    nothing = NOTHING[task]
+    void_id = VOID_IDS[task]
     assert result.map.shape == result.image.shape[:2] == size
     assert result.map.dtype == np.int32
     assert result.masks.shape == (len(result.segments), *size)
@@ -100,10 +102,10 @@ def test_everything_that_a_result_tells_agrees(task, seed, size, threshold):
         if task != "instance":
             assert np.array_equal(mask, result.map == segment.id)
 
-    surest = np.full(size, nothing, np.int32)
+    top_ids = np.full(size, void_id, np.int32)
     for segment, mask in reversed(list(zip(result.segments, result.masks, strict=True))):
-        surest[mask] = segment.id
-    assert np.array_equal(result.map, surest)
+        top_ids[mask] = segment.id
+    assert np.array_equal(result.map, top_ids)
     scores = [segment.score for segment in result.segments]
     assert task != "instance" or scores == sorted(scores, reverse=True)
     assert task != "instance" or all(score >= np.float32(threshold) for score in scores)
@@ -123,12 +125,12 @@ def test_everything_that_a_result_tells_agrees(task, seed, size, threshold):
     assert np.array_equal(ids, result.map + (task == "semantic"))
     infos = json.loads(json.dumps(annotation))["segments_info"]
     assert {one["id"] for one in infos} == set(ids.ravel()) - {0}
-    kinds = {segment.id + (task == "semantic"): segment.label_id for segment in result.segments}
+    label_ids = {segment.id + (task == "semantic"): segment.label_id for segment in result.segments}
     for one in infos:
         left, top, right, bottom = box_of(ids == one["id"])
         assert one["area"] == (ids == one["id"]).sum()
         assert one["bbox"] == [left, top, right - left, bottom - top]
-        assert one["category_id"] == kinds[one["id"]]
+        assert one["category_id"] == label_ids[one["id"]]
     assert (annotation["image_id"], annotation["file_name"]) == (7, "cat.png")
 
     labelme = json.loads(json.dumps(result.to_labelme()))
@@ -143,7 +145,7 @@ def test_everything_that_a_result_tells_agrees(task, seed, size, threshold):
 
     gray = np.array(result.to_mask())
     assert gray.dtype == np.uint8
-    assert np.array_equal(np.where(gray == 255, nothing, gray.astype(int)), result.map)
+    assert np.array_equal(np.where(gray == 255, void_id, gray.astype(int)), result.map)
 
     raw = json.loads(json.dumps(result.to_json()))
     assert (raw["height"], raw["width"]) == size
@@ -153,19 +155,19 @@ def test_everything_that_a_result_tells_agrees(task, seed, size, threshold):
 
 
 class TestSegments:
-    def test_a_semantic_result_begins_with_the_largest_class(self):
+    def test_the_first_segment_of_a_semantic_result_is_the_largest(self):
         classes = np.array([[4, 4, 4], [1, 0, 0]], np.int32)
-        result = Segmentation.of_semantic(np.zeros((2, 3, 3), np.uint8), classes, LABELS)
+        result = Segmentation.from_semantic(np.zeros((2, 3, 3), np.uint8), classes, LABELS)
         assert [(part.label_id, part.area, part.box) for part in result.segments] == [
             (4, 3, (0, 0, 3, 1)), (0, 2, (1, 1, 3, 2)), (1, 1, (0, 1, 1, 2)),
         ]  # fmt: skip
 
-    def test_of_instances_that_overlap_the_surest_is_seen(self):
+    def test_of_overlapping_instances_the_map_shows_the_highest_score(self):
         result = instances(LEFT, ALL)
         assert result.map.tolist() == [[1, 1, 2, 2]] * 4
         assert [part.area for part in result.segments] == [8, 16]
 
-    def test_an_instance_that_others_cover_is_no_part_of_the_panoptic_picture(self):
+    def test_a_covered_instance_is_not_in_the_panoptic_png(self):
         result = instances(ALL, DOT)
         assert [part.area for part in result.segments] == [16, 1]
         infos = result.to_panoptic_png()[1]["segments_info"]
@@ -173,23 +175,23 @@ class TestSegments:
         assert [one["area"] for one in result.to_coco()] == [16, 1]
 
     @pytest.mark.parametrize("task", TASKS)
-    def test_masks_stay_when_the_network_is_gone_and_serve_any_thread(self, task):
-        made, masks = [], []
+    def test_masks_are_independent_of_the_network_and_of_the_thread(self, task):
+        results, masks = [], []
 
-        def run(work):
-            thread = threading.Thread(target=work)
+        def run(target):
+            thread = threading.Thread(target=target)
             thread.start()
             thread.join()
 
-        run(lambda: made.append(segmented(task, 3)))
+        run(lambda: results.append(segmented(task, 3)))
         gc.collect()
-        run(lambda: masks.append(made[0].masks))
+        run(lambda: masks.append(results[0].masks))
         assert np.array_equal(masks[0], segmented(task, 3).masks)
         assert len(masks[0]) > 1
-        held = [value for value in vars(made[0]).values() if isinstance(value, mx.array) or callable(value)]
+        held = [value for value in vars(results[0]).values() if isinstance(value, mx.array) or callable(value)]
         assert held == []
 
-    def test_results_are_equal_if_they_are_the_same(self):
+    def test_results_are_equal_only_if_identical(self):
         result = segmented("instance")
         assert result == result
         assert result != segmented("instance")
@@ -203,35 +205,38 @@ class TestOnly:
         label_id = result.segments[-1].label_id
         kept = result.only(LABELS[label_id])
         assert kept.segments == tuple(part for part in result.segments if part.label_id == label_id)
-        assert np.array_equal(kept.map != NOTHING[task], kept.masks.any(axis=0))
+        assert np.array_equal(kept.map != VOID_IDS[task], kept.masks.any(axis=0))
         assert kept.map.dtype == np.int32
         assert not result.only([]).segments
-        assert (result.only([]).map == NOTHING[task]).all()
+        assert (result.only([]).map == VOID_IDS[task]).all()
         everything = result.only(LABELS.values())
         assert np.array_equal(everything.map, result.map)
 
-    def test_what_others_covered_comes_to_light(self):
+    def test_covered_instances_become_visible(self):
         kept = instances(ALL, DOT, labels=[0, 2]).only(["couch"])
         assert [part.id for part in kept.segments] == [2]
         assert np.array_equal(kept.map, 2 * DOT)
 
-    def test_any_of_the_names_of_a_class_will_do(self):
+    def test_a_class_is_found_by_any_of_its_names(self):
         assert (
-            label_ids("Floor", LABELS) == label_ids(" flooring ", LABELS) == label_ids("floor, flooring", LABELS) == [1]
+            find_label_ids("Floor", LABELS)
+            == find_label_ids(" flooring ", LABELS)
+            == find_label_ids("floor, flooring", LABELS)
+            == [1]
         )
-        assert label_ids("COUCH", LABELS) == [2]
-        assert label_ids("screen door", LABELS) == [3]
+        assert find_label_ids("COUCH", LABELS) == [2]
+        assert find_label_ids("screen door", LABELS) == [3]
 
-    def test_a_whole_name_counts_more_than_one_of_several(self):
-        assert label_ids("screen", LABELS) == [4]
-        assert label_ids("screen", {0: "crt screen, screen", 1: "screen door, screen"}) == [0, 1]
+    def test_a_whole_label_is_preferred(self):
+        assert find_label_ids("screen", LABELS) == [4]
+        assert find_label_ids("screen", {0: "crt screen, screen", 1: "screen door, screen"}) == [0, 1]
 
-    def test_unknown_names_are_told_with_the_nearest(self):
+    def test_unknown_names_are_reported_with_similar_names(self):
         with pytest.raises(InputError, match=r"no class 'sofaa'; did you mean 'sofa'"):
             segmented("semantic").only(["wall", "sofaa"])
         with pytest.raises(InputError, match="no class 'xyzzy'; known are wall, floor, flooring, sofa"):
-            label_ids("xyzzy", LABELS)
-        with pytest.raises(InputError, match="by its name, got 3"):
+            find_label_ids("xyzzy", LABELS)
+        with pytest.raises(InputError, match="is selected by its name, got 3"):
             segmented("semantic").only([3])
 
 
@@ -249,40 +254,40 @@ class TestNothing:
         assert result.save(tmp_path / "empty.png").is_file()
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize(
         ("largest", "dtype", "white"), [(254, np.uint8, 255), (255, np.uint16, 65535), (65534, np.uint16, 65535)]
     )
-    def test_a_mask_picture_takes_as_many_bits_as_it_needs(self, largest, dtype, white, tmp_path):
-        mask_picture(np.array([[-1, 0, largest]], np.int32), -1).save(tmp_path / "mask.png")
+    def test_a_mask_image_has_as_many_bits_as_needed(self, largest, dtype, white, tmp_path):
+        ids_to_grayscale(np.array([[-1, 0, largest]], np.int32), -1).save(tmp_path / "mask.png")
         with Image.open(tmp_path / "mask.png") as picture:
             pixels = np.array(picture)
         assert pixels.dtype == dtype
         assert pixels.tolist() == [[white, 0, largest]]
 
-    def test_a_mask_picture_of_more_ids_than_it_holds_is_refused(self):
+    def test_a_mask_image_with_too_large_ids_is_refused(self):
         with pytest.raises(InputError, match="ids below 65535, got 65535"):
-            mask_picture(np.array([[65535]], np.int32), 0)
+            ids_to_grayscale(np.array([[65535]], np.int32), 0)
 
-    def test_a_panoptic_picture_holds_three_bytes(self):
-        assert np.array(panoptic_picture(np.array([[0, 5, 256 * 3 + 2, 65536 * 9 + 1]]))).tolist() == [
+    def test_a_panoptic_png_has_three_bytes_for_an_id(self):
+        assert np.array(ids_to_rgb(np.array([[0, 5, 256 * 3 + 2, 65536 * 9 + 1]]))).tolist() == [
             [[0, 0, 0], [5, 0, 0], [2, 3, 0], [1, 0, 9]]
         ]
 
-    def test_a_photo_without_a_name_gets_its_number(self):
+    def test_a_photo_without_a_name_gets_its_id(self):
         result = segmented("panoptic", name=None)
         assert result.to_panoptic_png(139)[1]["file_name"] == "000000000139.png"
         assert result.to_labelme()["imagePath"] == "image.png"  # labelme wants one
 
     @pytest.mark.parametrize("task", TASKS)
-    def test_draw_takes_the_options_of_its_task(self, task):
+    def test_draw_passes_options_on(self, task):
         result = segmented(task)
         plain = result.draw(legend=False)
         assert plain.size == (500, 330)
-        assert result.draw(legend=False, note="a note").height > plain.height
+        assert result.draw(legend=False, title="a title").height > plain.height
         assert result.draw(legend=False, opacity=0.0) != plain
 
-    def test_instances_are_drawn_with_one_mask_in_memory(self, monkeypatch):
+    def test_instances_are_drawn_one_mask_at_a_time(self, monkeypatch):
         result = segmented("instance")
         wanted = draw_instances(
             result.image, result.masks, [part.label_id for part in result.segments],
@@ -291,7 +296,7 @@ class TestPictures:
         monkeypatch.setattr(Segmentation, "masks", property(lambda self: pytest.fail("all at once")))
         assert np.array_equal(result.draw(), wanted)
 
-    def test_notebooks_show_a_picture_of_no_more_than_they_need(self):
+    def test_notebooks_show_an_image_of_limited_size(self):
         small = Image.open(io.BytesIO(segmented("panoptic")._repr_png_()))
         assert small.format == "PNG"
         assert small.width == 500
@@ -299,34 +304,34 @@ class TestPictures:
 
 
 class TestSave:
-    @pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP")])
-    def test_the_ending_says_the_format(self, name, kind, tmp_path):
+    @pytest.mark.parametrize(("name", "format"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP")])
+    def test_the_suffix_determines_the_format(self, name, format, tmp_path):
         path = segmented("semantic").save(str(tmp_path / name), legend=False)
         assert path == tmp_path / name
         with Image.open(path) as picture:
-            assert (picture.format, picture.size) == (kind, (500, 330))
+            assert (picture.format, picture.size) == (format, (500, 330))
 
     def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
         assert segmented("semantic").save("~/a.png") == tmp_path / "a.png"
 
     @pytest.mark.parametrize("name", ["a.docx", "a", "a.psd", "a.xyz"])
-    def test_an_unknown_ending_is_told_before_anything_is_drawn(self, name, tmp_path, monkeypatch):
+    def test_an_unknown_suffix_is_reported_before_drawing(self, name, tmp_path, monkeypatch):
         monkeypatch.setattr(Segmentation, "draw", lambda self: pytest.fail("drawn"))
-        with pytest.raises(InputError, match=f"{name} does not name a picture format"):
+        with pytest.raises(InputError, match=f"{name} does not name an image format"):
             segmented("semantic").save(tmp_path / name)
 
     @pytest.mark.parametrize(
         ("name", "message"),
         [("no/a.png", "the folder .*no does not exist"), ("folder.png", "cannot be written"), ("a\0.png", "null")],
     )
-    def test_a_place_that_cannot_be_written_is_told(self, name, message, tmp_path):
+    def test_a_path_that_cannot_be_written_is_reported(self, name, message, tmp_path):
         (tmp_path / "folder.png").mkdir()
         with pytest.raises(InputError, match=message):
             segmented("semantic").save(tmp_path / name)
         assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
 
-    def test_a_full_disk_leaves_what_was_there(self, tmp_path, monkeypatch):
+    def test_a_full_disk_leaves_the_existing_file(self, tmp_path, monkeypatch):
         def full_disk(self, data):
             with self.open("wb") as file:
                 file.write(data[:3])
@@ -340,31 +345,31 @@ class TestSave:
         assert list(tmp_path.iterdir()) == [path]
 
     @pytest.mark.parametrize("ending", ["gif", "tga", "sgi", "webp"])
-    def test_a_picture_that_a_format_cannot_hold_is_told(self, ending, tmp_path):
-        with pytest.raises(InputError, match="a picture of 70000x1 cannot be"):
-            write_picture(tmp_path / f"a.{ending}", Image.new("RGB", (70000, 1)))
+    def test_a_picture_that_a_format_cannot_hold_is_reported(self, ending, tmp_path):
+        with pytest.raises(InputError, match="an image of 70000x1 cannot be"):
+            write_image(tmp_path / f"a.{ending}", Image.new("RGB", (70000, 1)))
 
 
-class TestWords:
-    def test_a_semantic_result_tells_shares(self):
+class TestSummary:
+    def test_the_summary_of_a_semantic_result_has_percentages(self):
         classes = np.array([[4, 4, 4, 0]], np.int32)
-        result = Segmentation.of_semantic(np.zeros((1, 4, 3), np.uint8), classes, LABELS)
+        result = Segmentation.from_semantic(np.zeros((1, 4, 3), np.uint8), classes, LABELS)
         assert repr(result) == "<semantic segmentation, 4x1: screen 75%, wall 25%>"
 
-    def test_others_are_counted(self):
+    def test_other_summaries_have_counts(self):
         result = instances(LEFT, ALL, DOT, labels=[2, 0, 2])
         assert result.summary() == "2 sofa, couch, lounge, wall"
 
     def test_no_more_than_eight_are_listed(self):
         classes = np.arange(10, dtype=np.int32)[None]
         labels = {number: f"c{number}" for number in range(10)}
-        summary = Segmentation.of_semantic(np.zeros((1, 10, 3), np.uint8), classes, labels).summary()
+        summary = Segmentation.from_semantic(np.zeros((1, 10, 3), np.uint8), classes, labels).summary()
         assert summary.endswith("c7 10%, and 2 more")
 
 
-class TestModes:
+class TestPostProcess:
     @pytest.mark.parametrize("task", TASKS)
-    def test_both_ways_are_behind_one_door(self, task):
+    def test_post_process_has_both_implementations(self, task):
         outputs, things = logits(0), {"thing_ids": {1}} if task == "panoptic" else {}
         original = {
             "semantic": semantic_segmentation, "instance": instance_segmentation, "panoptic": panoptic_segmentation,
@@ -379,7 +384,7 @@ class TestModes:
         else:
             assert theirs["segments_info"] == direct["segments_info"]
 
-    def test_other_tasks_and_ways_are_told(self):
+    def test_unknown_tasks_and_implementations_are_reported(self):
         with pytest.raises(InputError, match="task must be one of semantic, instance, panoptic, got 'depth'"):
             post_process(logits(0), "depth")
         with pytest.raises(InputError, match="compatible must be one of original, huggingface, got 'torch'"):

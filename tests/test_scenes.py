@@ -1,4 +1,4 @@
-"""The scenes of garments: any of them can be made again, its labels are exact and alike in all formats."""
+"""The scenes of garments: each can be made again, and its labels are exact and the same in all formats."""
 
 import pickle
 import runpy
@@ -40,31 +40,31 @@ def test_a_scene_is_a_function_of_split_number_and_seed(garments):
         assert not np.array_equal(one.image, scenes.scene(*other, 64, garments).image)
 
 
-def test_every_segment_is_to_be_seen_and_every_pixel_has_one(garments):
+def test_every_segment_is_visible_and_every_pixel_has_one(garments):
     counts = []
     for index in range(40):
         made = scenes.scene("test", index, 0, 96, garments)
         areas = np.bincount(made.segments.ravel(), minlength=len(made.class_ids) + 1)
         assert areas[0] == 0
         assert len(areas) == len(made.class_ids) + 1
-        assert areas[1:].min() >= scenes.SMALLEST
-        grounds = [kind for kind in made.class_ids if kind >= len(scenes.GARMENTS)]
+        assert areas[1:].min() >= scenes.MIN_VISIBLE_PIXELS
+        grounds = [class_id for class_id in made.class_ids if class_id >= len(scenes.GARMENTS)]
         assert 1 <= len(set(grounds)) == len(grounds) <= 2
         counts.append(len(made.class_ids) - len(grounds))
     assert (min(counts), max(counts)) == (1, 8)
 
 
-def test_scenes_can_be_asked_for_that_are_full(garments):
-    def count(**fewest):
-        made = [scenes.scene("train", index, 0, 128, garments, **fewest) for index in range(20)]
-        return [sum(kind < len(scenes.GARMENTS) for kind in each.class_ids) for each in made]
+def test_scenes_can_have_a_minimum_of_garments(garments):
+    def count(**options):
+        made = [scenes.scene("train", index, 0, 128, garments, **options) for index in range(20)]
+        return [sum(class_id < len(scenes.GARMENTS) for class_id in scene.class_ids) for scene in made]
 
     assert min(count()) < 4
-    assert min(count(fewest=6)) >= 4  # there is not always room
-    assert np.mean(count(fewest=6)) > 6
+    assert min(count(min_garments=6)) >= 4  # there is not always room
+    assert np.mean(count(min_garments=6)) > 6
 
 
-def test_a_split_shows_its_own_garments(garments, monkeypatch):
+def test_a_split_has_its_own_garments(garments, monkeypatch):
     seen = []
     original = scenes._garment
     monkeypatch.setattr(scenes, "_garment", lambda photo, *others: seen.append(photo.max()) or original(photo, *others))
@@ -99,15 +99,19 @@ def test_the_labels_are_where_the_garments_were_painted(garments, monkeypatch):
     assert not painted[~ndimage.binary_dilation(garment, iterations=2)].any()
 
 
-def test_the_three_formats_tell_the_same_as_the_dataset_without_files(written, garments):
+def test_the_three_formats_agree_with_the_dataset_without_files(written, garments):
     panoptic = coco_dataset(written / "images", written / "panoptic.json")
     instances = coco_dataset(written / "images", written / "instances.json")
-    semantic = open_dataset(written / "images", written / "semantic", names=written / "names.txt")
-    for dataset, names in ((panoptic, scenes.NAMES), (instances, scenes.GARMENTS), (semantic, scenes.NAMES)):
+    semantic = open_dataset(written / "images", written / "semantic", class_names=written / "names.txt")
+    for dataset, names in (
+        (panoptic, scenes.CLASS_NAMES),
+        (instances, scenes.GARMENTS),
+        (semantic, scenes.CLASS_NAMES),
+    ):
         validate(dataset)
         live = scenes.fashion_scenes("test", 6, dataset.task, seed=3, size=96, folder=garments)
-        assert (live.task, live.names) == (dataset.task, names) == (dataset.task, dataset.names)
-        assert dataset.things == (live.things if dataset.task != "semantic" else frozenset())
+        assert (live.task, live.class_names) == (dataset.task, names) == (dataset.task, dataset.class_names)
+        assert dataset.thing_ids == (live.thing_ids if dataset.task != "semantic" else frozenset())
         validate(live)
         for made, read in zip(live.records, dataset.records, strict=True):
             assert np.array_equal(made.image(), read.image())
@@ -119,7 +123,7 @@ def test_the_three_formats_tell_the_same_as_the_dataset_without_files(written, g
         assert np.array_equal(record.target().class_map(), other.target().class_map())
 
 
-def test_records_count_from_both_ends_and_can_be_sent(garments):
+def test_records_have_negative_indices_and_can_be_pickled(garments):
     dataset = scenes.fashion_scenes("test", 10, size=64, folder=garments)
     assert (len(dataset.records), dataset.records[-1].name, len(dataset.records[:3])) == (10, "test scene 9", 3)
     assert dataset.records[2] == pickle.loads(pickle.dumps(dataset.records[2]))
@@ -141,7 +145,7 @@ def test_the_command_writes_a_new_folder(tmp_path, garments, monkeypatch, capsys
     assert "out exists already" in capsys.readouterr().err
 
 
-def test_missing_photos_are_told_with_what_to_install(tmp_path):
+def test_the_error_for_missing_photos_says_what_to_install(tmp_path):
     with pytest.raises(InputError, match="install Debian's package dataset-fashion-mnist"):
         scenes.fashion_scenes("test", 3, folder=tmp_path)
     with pytest.raises(InputError, match="split must be train or test"):

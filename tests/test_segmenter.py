@@ -19,7 +19,7 @@ from lucid_mlx.weights import write_checkpoint
 SIZES = [(30, 40), (40, 30), (64, 64), (30, 40), (7, 90), (40, 30), (30, 41)]
 FOUND = Thresholds(threshold=0.05, overlap_mask_area_threshold=0.1)  # something, by a network that was never trained
 SEMANTIC, INSTANCE, PANOPTIC = "cityscapes_semantic", "cityscapes_instance", "cityscapes_panoptic"
-RECIPE = ImageConfig(size=None, shortest_edge=48, longest_edge=96, divide="pad").to_dict()
+RECIPE = ImageConfig(size=None, shortest_edge=48, longest_edge=96, divisor_mode="pad").to_dict()
 
 
 def photos(sizes=SIZES):

@@ -1,4 +1,4 @@
-"""A run learns, goes on where it stopped, and leaves nothing half-written, whatever ends it."""
+"""A run learns, can be resumed, and leaves no incomplete files, however it ends."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from labeled import NAMES
-from runs import FIELDS, small_run, trained
+from runs import FIELDS, small_run, train
 
 import lucid_mlx
 from lucid_mlx import InputError
@@ -32,26 +32,26 @@ def lines(output):
 
 
 def test_the_loss_falls_and_the_folder_is_a_model(tmp_path):
-    config = small_run(tmp_path, steps=24, optimizer=OptimizerConfig(1e-2, 1.0, clip=1.0, schedule="poly"))
-    run = trained(config, tmp_path / "out")
-    told = lines(tmp_path / "out")
-    assert [line["step"] for line in told] == [*range(1, 25)]
-    assert np.mean([x["loss"] for x in told[-3:]]) < 0.8 * np.mean([x["loss"] for x in told[:3]])
-    assert told[0]["learning_rate"] == 1e-2
+    config = small_run(tmp_path, steps=24, optimizer=OptimizerConfig(1e-2, 1.0, max_grad_norm=1.0, schedule="poly"))
+    run = train(config, tmp_path / "out")
+    logged = lines(tmp_path / "out")
+    assert [line["step"] for line in logged] == [*range(1, 25)]
+    assert np.mean([x["loss"] for x in logged[-3:]]) < 0.8 * np.mean([x["loss"] for x in logged[:3]])
+    assert logged[0]["learning_rate"] == 1e-2
     segmenter = lucid_mlx.Segmenter(tmp_path / "out")
     assert (segmenter.task, tuple(segmenter.labels.values())) == ("semantic", NAMES)
     assert segmenter.image_config.size == (32, 32)
     loaded, own = named_parameters(segmenter.model), named_parameters(run.model)
     assert all(mx.array_equal(loaded[name], own[name]) for name in own)
     assert (tmp_path / "out/training/curves.png").read_bytes().startswith(b"\x89PNG")
-    assert [x.name for x in (tmp_path / "out/training/pictures").iterdir()].count("0000004-0.png") == 1
+    assert [x.name for x in (tmp_path / "out/training/predictions").iterdir()].count("0000004-0.png") == 1
 
 
-def test_what_is_used_is_the_average(tmp_path):
-    run = trained(small_run(tmp_path, optimizer=OptimizerConfig(1e-3, 1.0, average=0.5)), tmp_path / "out", 2)
+def test_the_saved_weights_are_the_average(tmp_path):
+    run = train(small_run(tmp_path, optimizer=OptimizerConfig(1e-3, 1.0, ema_decay=0.5)), tmp_path / "out", 2)
     loaded, own = named_parameters(lucid_mlx.load(tmp_path / "out")), named_parameters(run.model)
-    assert run.average is not None
-    assert all(mx.array_equal(loaded[name], run.average.arrays[name]) for name in own)
+    assert run.ema is not None
+    assert all(mx.array_equal(loaded[name], run.ema.arrays[name]) for name in own)
     assert not mx.array_equal(*(x["transformer_decoder.class_head.weight"] for x in (loaded, own)))
 
 
@@ -59,45 +59,48 @@ def test_what_is_used_is_the_average(tmp_path):
     "changes",
     [
         {"fields": {"dropout": 0.1, "backbone_config": {**FIELDS["backbone_config"], "drop_path_rate": 0.2}}},
-        {"accumulate": 2, "optimizer": OptimizerConfig(1e-3, schedule="cosine", warm_up=3)},
+        {"gradient_accumulation_steps": 2, "optimizer": OptimizerConfig(1e-3, schedule="cosine", warmup_steps=3)},
         {"dtype": "bfloat16", "network": NetworkConfig(freeze_backbone=True, fields=FIELDS)},
     ],
-    ids=["dropout", "accumulate", "half precision"],
+    ids=["dropout", "gradient accumulation", "half precision"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, changes):
     config = small_run(tmp_path, **changes)
-    trained(config, tmp_path / "whole")
-    trained(config, tmp_path / "parts", 1)
-    trained(config, tmp_path / "parts", 3, resume=True)
-    run = trained(config, tmp_path / "parts", resume=True)
+    train(config, tmp_path / "whole")
+    train(config, tmp_path / "resumed", 1)
+    train(config, tmp_path / "resumed", 3, resume=True)
+    run = train(config, tmp_path / "resumed", resume=True)
     assert run.progress.step == 4
     for name in (STATE, "model.safetensors"):
-        (whole, about), (parts, same) = (
-            mx.load(str(tmp_path / kind / name), return_metadata=True) for kind in ("whole", "parts")
+        (whole, metadata), (resumed, other_metadata) = (
+            mx.load(str(tmp_path / folder / name), return_metadata=True) for folder in ("whole", "resumed")
         )
-        assert about == same
-        assert whole.keys() == parts.keys()
-        assert all(mx.array_equal(whole[key], parts[key]) for key in whole)
-    times = ("images_per_second", "memory")
-    told = [[{k: v for k, v in x.items() if k not in times} for x in lines(tmp_path / n)] for n in ("whole", "parts")]
-    assert told[0] == told[1]
+        assert metadata == other_metadata
+        assert whole.keys() == resumed.keys()
+        assert all(mx.array_equal(whole[key], resumed[key]) for key in whole)
+    measured = ("images_per_second", "memory")
+    logged = [
+        [{key: value for key, value in line.items() if key not in measured} for line in lines(tmp_path / folder)]
+        for folder in ("whole", "resumed")
+    ]
+    assert logged[0] == logged[1]
 
 
 def test_workers_change_no_bit(tmp_path):
     config = small_run(tmp_path)
     for count in (0, 2):
-        trained(replace(config, workers=count), tmp_path / str(count))
-    alone, helped = (mx.load(str(tmp_path / str(count) / STATE)) for count in (0, 2))
-    assert alone.keys() == helped.keys()
-    assert all(mx.array_equal(alone[key], helped[key]) for key in alone)
+        train(replace(config, workers=count), tmp_path / str(count))
+    without, with_workers = (mx.load(str(tmp_path / str(count) / STATE)) for count in (0, 2))
+    assert without.keys() == with_workers.keys()
+    assert all(mx.array_equal(without[key], with_workers[key]) for key in without)
 
 
-def test_lines_of_steps_that_were_lost_go(tmp_path):
+def test_lines_of_steps_after_the_saved_state_are_removed(tmp_path):
     config = small_run(tmp_path, reports=ReportsConfig(log=1, save=100))
-    trained(config, tmp_path / "out", 2)
+    train(config, tmp_path / "out", 2)
     with (tmp_path / "out/training/metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "loss": 7}\n{"step": 4, "lo')
-    trained(config, tmp_path / "out", resume=True)
+    train(config, tmp_path / "out", resume=True)
     assert [line["step"] for line in lines(tmp_path / "out")] == [1, 2, 3, 4]
     assert lines(tmp_path / "out")[2]["loss"] != 7
 
@@ -109,13 +112,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import lucid_mlx
 import mlx.core as mx
-from runs import small_run, trained
+from runs import small_run, train
 folder = Path(sys.argv[2])
 config = small_run(folder)
-run = trained(config, folder / "out", 2)
+run = train(config, folder / "out", 2)
 save = mx.save_safetensors
-def killed(place, arrays, metadata):
-    save(place, dict(list(arrays.items())[:3]), metadata)
+def killed(path, arrays, metadata):
+    save(path, dict(list(arrays.items())[:3]), metadata)
     os.kill(os.getpid(), signal.SIGKILL)
 mx.save_safetensors = killed
 run.fit(3)
@@ -137,15 +140,15 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_last_state(tmp_path
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
-    run = trained(small_run(tmp_path), tmp_path / "out", 2)
+    run = train(small_run(tmp_path), tmp_path / "out", 2)
     before = (tmp_path / "out" / STATE).read_bytes()
     save = mx.save_safetensors
 
-    def cut(place, arrays, metadata):
-        save(place, arrays, metadata)
-        os.truncate(place, 1000)
+    def truncated(path, arrays, metadata):
+        save(path, arrays, metadata)
+        os.truncate(path, 1000)
 
-    monkeypatch.setattr(mx, "save_safetensors", cut)
+    monkeypatch.setattr(mx, "save_safetensors", truncated)
     with pytest.raises(InputError, match="disk full"):
         run.fit()
     assert (tmp_path / "out" / STATE).read_bytes() == before
@@ -171,8 +174,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_a_state(tmp_path, m
 
 
 def test_ctrl_c_saves(tmp_path):
-    told, before = [], signal.getsignal(signal.SIGINT)
-    run = Trainer(small_run(tmp_path, reports=ReportsConfig(save=100)), tmp_path / "out", tell=told.append)
+    messages, handler = [], signal.getsignal(signal.SIGINT)
+    run = Trainer(small_run(tmp_path, reports=ReportsConfig(save=100)), tmp_path / "out", log=messages.append)
     real = run.step
 
     def step(batches):
@@ -182,22 +185,22 @@ def test_ctrl_c_saves(tmp_path):
     run.step = step
     assert run.fit() is False
     assert mx.load(str(tmp_path / "out" / STATE), return_metadata=True)[1]["step"] == "1"
-    assert "stopped at step 1" in told[-1]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert "stopped at step 1" in messages[-1]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
-def start_from(tmp_path, names):
-    """A checkpoint of the network with classes of its own."""
+def checkpoint(tmp_path, names):
+    """A checkpoint of the model with other class names."""
     run = Trainer(small_run(tmp_path / "first"), tmp_path / "first/out")
     run.model.config.id2label = dict(enumerate(names))
     return write_checkpoint(tmp_path / "weights", run.model.config.to_dict(), named_parameters(run.model), {}, {})
 
 
-def test_other_classes_begin_with_a_new_class_head_and_nothing_else(tmp_path):
-    weights, told = start_from(tmp_path, ("a", "b", "c")), []
+def test_other_classes_start_with_a_new_class_head_and_nothing_else(tmp_path):
+    weights, messages = checkpoint(tmp_path, ("a", "b", "c")), []
     config = small_run(tmp_path / "second", seed=1, network=NetworkConfig(str(weights)))
-    run = Trainer(config, tmp_path / "out", tell=told.append)
-    assert "class head is new" in told[-1]
+    run = Trainer(config, tmp_path / "out", log=messages.append)
+    assert "the class head starts from random weights" in messages[-1]
     before, now = named_parameters(lucid_mlx.load(weights)), named_parameters(run.model)
     changed = {name for name in now if not mx.array_equal(now[name], before[name])}
     assert changed == {"transformer_decoder.class_head.weight"}
@@ -205,18 +208,18 @@ def test_other_classes_begin_with_a_new_class_head_and_nothing_else(tmp_path):
 
 
 def test_the_same_classes_keep_their_head(tmp_path):
-    weights, told = start_from(tmp_path, NAMES), []
+    weights, messages = checkpoint(tmp_path, NAMES), []
     config = small_run(tmp_path / "second", seed=1, network=NetworkConfig(str(weights)))
-    run = Trainer(config, tmp_path / "out", tell=told.append)
-    assert told == [f"from {weights}"]
+    run = Trainer(config, tmp_path / "out", log=messages.append)
+    assert messages == [f"from {weights}"]
     before, now = named_parameters(lucid_mlx.load(weights)), named_parameters(run.model)
     assert all(mx.array_equal(now[name], before[name]) for name in now)
 
 
-def test_fields_that_the_weights_do_not_fit_are_told(tmp_path):
-    weights = start_from(tmp_path, NAMES)
+def test_a_config_that_the_weights_do_not_fit_is_an_error(tmp_path):
+    weights = checkpoint(tmp_path, NAMES)
     config = small_run(tmp_path / "second", network=NetworkConfig(str(weights), fields={"num_queries": 7}))
-    with pytest.raises(InputError, match=r"does not fit the fields .*query_features"):
+    with pytest.raises(InputError, match=r"does not fit \[network.fields\]: .*query_features"):
         Trainer(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -233,36 +236,37 @@ def test_a_frozen_backbone_stays(tmp_path):
 
 def test_gradient_checkpointing_is_switched_on(tmp_path):
     config = small_run(tmp_path)
-    run = trained(replace(config, network=replace(config.network, gradient_checkpointing=True)), tmp_path / "out", 1)
+    run = train(replace(config, network=replace(config.network, gradient_checkpointing=True)), tmp_path / "out", 1)
     assert all(hasattr(layer, "is_checkpointed") for layer in run.model.transformer_decoder.layers)
     assert lines(tmp_path / "out")[0]["loss"] > 0
 
 
-def test_images_without_any_part_are_learnt_from(tmp_path):
+def test_images_without_masks_can_be_trained_on(tmp_path):
     config = small_run(tmp_path)
     run = Trainer(config, tmp_path / "out")
     with closing(run.loader.batches()) as batches:
         batch = next(batches)
     empty = batch._replace(masks=[x[:0] for x in batch.masks], class_ids=[x[:0] for x in batch.class_ids])
-    losses, norm = run.step(iter([empty]))
+    losses, grad_norm = run.step(iter([empty]))
     assert losses["loss_mask"] == 0.0
-    assert norm > 0.0
+    assert grad_norm > 0.0
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_as_another(tmp_path):
     config = small_run(tmp_path)
-    trained(config, tmp_path / "out", 1)
+    train(config, tmp_path / "out", 1)
     with pytest.raises(InputError, match="--resume"):
         Trainer(config, tmp_path / "out")
-    with pytest.raises(InputError, match="average"):
+    with pytest.raises(InputError, match="ema_decay"):
         Trainer(replace(config, optimizer=OptimizerConfig()), tmp_path / "out", resume=True)
     frozen = replace(config, network=replace(config.network, freeze_backbone=True))
     with pytest.raises(InputError, match="frozen"):
         Trainer(frozen, tmp_path / "out", resume=True)
     with pytest.raises(InputError, match=r"has no state.safetensors"):
         Trainer(config, tmp_path / "none", resume=True)
-    write_arrays(tmp_path / "out" / STATE, {"model.x": mx.zeros(3)}, {"step": "1", "epoch": "0", "position": "0"})
-    with pytest.raises(InputError, match="another run"):
+    progress = {"step": "1", "epoch": "0", "sample_in_epoch": "0"}
+    write_arrays(tmp_path / "out" / STATE, {"model.x": mx.zeros(3)}, progress)
+    with pytest.raises(InputError, match="another configuration"):
         Trainer(config, tmp_path / "out", resume=True)
 
 
@@ -274,9 +278,9 @@ def test_a_folder_is_for_one_process_at_a_time(tmp_path):
     assert run.fit(1) is False
 
 
-def test_a_damaged_image_is_told_before_anything_is_written(tmp_path):
+def test_a_damaged_image_is_reported_before_anything_is_written(tmp_path):
     config = replace(small_run(tmp_path), check=True)
-    (tmp_path / "images/1.png").write_bytes(b"no picture")
+    (tmp_path / "images/1.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"1 problem\n.*1\.png"):
         Trainer(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -284,12 +288,12 @@ def test_a_damaged_image_is_told_before_anything_is_written(tmp_path):
 
 def test_an_evaluation_is_a_line_of_the_metrics(tmp_path):
     config = small_run(tmp_path, reports=ReportsConfig(log=4, evaluate=2))
-    run = trained(config, tmp_path / "out", 2)
+    run = train(config, tmp_path / "out", 2)
     (line,) = lines(tmp_path / "out")
     assert line["step"] == 2
     assert 0 <= line["evaluation"]["mIoU"] <= 100
     assert run.model.training
-    assert run.average is not None
+    assert run.ema is not None
     assert not mx.array_equal(
-        run.model.transformer_decoder.query_features, run.average.arrays["transformer_decoder.query_features"]
+        run.model.transformer_decoder.query_features, run.ema.arrays["transformer_decoder.query_features"]
     )

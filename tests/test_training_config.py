@@ -1,4 +1,7 @@
-"""A run's TOML file: what it says is what runs, and what is wrong is told by its line."""
+"""The TOML file of a run: its values reach the run, and errors name its lines."""
+
+import pickle
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -7,12 +10,14 @@ from mlx.utils import tree_map
 from runs import FIELDS, labels
 
 from lucid_mlx import InputError
-from lucid_mlx.training import LargeScaleJitter, ScaleAndCrop, read_config
+from lucid_mlx.training import LargeScaleJitter, ResizeAndCrop, read_config
 from lucid_mlx.training.optimizer import Optimizer, OptimizerConfig, without_decay
+from lucid_mlx.training.settings import Settings
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.validation import FieldError
 
 GOOD = """
-name = "maps"
+dataset_name = "maps"
 steps = 3
 batch_size = 2
 workers = 0
@@ -52,7 +57,7 @@ def changed(path, old, new):
     return path
 
 
-def test_a_file_says_what_runs(config):
+def test_the_values_of_the_file_are_read(config):
     read = read_config(config)
     assert (read.steps, read.batch_size, read.train.names) == (3, 2, "names.txt")
     assert read.augmentation == LargeScaleJitter(32)
@@ -61,36 +66,91 @@ def test_a_file_says_what_runs(config):
     assert read.sample_size == "32x32"
 
 
-def test_the_other_augmentation_has_other_settings(config):
-    changed(config, 'kind = "jitter"\nsize = 32', 'kind = "crop"\ncrop = [32, 64]\nshortest = [40, 48]')
+def test_the_other_augmentation_has_other_keys(config):
+    changed(config, '"jitter"\nsize = 32', '"crop"\ncrop_size = [32, 64]\nshortest_edge = [40, 48]')
     read = read_config(config)
-    assert read.augmentation == ScaleAndCrop(crop=(32, 64), shortest=(40, 48))
+    assert read.augmentation == ResizeAndCrop(crop_size=(32, 64), shortest_edge=(40, 48))
     assert read.sample_size == "64x32"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
-        ("steps = 3", "steps = 3\nbatchsize = 4", "line 4: there is no setting 'batchsize'; did you mean 'batch_size'"),
+        ("steps = 3", "steps = 3\nbatchsize = 4", "line 4: unknown key 'batchsize'; did you mean 'batch_size'"),
         ("steps = 3", 'steps = "3"', r"line 3: steps must be a whole number, got '3'"),
         ("steps = 3", "steps = 0", r"line 3: steps must be at least 1, got 0"),
-        ("steps = 3", "", r"the setting 'steps' is missing"),
-        ("steps = 3", "steps = 3 4", r"no TOML: .*line 3"),
-        ('annotations = "labels"', "", r"the setting 'annotations' is missing; it belongs to \[train\]"),
+        ("steps = 3", "", r"run.toml: the key 'steps' is missing in the top level"),
+        ("steps = 3", "steps = 3 4", r"not TOML: .*line 3"),
+        ('annotations = "labels"', "", r"line 7: the key 'annotations' is missing in \[train\]"),
         ("learning_rate = 1e-3", "learning_rat = 1e-3", r"line 17: .* did you mean 'learning_rate'"),
         ("learning_rate = 1e-3", "learning_rate = -1", r"line 17: learning_rate must be above 0"),
-        ("[0.5, 0.75]", "[0.75, 0.5]", r"line 18: milestones are rising"),
+        ("[0.5, 0.75]", "[0.75, 0.5]", r"line 18: milestones must be rising"),
         ("[0.5, 0.75]", '["a"]', r"line 18: milestones must be a list of numbers"),
         ("learning_rate = 1e-3", 'schedule = "linear"', r"line 17: schedule must be one of step, poly, cosine"),
-        ('kind = "jitter"', 'kind = "mosaic"', r"line 13: kind must be one of jitter, crop, got 'mosaic'"),
-        ("size = 32", "size = 32\nlongest = 3", r"line 15: there is no setting 'longest'"),
-        ('[optimizer]', 'optimizer = 3\n[other]', r"line 16: optimizer must be a table|there is no setting"),
-        ("steps = 3", "steps = 3\nreports = 4", r"line 4: reports must be a table: write it as \[reports\]"),
+        ('"jitter"', '"mosaic"', r"line 13: kind must be one of jitter, crop"),
+        ('"jitter"', '["mosaic"]', r"line 13: kind must be one of jitter, crop"),
+        ("size = 32", "size = 32\nlongest_edge = 3", r"line 15: unknown key 'longest_edge'"),
+        ("[optimizer]", "[optimiser]", r"line 16: unknown key 'optimiser'; did you mean 'optimizer'"),
+        ("steps = 3", "steps = 3\nreports = 4", r"line 4: reports must be a table: write \[reports\]"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_by_its_line(config, old, new, told):
-    with pytest.raises(InputError, match=told):
+def test_errors_name_the_line(config, old, new, message):
+    with pytest.raises(InputError, match=message):
         read_config(changed(config, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # Two fields that contradict each other, and one that contradicts the default of another.
+        ("size = 32\n\n", "min_scale = 2.0\nmax_scale = 0.5\n", "lines 14 and 15: min_scale must not be above"),
+        ("size = 32\n\n", "max_scale = 0.5\nmin_scale = 2.0\n", "lines 14 and 15: min_scale must not be above"),
+        ("size = 32\n\n", "min_scale = 3.0\n", "line 14: min_scale must not be above max_scale, got 3.0 and 2.0"),
+        ("size = 32\n\n", "max_scale = 0.05\n", "line 14: min_scale must not be above max_scale, got 0.1 and 0.05"),
+        # Values out of range; the words of the message are keys of other lines.
+        ("size = 32\n\n", "max_scale = 1\nmin_scale = 0\n", "line 15: min_scale must be above 0, got 0"),
+        ('"labels"', '"labels"\nlimit = 0', "line 10: limit must be at least 1, got 0"),
+        ("1e-3", "1e-3\nema_decay = 1.0", "line 18: ema_decay must be below 1"),
+        # Nested tables, whose keys other tables have too.
+        ("[network.fields]", "[network]\nsize = 3\n[network.fields]", "line 21: size must be a string or None, got 3"),
+        ("[network.fields]", "[network]\nweight = 1\n[network.fields]", "line 21: unknown key 'weight'; did you mean"),
+        ("[network.fields]", "[ reports ]\n log=0\n[network.fields]", "line 21: log must be at least 1, got 0"),
+        ("steps = 3", "steps = 3\nreports.log = 0", "line 4: log must be at least 1, got 0"),
+        ("steps = 3", "steps = 3\nreports = { log = 0 }", "line 4: log must be at least 1, got 0"),
+        # A key that lacks a table.
+        ("[network.fields]", "[reports]\nlog = 1\nevaluate = 5\n[network.fields]", "line 22: evaluate needs"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_lines_of_the_fields(config, old, new, message):
+    with pytest.raises(InputError) as raised:
+        read_config(changed(config, old, new))
+    assert f"run.toml, {message}" in str(raised.value)
+
+
+@dataclass(frozen=True)
+class Table:
+    first: int
+    second: int = 0
+
+    def __post_init__(self) -> None:
+        raise (
+            InputError("the first words of this are no names of fields") if self.second == 0 else FieldError("", "none")
+        )
+
+
+@pytest.mark.parametrize("second", [0, 1])
+def test_an_error_without_a_field_of_the_file_names_the_line_of_the_table(tmp_path, second):
+    (tmp_path / "a.toml").write_text(f"[table]\nthe = 3\n\n[other]\nfirst = 1\nsecond = {second}\n")
+    settings = Settings(tmp_path / "a.toml")
+    with pytest.raises(InputError, match=r"a\.toml, line 4: "):
+        settings.build(Table, settings.table["other"], "other")
+    with pytest.raises(InputError, match=r"a\.toml: "):
+        settings.build(Table, settings.table["other"])
+
+
+def test_a_field_error_survives_the_way_to_another_process():
+    error = pickle.loads(pickle.dumps(FieldError("too small", "size", "scale")))
+    assert (str(error), error.fields) == ("too small", ("size", "scale"))
 
 
 def test_the_command_trains_stops_resumes_and_says_where(config, tmp_path):
@@ -105,17 +165,17 @@ def test_the_command_trains_stops_resumes_and_says_where(config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
-        ('names = "names.txt"', "", "name their classes"),
+        ('names = "names.txt"', "", "give class names"),
         ('images = "images"', 'images = "nowhere"', "nowhere"),
         ("num_queries = 6", "num_querie = 6", "num_querie"),
         ("feature_size = 32", "feature_size = 33", "feature_size=33"),
         ("[network.fields]", '[network]\nweights = "nothing"\n[network.fields]', "nothing does not exist"),
     ],
 )
-def test_the_command_tells_what_is_wrong_and_writes_nothing(config, tmp_path, old, new, told):
-    assert told in run_cli("train", changed(config, old, new), "-o", "out", code=2).output
+def test_the_command_reports_errors_and_writes_nothing(config, tmp_path, old, new, message):
+    assert message in run_cli("train", changed(config, old, new), "-o", "out", code=2).output
     assert not (tmp_path / "out").exists()
 
 
@@ -124,9 +184,9 @@ def test_help_shows_examples():
 
 
 def test_the_learning_rate_is_that_of_detectron2():
-    step = OptimizerConfig(milestones=(0.9, 0.96))
-    assert [step.factor(n, 100) for n in (0, 89, 90, 95, 96)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    poly = OptimizerConfig(schedule="poly", warm_up=10)
+    steps = OptimizerConfig(milestones=(0.9, 0.96))
+    assert [steps.factor(n, 100) for n in (0, 89, 90, 95, 96)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    poly = OptimizerConfig(schedule="poly", warmup_steps=10)
     # WarmupPolyLR: (0.001 * (1 - 4 / 10) + 4 / 10) * (1 - 4 / 100) ** 0.9; (1 - 0.5) ** 0.9
     assert [poly.factor(n, 100) for n in (0, 4, 50)] == pytest.approx([0.001, 0.3861491, 0.5358867], rel=1e-6)
     cosine = OptimizerConfig(schedule="cosine")
@@ -160,9 +220,9 @@ def test_each_group_has_its_learning_rate_and_decay():
     before = named_parameters(model)
     optimizer.update(_zeros(model), 0)
     after = named_parameters(model)
-    still = without_decay(model)
+    no_decay = without_decay(model)
     for name, array in after.items():
-        kept = 1.0 if name in still else 1.0 - 1e-2 * 0.1 * (0.5 if name.startswith("backbone.") else 1.0)
+        kept = 1.0 if name in no_decay else 1.0 - 1e-2 * 0.1 * (0.5 if name.startswith("backbone.") else 1.0)
         assert np.allclose(array, before[name] * kept, rtol=1e-6, atol=0), name
 
 
@@ -170,6 +230,6 @@ def _zeros(model):
     return tree_map(lambda x: x * 0, model.trainable_parameters())
 
 
-def test_a_dataset_without_a_name_has_the_file_s(tmp_path):
-    (tmp_path / "mine.toml").write_text(GOOD.replace('name = "maps"\n', ""))
-    assert read_config(tmp_path / "mine.toml").name == "mine"
+def test_a_dataset_without_a_name_has_that_of_the_file(tmp_path):
+    (tmp_path / "mine.toml").write_text(GOOD.replace('dataset_name = "maps"\n', ""))
+    assert read_config(tmp_path / "mine.toml").dataset_name == "mine"

@@ -1,4 +1,4 @@
-"""The registry of weights and the seed examples, against a hub on 127.0.0.1."""
+"""The registry of weights and lucid's examples, with a hub on 127.0.0.1."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_an_entry_s_configuration_has_the_parameters_that_the_file_has(network):
         assert models.Mask2Former(config).parameter_size == member.value.meta["parameters"], member
 
 
-def test_large_models_have_200_queries_but_for_the_semantic_ones():
+def test_large_models_have_200_queries_except_for_the_semantic_ones():
     queries = {tag: entry.config["num_queries"] for tag, entry in W.list_available("mask2former_swin_large").items()}
     assert {tag for tag, count in queries.items() if count == 100} == {"ADE20K_SEMANTIC", "CITYSCAPES_SEMANTIC"}
 
@@ -62,13 +62,16 @@ def test_a_tag_needs_its_network():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: W.resolve("ADE", model_key="mask2former_swin_tiny"), "no weights 'ADE'; there are DEFAULT, ADE20K"),
+        (
+            lambda: W.resolve("ADE", model_key="mask2former_swin_tiny"),
+            "no weights 'ADE'; expected one of DEFAULT",
+        ),
         (lambda: W.resolve("mask2former_swin_huge:X"), "no weights of 'mask2former_swin_huge'"),
         (lambda: W.get_enum("vgg"), "no weights of 'vgg'"),
         (lambda: W.resolve(7), "a member of a weights enumeration or a tag, got 7"),
     ],
 )
-def test_what_is_not_registered_is_told(call, message):
+def test_weights_that_are_not_registered_are_reported(call, message):
     with pytest.raises(InputError, match=message):
         call()
     assert W.list_available("vgg") == {}
@@ -84,12 +87,12 @@ def test_the_catalog_has_the_registry_and_the_29_official_models():
     assert len(names) == len(set(names)) == 25 + 29
     by_name = {model.name: model for model in catalog()}
     official = by_name["facebook/mask2former-swin-large-mapillary-vistas-panoptic"]
-    assert (official.task, official.dataset, official.queries) == ("panoptic", "mapillary_vistas_panoptic", 200)
-    # Counted through another model with the same backbone; these two are the same network.
+    assert (official.task, official.dataset, official.num_queries) == ("panoptic", "mapillary_vistas_panoptic", 200)
+    # Computed from another model with the same backbone; these two are the same network.
     tiny = by_name["facebook/mask2former-swin-tiny-ade-semantic"]
-    assert tiny.parameters == by_name["mask2former_swin_tiny:ADE20K_SEMANTIC"].parameters
+    assert tiny.num_parameters == by_name["mask2former_swin_tiny:ADE20K_SEMANTIC"].num_parameters
     assert tiny.metric == by_name["mask2former_swin_tiny:ADE20K_SEMANTIC"].metric == "mIoU 47.7; mIoU (ms+flip) 49.6"
-    # Two official Swin-B models for this dataset: which one lucid's file is, nobody says.
+    # There are two official Swin-B models for this dataset; it is not known which one lucid's file is.
     assert by_name["mask2former_swin_base:COCO_INSTANCE"].metric == ""
 
 
@@ -99,13 +102,13 @@ SMALL = W.Mask2Former_Swin_Small_Weights.ADE20K_SEMANTIC
 
 @pytest.fixture
 def registered(hub, tmp_path, monkeypatch):
-    """Query features of a file in the hub, where the registry says that it lies; the network is a small one."""
+    """Publish a small network at a registered address; its query features."""
     return publish(hub, monkeypatch, SMALL, small(), tmp_path)
 
 
 @pytest.fixture
 def preset(hub, tmp_path, monkeypatch):
-    """The same for a network with the backbone of the Swin-T preset, and other numbers of queries and layers."""
+    """Publish a network with the backbone of the Swin-T preset and other numbers of queries and layers; its queries."""
     config = small(num_queries=7, backbone_config=TINY.config["backbone_config"])
     return publish(hub, monkeypatch, TINY, config, tmp_path)
 
@@ -144,7 +147,7 @@ def test_a_builder_takes_a_tag_alone(preset):
     assert np.array_equal(queries(model), preset)
 
 
-def test_a_builder_asked_for_other_classes_than_the_weights_have_says_so(preset):
+def test_a_builder_reports_another_number_of_classes_than_the_weights_have(preset):
     with pytest.raises(InputError, match="the weights have 150 classes, and num_labels is 19"):
         models.mask2former_swin_tiny(num_labels=19, weights=TINY)
 
@@ -159,7 +162,7 @@ def test_load_takes_a_member_an_entry_and_a_tag(registered):
         assert np.array_equal(queries(lucid_mlx.load(weights)), registered)
 
 
-def test_a_conversion_of_a_registered_file_says_what_it_is(registered, tmp_path):
+def test_a_conversion_of_a_registered_file_records_its_source(registered, tmp_path):
     metadata = W.read_checkpoint(convert(SMALL, tmp_path / "ours")).metadata
     assert metadata["source"] == SMALL.value.url.replace("@main", "")
     assert metadata["sha256"] == SMALL.value.sha256
@@ -174,7 +177,7 @@ def test_a_file_that_its_publisher_replaced_is_not_loaded(registered, monkeypatc
         models.Mask2Former(models.Mask2FormerConfig(**SMALL.config)).from_pretrained(SMALL)
 
 
-def test_a_pretrained_backbone_is_the_registry_s(hub, tmp_path, monkeypatch):
+def test_a_pretrained_backbone_comes_from_the_registry(hub, tmp_path, monkeypatch):
     member = W.ResNet_18_Weights.DEFAULT
     backbone = publish_resnet_18(hub, monkeypatch, member, tmp_path)
     model = models.mask2former_resnet_18(3, pretrained_backbone=True)

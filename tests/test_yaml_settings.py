@@ -32,11 +32,11 @@ def test_a_file_overrides_its_base_section_by_section(read):
     )
     assert [settings.get(f"MODEL.{name}") for name in ("HEADS", "RATE", "DEEP", "LEFT")] == [2, 0.3, False, 5]
     assert settings.get("MODEL.MAPS") == ["a"]  # a list is replaced whole
-    assert settings.says("MODEL.DEEP")
-    assert not settings.says("MODEL.LEFT")
+    assert settings.is_set("MODEL.DEEP")
+    assert not settings.is_set("MODEL.LEFT")
 
 
-def test_defaults_are_not_lent_out(read):
+def test_defaults_cannot_be_changed_through_a_returned_value(read):
     read("{}").get("MODEL.MAPS").append("res5")
     assert read("{}").get("MODEL.MAPS") == ["res4"]
 
@@ -53,19 +53,19 @@ def test_a_base_is_relative_to_its_file_absolute_or_at_home(read, tmp_path, monk
 
 
 @pytest.mark.parametrize("base", ["missing.yaml", ".", "~nobody-of-that-name/x.yaml", "a\0b", "x" * 5000])
-def test_a_missing_base_is_told(base, read):
-    with pytest.raises(InputError, match=r"mine.yaml is based on .*, which is not there"):
+def test_a_missing_base_is_reported(base, read):
+    with pytest.raises(InputError, match=r"mine.yaml is based on .*, which does not exist"):
         read(yaml.safe_dump({"_BASE_": base}))
 
 
 @pytest.mark.parametrize("base", ["https://example.com/base.yaml", "s3://x/y.yaml", ["a.yaml"], 3])
-def test_a_base_that_is_no_path_is_told(base, read):
+def test_a_base_that_is_not_a_path_is_reported(base, read):
     with pytest.raises(InputError, match=r"mine.yaml: _BASE_ must be the path"):
         read(yaml.safe_dump({"_BASE_": base}))
 
 
 @pytest.mark.parametrize("base", ["mine.yaml", "../{}/child.yaml"])
-def test_a_circle_is_told(base, read, tmp_path):
+def test_a_file_that_is_its_own_base_is_reported(base, read, tmp_path):
     with pytest.raises(InputError, match=r"(mine|child).yaml is based on itself"):
         read("_BASE_: " + base.format(tmp_path.name), child="_BASE_: mine.yaml")
 
@@ -73,16 +73,16 @@ def test_a_circle_is_told(base, read, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: [", "is no valid YAML"),
-        ("MODEL: !mine {}", "is no valid YAML"),
-        ("MODEL: 2001-99-99", "is no valid YAML"),
-        ("[" * 500, "is no valid YAML"),
-        ("MODEL:\x00", "is no valid YAML"),
+        ("MODEL: [", "is not valid YAML"),
+        ("MODEL: !mine {}", "is not valid YAML"),
+        ("MODEL: 2001-99-99", "is not valid YAML"),
+        ("[" * 500, "is not valid YAML"),
+        ("MODEL:\x00", "is not valid YAML"),
         ("", "holds None, expected the sections"),
         ("- MODEL", r"holds \['MODEL'\], expected the sections"),
     ],
 )
-def test_what_is_no_configuration_is_told_with_its_file(text, message, read):
+def test_a_file_without_a_configuration_is_reported_by_name(text, message, read):
     with pytest.raises(InputError, match=f"mine.yaml {message}") as error:
         read(text)
     assert "\n" not in str(error.value)
@@ -90,19 +90,19 @@ def test_what_is_no_configuration_is_told_with_its_file(text, message, read):
         read("_BASE_: bad.yaml", bad=text)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"none.yaml does not exist"):
         YamlSettings(tmp_path / "none.yaml", DEFAULTS)
 
 
-def test_a_call_of_python_in_what_is_not_used_is_not_run(read, tmp_path):
+def test_a_python_tag_in_an_unused_setting_is_not_run(read, tmp_path):
     settings = read(f"MODEL: {{HEADS: 4}}\nINPUT: {{SIZES: {CALL}}}\nMORE: {CALL}")
     assert settings.get("MODEL.HEADS") == 4
     assert not (tmp_path / "witness").exists()
 
 
 @pytest.mark.parametrize("text", ["MODEL: {{HEADS: {}}}", "MODEL: {{MAPS: [a, {}]}}", "MODEL: {}", "{}", "_BASE_: {}"])
-def test_a_call_of_python_in_what_is_used_is_refused_by_name(text, read, tmp_path):
+def test_a_python_tag_in_a_used_setting_is_refused_by_name(text, read, tmp_path):
     with pytest.raises(InputError, match=r"mine.yaml.*!!python/object/apply:os.system, which is never run"):
         read(text.format(CALL)).get("MODEL.MAPS" if "MAPS" in text else "MODEL.HEADS")
     assert not (tmp_path / "witness").exists()
@@ -123,36 +123,36 @@ def test_a_call_of_python_in_what_is_used_is_refused_by_name(text, read, tmp_pat
         ("NAME", "3", "must be like 'none', got 3"),
     ],
 )
-def test_values_of_another_kind_are_told(name, written, message, read):
+def test_values_of_another_type_are_reported(name, written, message, read):
     with pytest.raises(InputError, match=f"mine.yaml: MODEL.{name} {message}"):
         read(f"MODEL:\n  {name}: {written}").get(f"MODEL.{name}")
 
 
 @pytest.mark.parametrize("name", ["HEADS", "RATE"])
-def test_a_number_of_any_length_is_told(name, read):
+def test_numbers_of_thousands_of_digits_are_reported(name, read):
     for written in ("0x" + "f" * 5000, "9" * 5000, repr("0x" + "f" * 5000)):
-        with pytest.raises(InputError, match="got a number of thousands of digits|no valid YAML"):
+        with pytest.raises(InputError, match="got a number of thousands of digits|not valid YAML"):
             read(f"MODEL: {{{name}: {written}}}").get(f"MODEL.{name}")
 
 
-def test_a_section_that_is_none_is_told(read):
+def test_a_section_that_is_not_a_mapping_is_reported(read):
     with pytest.raises(InputError, match="mine.yaml: expected a section that holds MODEL.HEADS, got 3"):
         read("MODEL: 3").get("MODEL.HEADS")
 
 
-def test_python_s_writing_is_read_as_detectron2_does(read):
+def test_python_literals_are_parsed_as_in_detectron2(read):
     settings = read('MODEL: {HEADS: \'4\', RATE: 1e-1, MAPS: \'("a", "b")\', NAME: R-50}\nTRAIN: ("a",)')
     assert [settings.get(f"MODEL.{name}") for name in ("HEADS", "RATE", "MAPS")] == [4, 0.1, ["a", "b"]]
     assert settings.get("MODEL.NAME") == "R-50"
     assert settings.get("TRAIN") == ["a"]
     assert read(r"MODEL: {NAME: '\d \\d'}").get("MODEL.NAME") == r"\d \\d"
-    assert read("TRAIN: ('\\d',)").get("TRAIN") == [r"\d"]  # which Python warns of
+    assert read("TRAIN: ('\\d',)").get("TRAIN") == [r"\d"]  # Python warns of this escape sequence
 
 
-def test_what_can_be_nothing_else_is_told(read):
+def test_values_that_are_not_supported_are_reported(read):
     settings = read("MODEL: {SCALE: 0.5}")
-    assert settings.one_of("MODEL.HEADS", 4, 8) == 8
-    with pytest.raises(InputError, match="MODEL.HEADS is 8 by default, which is no network.*; expected 2 or 4"):
-        settings.one_of("MODEL.HEADS", 2, 4)
-    with pytest.raises(InputError, match="MODEL.SCALE is 0.5, which is no network of this package; expected None"):
-        settings.one_of("MODEL.SCALE", None)
+    assert settings.get_choice("MODEL.HEADS", 4, 8) == 8
+    with pytest.raises(InputError, match="MODEL.HEADS is 8 by default, which .* not support; expected 2 or 4"):
+        settings.get_choice("MODEL.HEADS", 2, 4)
+    with pytest.raises(InputError, match="MODEL.SCALE is 0.5, which this package does not support; expected None"):
+        settings.get_choice("MODEL.SCALE", None)

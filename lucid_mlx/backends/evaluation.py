@@ -18,6 +18,9 @@ Key = TypeVar("Key")
 def start(*arrays: mx.array) -> bool:
     """Begin to compute arrays, unless they belong to a graph that is being traced.
 
+    Args:
+        *arrays: what to compute.
+
     Returns:
         False inside of `mx.grad`, `mx.vjp` and `mx.compile`, where there are no numbers yet. MLX has no function that
         tells; this is the one place that relies on the error that it raises.
@@ -35,8 +38,8 @@ def evaluated_in_order(arrays: Iterator[tuple[Key, mx.array]]) -> Iterator[tuple
     Args:
         arrays: keys, and arrays that are built as they are asked for.
 
-    Returns:
-        The same keys, in order, with the values.
+    Yields:
+        The same keys, in order, with the values, of the arrays' shapes.
     """
     import numpy as np  # which takes longer to import than all of this package
 
@@ -48,7 +51,7 @@ def evaluated_in_order(arrays: Iterator[tuple[Key, mx.array]]) -> Iterator[tuple
             mx.async_eval(following[1])
             waiting.append(following)
         if not waiting:
-            return
+            break
         if following is None or len(waiting) > STREAMS:
             key, array = waiting.popleft()
             yield key, np.array(array, copy=False)

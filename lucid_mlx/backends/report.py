@@ -38,6 +38,9 @@ def advice(rate: float) -> str | None:
 
     Args:
         rate: operations a second that float32 products reach.
+
+    Returns:
+        A sentence, or None.
     """
     if device() == "gpu" or rate >= SLOW:
         return None

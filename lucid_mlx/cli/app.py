@@ -2,16 +2,16 @@
 
 import click
 
+from lucid_mlx.cli.options import task_option, weights_option
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
-from lucid_mlx.datasets import TASKS
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
 
 
 @click.command()
-@click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
-@click.option("--task", type=click.Choice(TASKS), help="What to look for at first; else what the weights are for.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Where to listen; else the first free one from 7860 on.")
+@weights_option()
+@task_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: the first free one from 7860.")
 def app(weights: str | None, task: str | None, port: int | None) -> None:
     """Open a page for the browser on which photos are dropped and their segments seen.
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx.backends import device_name
-from lucid_mlx.cli.segment import DTYPES
+from lucid_mlx.cli.options import DTYPES, check_output_file, force_option, output_option, weights_option
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
@@ -21,7 +21,7 @@ from lucid_mlx.utils.atomic_write import write_file
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
-    """Read "512,1024"."""
+    """Read "512,1024"; arguments as of a click callback."""
     found = [int(part) if part.strip().isdigit() else 0 for part in value.split(",")]
     if min(found) < 1:
         raise click.BadParameter(f"expected whole numbers of at least 1, such as 512,1024; got {value!r}")
@@ -29,7 +29,7 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
 
 
 @click.command()
-@click.option("--weights", help="What `segment` takes; the time depends on the network's shape, hardly on its weights.")
+@weights_option()
 @click.option(
     "--model", default="mask2former_swin_tiny", show_default=True, help="The network, if no weights are given."
 )
@@ -37,15 +37,13 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
     "--size", "sizes", callback=numbers, default="512", show_default=True, help="Pixels a side, with commas between."
 )
 @click.option(
-    "--batch", "batches", callback=numbers, default="1", show_default=True, help="Images at a time, with commas."
+    "--batch-size", "batches", callback=numbers, default="1", show_default=True, help="Images at a time, with commas."
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Of each, after two that warm up.")
 @click.option("--against", type=click.Choice(["torch"]), help="Run transformers on torch in turn, on the same weights.")
-@click.option(
-    "--json", "output", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures to this file."
-)
-@click.option("--force", is_flag=True, help="Overwrite it.")
+@output_option("Write all figures to this JSON file.")
+@force_option
 def bench(
     weights: str | None, model: str, sizes: list[int], batches: list[int], dtype: str, runs: int,
     against: str | None, output: Path | None, force: bool,
@@ -55,10 +53,10 @@ def bench(
     \b
     Examples:
       lucid-mlx bench --size 512,1024
-      lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 --json row.json
+      lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 -o row.json
     """
-    if output is not None and output.exists() and not force:
-        raise InputError(f"{output} exists; pass --force to overwrite it")
+    if output is not None:
+        check_output_file(output, force)
     kind = getattr(mx, dtype)
     start = time.perf_counter()
     network = _network(weights, model, kind)

@@ -8,78 +8,81 @@ from typing import Any
 import click
 import mlx.core as mx
 
+from lucid_mlx.cli.options import DTYPES, class_names_option, destination, output_option
 from lucid_mlx.convert import Conversion, convert_in_memory
 from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.convert.families import FAMILIES
-from lucid_mlx.convert.rules import plan
+from lucid_mlx.convert.rules import match_rules
 from lucid_mlx.profiling.verification import can_run, verify
-from lucid_mlx.weights.checkpoint import ensure_free
+from lucid_mlx.weights.checkpoint import ensure_empty
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import BITS, GROUP_SIZES
-
-DTYPES = ("float32", "float16", "bfloat16")
 
 
 @click.command()
 @click.argument("source")
-@click.argument("destination", type=click.Path(path_type=Path), metavar="[DEST]", required=False)
+@click.argument("target", type=click.Path(path_type=Path), metavar="[DEST]", required=False)
+@output_option("The folder to write: DEST.")
 @click.option(
-    "--from", "family", type=click.Choice(list(FAMILIES)), help="Who wrote it; told from the keys if left out."
+    "--from",
+    "family",
+    type=click.Choice(list(FAMILIES)),
+    help="What wrote the source. Default: told by its keys.",
 )
 @click.option(
     "--to", type=click.Choice(["mlx", "huggingface"]), default="mlx", show_default=True, help="What to write."
 )
-@click.option("--dtype", type=click.Choice(DTYPES), help="Floating-point type to store; the source's if left out.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Type to store. Default: that of the source.")
 @click.option("--quantize", type=click.Choice([str(bits) for bits in BITS]), help="Bits of the large linear layers.")
 @click.option(
     "--group-size", type=click.Choice([str(size) for size in GROUP_SIZES]), default="64", show_default=True,
     help="Quantized weights that share a scale.",
 )  # fmt: skip
 @click.option("--config", type=click.Path(path_type=Path), help="The YAML of a detectron2 checkpoint.")
-@click.option(
-    "--labels", help="Names of the classes, if the source has none: a dataset such as coco_panoptic, or a file."
-)
-@click.option("--dry-run", is_flag=True, help="Show the configuration and what becomes of each key; write nothing.")
+@class_names_option("Names of the classes: a dataset such as coco_panoptic, or a file. Default: those of the source.")
+@click.option("--dry-run", is_flag=True, help="Show the configuration and where each key goes; write nothing.")
 @click.option("--verify", "verifying", is_flag=True, help="Run source and result on random images and compare.")
 def convert(
-    source: str, destination: Path | None, to: str, dry_run: bool, verifying: bool, quantize: str | None,
-    dtype: str | None, group_size: str, **options: Any,
+    source: str, target: Path | None, output: Path | None, to: str, dry_run: bool, verifying: bool,
+    quantize: str | None, dtype: str | None, group_size: str, class_names: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Convert a Mask2Former checkpoint SOURCE to an MLX folder DEST.
 
     SOURCE is a file (.safetensors, .bin, .pth, .pt, .pkl) or a folder, of Hugging Face transformers, detectron2,
     lucid 2 or 3, or OpenMMLab; a name on the Hugging Face hub; an hf:// or https:// address; or a tag that
-    `lucid-mlx weights list` shows. DEST must not exist, or be empty; if left out, it is named after the source.
+    `lucid-mlx weights list` shows. DEST (or -o DEST) must not exist, or be empty; if left out, it is named after the
+    source.
 
     \b
     Examples:
       lucid-mlx convert facebook/mask2former-swin-tiny-coco-panoptic
-      lucid-mlx convert model_final_94dc52.pkl r50-mlx --dtype float16
-      lucid-mlx convert mask2former_swin_small:ADE20K_SEMANTIC small-mlx --quantize 8
-      lucid-mlx convert small-mlx small-huggingface --to huggingface
+      lucid-mlx convert model_final_94dc52.pkl -o r50-mlx --dtype float16
+      lucid-mlx convert mask2former_swin_small:ADE20K_SEMANTIC -o small-mlx --quantize 8
+      lucid-mlx convert small-mlx -o small-huggingface --to huggingface
     """
-    destination = destination or default_destination(source, to, quantize)
+    folder = destination(target, output) or default_destination(source, to, quantize)
     if to == "huggingface":
-        if dry_run or verifying or any((dtype, quantize, *options.values())):
+        if dry_run or verifying or any((dtype, quantize, class_names, *options.values())):
             raise click.UsageError("--to huggingface takes an MLX folder as it is, and no other option.")
-        folder = export_huggingface(download(source).path, destination)
-        click.echo(f"{source} -> {folder} ({megabytes(folder)})")
+        written = export_huggingface(download(source).path, folder)
+        click.echo(f"{source} -> {written} ({megabytes(written)})")
         return
     if not dry_run:
-        ensure_free(destination.expanduser())
+        ensure_empty(folder.expanduser())
     conversion = convert_in_memory(
         source,
-        dtype=getattr(mx, dtype) if dtype else None,
+        dtype=None if dtype is None else getattr(mx, dtype),
         quantize_bits=int(quantize) if quantize else None,
         group_size=int(group_size),
+        labels=class_names,
         **options,
     )
     if dry_run:
         describe(conversion)
         return
-    folder = conversion.write(destination)
-    click.echo(f"{source} -> {folder} ({conversion.family.name}, {megabytes(folder)})")
+    written = conversion.write(folder)
+    click.echo(f"{source} -> {written} ({conversion.family.name}, {megabytes(written)})")
     click.echo(f"license: {license_text(conversion.metadata)}")
     for note in conversion.notes:
         click.secho(f"note: {note}", fg="yellow", err=True)
@@ -90,7 +93,7 @@ def convert(
             err=True,
         )
     elif verifying:
-        result = verify(conversion.source, folder)
+        result = verify(conversion.source, written)
         click.echo(
             f"verified against transformers: logits within {result.error:.1e} of the largest, "
             f"{result.changed:.3%} of pixels of another class"
@@ -98,7 +101,16 @@ def convert(
 
 
 def default_destination(source: str, to: str, quantize: str | None) -> Path:
-    """Name a folder after its source: the repository, or the file or folder."""
+    """Name a folder after its source: the repository, or the file or folder.
+
+    Args:
+        source: what is converted.
+        to: the layout to write.
+        quantize: bits, if layers are quantized.
+
+    Returns:
+        The folder, in the current one.
+    """
     name = re.split(r"[/:]", source.rstrip("/"))[-1].split("@")[0]
     stem = re.sub(r"\.(safetensors|bin|pth|pt|pkl)$", "", name)
     return Path(f"{stem}-{to}" + (f"-{quantize}bit" if quantize else ""))
@@ -107,12 +119,12 @@ def default_destination(source: str, to: str, quantize: str | None) -> Path:
 def describe(conversion: Conversion) -> None:
     """Print what a conversion would do."""
     click.echo(f"family: {conversion.family.name}")
-    click.echo(json.dumps(conversion.checkpoint().config, indent=2))
-    for key, fate in plan(conversion.family.rules, conversion.keys).items():
-        assert fate is not None  # a key that no rule knows was refused before
-        rule, targets = fate
-        block = f", block {rule.part}" if rule.part is not None else ""
-        click.echo(f"{key} -> {', '.join(targets) or 'dropped'}{block} ({rule.reason})")
+    click.echo(json.dumps(conversion.to_checkpoint().config, indent=2))
+    for key, match in match_rules(conversion.family.rules, conversion.source_keys).items():
+        assert match is not None  # a key without a rule was an error before
+        rule, targets = match
+        chunk = f", chunk {rule.chunk}" if rule.chunk is not None else ""
+        click.echo(f"{key} -> {', '.join(targets) or 'dropped'}{chunk} ({rule.reason})")
     click.echo(f"license: {license_text(conversion.metadata)}")
 
 

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import click
 
+from lucid_mlx.cli.options import force_option, output_option
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import write_file
-from lucid_mlx.weights.address import DEMO
+from lucid_mlx.weights.address import DEMO_FOLDER
 
 SCENE = "scene.png"
-SURE = Thresholds(threshold=0.3)  # of a panoptic segment; it did best so on validation scenes
-TELLS = {
+THRESHOLDS = Thresholds(threshold=0.3)  # of a panoptic segment; it did best so on validation scenes
+DESCRIPTIONS = {
     "semantic": "the class of each pixel",
     "instance": "each garment by itself",
     "panoptic": "both at once: every garment, and the ground",
@@ -23,11 +24,8 @@ TELLS = {
 
 
 @click.command()
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default="lucid-mlx-demo", show_default=True,
-    help="The folder for the pictures.",
-)  # fmt: skip
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@output_option("The folder for the pictures.", default="lucid-mlx-demo", show_default=True)
+@force_option
 def demo(output: Path, force: bool) -> None:
     """Segment a scene that comes with the package, by a small network that does too: no download, three tasks.
 
@@ -44,16 +42,16 @@ def demo(output: Path, force: bool) -> None:
     taken = [place for place in places.values() if place.exists()]
     if taken and not force:
         raise InputError(f"{taken[0]} exists already; choose another folder or pass --force")
-    image = read_image(DEMO / SCENE)
+    image = read_image(DEMO_FOLDER / SCENE)
     output.mkdir(parents=True, exist_ok=True)
-    write_file(places["scene"], (DEMO / SCENE).read_bytes())
-    for task, tells in TELLS.items():
+    write_file(places["scene"], (DEMO_FOLDER / SCENE).read_bytes())
+    for task, description in DESCRIPTIONS.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is trained for panoptic segmentation, which serves all three
-            found = Segmenter(DEMO, task)(image, thresholds=SURE if task == "panoptic" else None)
+            found = Segmenter(DEMO_FOLDER, task)(image, thresholds=THRESHOLDS if task == "panoptic" else None)
         found.save(places[task])
-        click.echo(f"{task}, {tells} -> {places[task]}")
+        click.echo(f"{task}, {description} -> {places[task]}")
         for segment in found.segments:
-            sure = "" if segment.score is None else f", {100 * segment.score:.0f} % sure"
-            click.echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{sure}")
+            score = "" if segment.score is None else f", score {segment.score:.2f}"
+            click.echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{score}")
     click.echo(f"the scene itself -> {places['scene']}")

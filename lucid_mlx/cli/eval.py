@@ -5,23 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import mlx.core as mx
 
+from lucid_mlx.cli.options import (
+    batch_size_option,
+    check_output_file,
+    class_names_option,
+    dtype_option,
+    force_option,
+    output_option,
+    size_option,
+    task_option,
+    threshold_option,
+    weights_option,
+)
 from lucid_mlx.data import open_dataset
-from lucid_mlx.datasets import TASKS
-from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import write_file
 
-DTYPES = ("float32", "float16", "bfloat16")
-
 
 @click.command("eval")
-@click.option(
-    "--weights", required=True, help="A name that `lucid-mlx weights list` shows, a folder, a file, an address."
-)
+@weights_option(required=True)
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="The folder with the images.")
 @click.option(
     "--annotations", type=click.Path(path_type=Path), required=True,
@@ -29,26 +34,24 @@ DTYPES = ("float32", "float16", "bfloat16")
 )  # fmt: skip
 @click.option(
     "--panoptic-folder", type=click.Path(path_type=Path),
-    help="Pictures of panoptic segments; the folder named as the JSON if left out.",
+    help="COCO's panoptic PNGs. Default: the folder named as the JSON.",
 )  # fmt: skip
-@click.option("--names", help="Of label maps' classes: a file with one a line, or a dataset such as ade20k_semantic.")
-@click.option("--ignore", type=int, default=255, show_default=True, help="The label of pixels that do not count.")
+@class_names_option("Names of the classes of label maps: a file with one a line, or a dataset such as ade20k_semantic.")
+@click.option("--ignore-index", type=int, default=255, show_default=True, help="The label of pixels that do not count.")
 @click.option("--reduce-labels", is_flag=True, help="Label 0 does not count either, and classes begin at 1 (ADE20K).")
-@click.option("--task", type=click.Choice(TASKS), help="What to look for; what the weights are for, if left out.")
-@click.option("--size", help="How large the network sees an image: 512, 640x480, or 800/1333 (shorter, longer side).")
-@click.option(
-    "--dtype", type=click.Choice(DTYPES), help="To compute in; float16 on a GPU, float32 on the CPU if left out."
-)
-@click.option("--threshold", type=click.FloatRange(0, 1), help="How sure the network must be of a segment.")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images that run together.")
-@click.option("--limit", type=click.IntRange(1), help="Evaluate the first images alone, this many.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write all figures there as JSON.")
+@task_option
+@size_option
+@dtype_option
+@threshold_option
+@batch_size_option
+@click.option("--limit", type=click.IntRange(1), help="Evaluate the first images only, this many.")
+@output_option("Write all metrics to this JSON file.")
 @click.option("--compare", type=click.Path(path_type=Path), help="Show another evaluation's JSON beside this one.")
-@click.option("--force", is_flag=True, help="Overwrite the output.")
+@force_option
 def eval_(
-    weights: str, images: Path, annotations: Path, panoptic_folder: Path | None, names: str | None, ignore: int,
-    reduce_labels: bool, task: str | None, size: str | None, dtype: str | None, threshold: float | None,
-    batch_size: int, limit: int | None, output: Path | None, compare: Path | None, force: bool,
+    weights: str, images: Path, annotations: Path, panoptic_folder: Path | None, class_names: str | None,
+    ignore_index: int, reduce_labels: bool, task: str | None, size: str | None, dtype: str | None,
+    threshold: float | None, batch_size: int, limit: int | None, output: Path | None, compare: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Measure a network on labeled images: mIoU, mask AP or panoptic quality, in percent.
 
@@ -58,22 +61,22 @@ def eval_(
     Examples:
       lucid-mlx eval --weights facebook/mask2former-swin-tiny-coco-panoptic --images val2017 \\
           --annotations annotations/panoptic_val2017.json --compare other.json
-      lucid-mlx eval --weights my-model --images photos --annotations label-maps --names names.txt --limit 100
+      lucid-mlx eval --weights my-model --images photos --annotations label-maps --class-names names.txt --limit 100
     """
     if output is not None:
-        if not output.parent.is_dir():
-            raise InputError(f"the folder {output.parent} does not exist; create it first")
-        if output.is_dir():
-            raise InputError(f"{output} is a folder; expected the name of a file")
-        if output.exists() and not force:
-            raise InputError(f"{output} exists already; choose another name or pass --force")
+        check_output_file(output, force)
     other = None if compare is None else Evaluation.from_json(compare)
     dataset = open_dataset(
-        images, annotations, panoptic_folder=panoptic_folder, names=names, ignore=ignore, reduce=reduce_labels
+        images,
+        annotations,
+        panoptic_folder=panoptic_folder,
+        class_names=class_names,
+        ignore_index=ignore_index,
+        reduce_zero_label=reduce_labels,
     )
     if limit is not None:
         dataset = replace(dataset, records=dataset.records[:limit])
-    segmenter = Segmenter(weights, task, dtype=getattr(mx, dtype) if dtype else None, size=size)
+    segmenter = Segmenter(weights, task, dtype=dtype, size=size)
     if other is not None:
         other.check_task(segmenter.task)
     click.echo(

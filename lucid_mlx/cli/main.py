@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 import lucid_mlx
+from lucid_mlx.backends import tune_for_cpu
 from lucid_mlx.cli.app import app
 from lucid_mlx.cli.bench import bench
 from lucid_mlx.cli.convert import convert
@@ -29,6 +30,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
+        tune_for_cpu()
         warnings.showwarning = _one_line
         try:
             return super().invoke(ctx)

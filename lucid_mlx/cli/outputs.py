@@ -1,4 +1,4 @@
-"""What `lucid-mlx segment` writes: files for each photo, and some for all of them together."""
+"""What `lucid-mlx segment` writes: files for each photo, and files for all of them together."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.utils.atomic_write import encode_picture, picture_format, write_file
+from lucid_mlx.utils.atomic_write import encode_image, image_format, write_file
 
 # What a format adds to the photo's name; `coco` has one file for all photos.
 SUFFIXES = {
@@ -21,11 +21,13 @@ SUFFIXES = {
     "labelme": "-labelme.json",
     "coco": "",
 }
-TOGETHER = {"coco": "coco.json", "panoptic": "panoptic.json"}
+SHARED_FILES = {"coco": "coco.json", "panoptic": "panoptic.json"}
 STANDARD_OUTPUT = Path("-")
 
 
-def plan(photos: Sequence[str], formats: Sequence[str], output: Path | None, options: dict[str, Any]) -> "Writer":
+def make_writer(
+    photos: Sequence[str], formats: Sequence[str], output: Path | None, options: dict[str, Any]
+) -> "Writer":
     """Decide where results go: one photo in one format to a file, everything else to a folder.
 
     Args:
@@ -37,9 +39,9 @@ def plan(photos: Sequence[str], formats: Sequence[str], output: Path | None, opt
     Raises:
         InputError: for an unknown format, or an output that cannot hold what is asked for.
     """
-    for kind in formats:
-        if kind not in SUFFIXES:
-            raise InputError(f"there is no format {kind!r}; expected some of {', '.join(SUFFIXES)}")
+    for name in formats:
+        if name not in SUFFIXES:
+            raise InputError(f"there is no format {name!r}; expected one or more of {', '.join(SUFFIXES)}")
     if output == STANDARD_OUTPUT:
         if len(formats) > 1 or (len(photos) > 1 and formats[0] not in ("json", "coco")):
             raise InputError("standard output takes one format; for several photos json or coco")
@@ -57,35 +59,39 @@ def plan(photos: Sequence[str], formats: Sequence[str], output: Path | None, opt
         and formats[0] in ("overlay", "mask")
         and Image.registered_extensions().get(output.suffix) not in Image.SAVE
     ):
-        raise InputError(f"{output} does not name a picture format; expected an ending like .png or .jpg")
+        raise InputError(f"{output} does not name an image format; expected a suffix like .png or .jpg")
     if not output.parent.is_dir():
         raise InputError(f"the folder {output.parent} does not exist; create it first")
     return Writer(formats, output, single, options)
 
 
 class Writer:
-    """Writes results to one place.
+    """Writes results to a file, a folder or standard output.
 
     Args:
         formats: names of `SUFFIXES`.
-        place: a folder, a file, or `STANDARD_OUTPUT`.
+        path: a folder, a file, or `STANDARD_OUTPUT`.
         single: whether all goes to one file.
         options: of the overlay.
     """
 
-    def __init__(self, formats: Sequence[str], place: Path, single: bool, options: dict[str, Any]):
-        self.formats, self.place, self.single, self.options = formats, place, single, options
+    def __init__(self, formats: Sequence[str], path: Path, single: bool, options: dict[str, Any]):
+        self.formats, self.path, self.single, self.options = formats, path, single, options
         self._images: list[dict[str, Any]] = []
-        self._annotations: dict[str, list[dict[str, Any]]] = {kind: [] for kind in TOGETHER}
+        self._annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in SHARED_FILES}
         self._categories: list[dict[str, Any]] = []
 
     @property
     def to_stdout(self) -> bool:
         """Whether results leave through standard output."""
-        return self.place == STANDARD_OUTPUT
+        return self.path == STANDARD_OUTPUT
 
-    def prepare(self, photos: Sequence[str], force: bool) -> None:
+    def check_outputs(self, photos: Sequence[str], force: bool) -> None:
         """Refuse what cannot be written before any work is done, and make the folder.
+
+        Args:
+            photos: names of the photos.
+            force: whether files may be overwritten.
 
         Raises:
             InputError: if a file is there already and not to be replaced, or two photos share a name.
@@ -96,24 +102,24 @@ class Writer:
         twice = next((path for number, path in enumerate(files) if path in files[:number]), None)
         if twice is not None:
             raise InputError(f"two photos would both be written to {twice}; segment them one after the other")
-        together = [self._together(kind) for kind in self.formats if kind in TOGETHER]
-        for path in [*files, *together]:
+        shared = [self._shared_file(name) for name in self.formats if name in SHARED_FILES]
+        for path in [*files, *shared]:
             if path.is_dir():
                 raise InputError(f"{path} is a folder; expected the name of a file")
             if path.exists() and not force:
                 raise InputError(f"{path} exists already; choose another name or pass --force")
         if not self.single:
             try:
-                self.place.mkdir(exist_ok=True)
+                self.path.mkdir(exist_ok=True)
             except OSError as error:
-                raise InputError(f"the folder {self.place} cannot be made: {error}") from error
+                raise InputError(f"the folder {self.path} cannot be made: {error}") from error
 
     def write(self, result: Segmentation) -> list[Path]:
         """Write what one photo gives; return the files."""
         assert result.name is not None
         files = self._files(result.name)
-        for kind, path in files.items():
-            self._emit(self._encoded(kind, result, path), path)
+        for name, path in files.items():
+            self._emit(self._encoded(name, result, path), path)
         number, (height, width) = len(self._images) + 1, result.map.shape
         self._images.append({"id": number, "file_name": result.name, "width": width, "height": height})
         self._categories = [{"id": key, "name": name} for key, name in result.labels.items()]
@@ -127,36 +133,36 @@ class Writer:
     def close(self) -> list[Path]:
         """Write what there is one of for all photos; return the files."""
         written = []
-        for kind in self.formats:
-            if kind in TOGETHER and not (self.to_stdout and kind == "panoptic"):
+        for name in self.formats:
+            if name in SHARED_FILES and not (self.to_stdout and name == "panoptic"):
                 value = {
                     "images": self._images,
-                    "annotations": self._annotations[kind],
+                    "annotations": self._annotations[name],
                     "categories": self._categories,
                 }
-                self._emit(_json(value), self._together(kind))
-                written.append(self._together(kind))
+                self._emit(_json(value), self._shared_file(name))
+                written.append(self._shared_file(name))
         return written
 
     def _files(self, photo: str) -> dict[str, Path]:
         """Return the files that a photo has of its own, by format."""
-        kinds = [kind for kind in self.formats if SUFFIXES[kind]]
+        names = [name for name in self.formats if SUFFIXES[name]]
         if self.single:
-            return dict.fromkeys(kinds, self.place)
+            return dict.fromkeys(names, self.path)
         stem = "photo" if photo == "-" else Path(photo.split("?")[0]).stem
-        return {kind: self.place / f"{stem}{SUFFIXES[kind]}" for kind in kinds}
+        return {name: self.path / f"{stem}{SUFFIXES[name]}" for name in names}
 
-    def _together(self, kind: str) -> Path:
-        return self.place if self.single else self.place / TOGETHER[kind]
+    def _shared_file(self, name: str) -> Path:
+        return self.path if self.single else self.path / SHARED_FILES[name]
 
-    def _encoded(self, kind: str, result: Segmentation, path: Path) -> bytes:
-        if kind in ("json", "labelme"):
-            return _json(result.to_json() if kind == "json" else result.to_labelme())
-        if kind == "overlay":
+    def _encoded(self, name: str, result: Segmentation, path: Path) -> bytes:
+        if name in ("json", "labelme"):
+            return _json(result.to_json() if name == "json" else result.to_labelme())
+        if name == "overlay":
             picture = result.draw(**self.options)
         else:
-            picture = result.to_mask() if kind == "mask" else result.to_panoptic_png()[0]
-        return encode_picture(picture, "PNG" if self.to_stdout else picture_format(path))
+            picture = result.to_mask() if name == "mask" else result.to_panoptic_png()[0]
+        return encode_image(picture, "PNG" if self.to_stdout else image_format(path))
 
     def _emit(self, data: bytes, path: Path) -> None:
         if self.to_stdout:

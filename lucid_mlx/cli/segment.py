@@ -9,55 +9,59 @@ from pathlib import Path
 from typing import Any
 
 import click
-import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx.backends import device_name
 from lucid_mlx.cli.inputs import contents, find_photos
-from lucid_mlx.cli.outputs import SUFFIXES, plan
+from lucid_mlx.cli.options import (
+    batch_size_option,
+    dtype_option,
+    force_option,
+    labels_option,
+    opacity_option,
+    output_option,
+    size_option,
+    task_option,
+    threshold_option,
+    weights_option,
+)
+from lucid_mlx.cli.outputs import SUFFIXES, make_writer
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
-from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.results.segmentation import label_ids
+from lucid_mlx.results.segmentation import find_label_ids
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.prefetch import prefetch
-
-DTYPES = ("float32", "float16", "bfloat16")
 
 
 @click.command()
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
-@click.option("--weights", help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file, an address.")
-@click.option(
-    "--task", type=click.Choice(TASKS), help="What to look for; what the weights were trained for if left out."
-)
-@click.option("--size", help="How large the network sees a photo: 512, 640x480, or 800/1333 (shorter, longer side).")
-@click.option(
-    "--dtype", type=click.Choice(DTYPES), help="To compute in; float16 on a GPU, float32 on the CPU if left out."
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path),
-    help="A file for one photo, a folder for more, - for standard output; `segmented` if left out.",
-)  # fmt: skip
+@weights_option()
+@task_option
+@size_option
+@dtype_option
+@output_option("A file for one photo, a folder for more, - for standard output. Default: `segmented`.")
 @click.option(
     "--format", "formats", default="overlay", show_default=True,
     help=f"What to write, separated by commas: {', '.join(SUFFIXES)}.",
 )  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), help="How sure the network must be of a segment.")
-@click.option("--mask-threshold", type=click.FloatRange(0, 1), default=0.5, help="The same of a pixel; panoptic only.")
-@click.option("--labels", help="Keep these classes alone, separated by commas.")
-@click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Of the overlay's tint.")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Photos that run together.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@threshold_option
+@click.option(
+    "--mask-threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+    help="Probability from which a pixel belongs to a panoptic segment.",
+)  # fmt: skip
+@labels_option
+@opacity_option
+@batch_size_option
+@force_option
 def segment(
     photos: tuple[str, ...], weights: str | None, task: str | None, size: str | None, dtype: str | None,
     output: Path | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
     opacity: float, batch_size: int, force: bool,
 ) -> None:  # fmt: skip
-    """Part each PHOTO into segments and draw them over it.
+    """Find the segments of each PHOTO and draw them over it.
 
     PHOTO is a picture, a folder of pictures, a pattern such as 'trip/*.jpg', an address, or - for standard input.
     Without --weights a small untrained network stands in, to show that everything works.
@@ -71,19 +75,19 @@ def segment(
     options: dict[str, Any] = {"opacity": opacity}
     if weights is None:
         click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
-        options["note"] = UNTRAINED
-    writer = plan(names, formats.split(","), output, options)
-    writer.prepare(names, force)
+        options["title"] = UNTRAINED
+    writer = make_writer(names, formats.split(","), output, options)
+    writer.check_outputs(names, force)
     start = time.perf_counter()
     segmenter = Segmenter(
         untrained_network() if weights is None else weights,
         task,
-        dtype=getattr(mx, dtype) if dtype else None,
+        dtype=dtype,
         size=size,
     )
-    wanted = None if labels is None else labels.split(",")
-    for label in wanted or ():
-        label_ids(label, segmenter.labels)
+    kept = None if labels is None else labels.split(",")
+    for label in kept or ():
+        find_label_ids(label, segmenter.labels)
     click.echo(
         f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
         f"on the {device_name()}; "
@@ -95,22 +99,22 @@ def segment(
     failed = 0
     thresholds = Thresholds(threshold, mask_threshold)
     with tqdm(total=len(names), unit="photo", disable=None if len(names) > 1 else True) as bar:
-        for some, images, errors in prefetch(_read(names, batch_size)):
+        for batch, images, errors in prefetch(_read(names, batch_size)):
             failed += len(errors)
             for error in errors:
                 bar.write(f"Error: {error}", file=sys.stderr)
             start = time.perf_counter()
             for name, result in zip(
-                some, segmenter.stream(images, batch_size=batch_size, thresholds=thresholds), strict=True
+                batch, segmenter.stream(images, batch_size=batch_size, thresholds=thresholds), strict=True
             ):
                 result = replace(result, name=name)
-                files = writer.write(result if wanted is None else result.only(wanted))
+                files = writer.write(result if kept is None else result.only(kept))
                 height, width = result.map.shape
                 line = f"{name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
                 line += f" -> {', '.join(map(str, files))}" if files and not writer.to_stdout else ""
                 bar.write(line, file=sys.stderr if writer.to_stdout else sys.stdout)
                 start = time.perf_counter()
-            bar.update(len(some) + len(errors))
+            bar.update(len(batch) + len(errors))
     for path in writer.close():
         if not writer.to_stdout:
             click.echo(f"{len(names) - failed} photos -> {path}")
@@ -120,8 +124,8 @@ def segment(
 
 def _read(names: Sequence[str], batch_size: int) -> Iterator[tuple[list[str], list[np.ndarray], list[InputError]]]:
     """Read photos, a batch at a time; those that cannot be read come as errors, unless there is just one."""
-    waiting = iter(names)
-    while batch := list(islice(waiting, batch_size)):
+    remaining = iter(names)
+    while batch := list(islice(remaining, batch_size)):
         good, images, errors = [], [], []
         for name in batch:
             try:

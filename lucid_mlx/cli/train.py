@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
+from lucid_mlx.cli.options import output_option
 from lucid_mlx.training import Trainer, read_config
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder for the model.")
+@output_option("The folder for the model.", required=True)
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
 @click.option("--steps", type=click.IntRange(1), help="Stop after this step; the schedule stays that of the whole run.")
 @click.option("--weights", help="Start from these instead of the configuration's.")
@@ -30,4 +31,4 @@ def train(config: Path, output: Path, resume: bool, steps: int | None, weights: 
         settings = replace(settings, network=replace(settings.network, weights=weights))
     run = Trainer(settings, output.expanduser(), resume, lambda text: click.echo(text, err=True))
     done = run.fit(steps)
-    run.tell(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")
+    run.log(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.inputs import SCORES, Thresholds
+from lucid_mlx.postprocessing.inputs import DEFAULT_THRESHOLDS, Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
@@ -94,7 +94,7 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
     import gradio as gr
 
     def of_task(task: str) -> Any:
-        return gr.Slider(value=SCORES.get(task, 0.0), visible=task in SCORES)
+        return gr.Slider(value=DEFAULT_THRESHOLDS.get(task, 0.0), visible=task in DEFAULT_THRESHOLDS)
 
     def segment(path: str | None, task: str, threshold: float) -> Any:
         if path is None:
@@ -105,7 +105,7 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
             result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
             result = replace(result, name=Path(path).name)
             place = Path(tempfile.mkdtemp(dir=folder))
-            drawn = result.save(place / f"{Path(path).stem}.png", note=note)
+            drawn = result.save(place / f"{Path(path).stem}.png", title=note)
         except InputError as error:
             raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
         listed = place / f"{Path(path).stem}.json"
@@ -126,8 +126,8 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
                 photo = gr.File(label="Photo")
                 task = gr.Radio(list(TASKS), value=segmenter.task, label="Task")
                 threshold = gr.Slider(
-                    0.0, 1.0, SCORES.get(segmenter.task, 0.0), step=0.01,
-                    label="Confidence from which a segment counts", visible=segmenter.task in SCORES,
+                    0.0, 1.0, DEFAULT_THRESHOLDS.get(segmenter.task, 0.0), step=0.01,
+                    label="Confidence from which a segment counts", visible=segmenter.task in DEFAULT_THRESHOLDS,
                 )  # fmt: skip
                 picture = gr.DownloadButton("Download the picture", interactive=False)
                 data = gr.DownloadButton("Download the JSON", interactive=False)

@@ -5,7 +5,7 @@ import click
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.catalog import SIZES, catalog
+from lucid_mlx.weights.catalog import SWIN_SIZES, catalog
 from lucid_mlx.weights.download import download
 
 DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas")
@@ -29,7 +29,7 @@ def weights() -> None:
 @weights.command("list")
 @click.option("--task", type=click.Choice(TASKS), help="Only models for this task.")
 @click.option("--dataset", type=click.Choice(DATASETS), help="Only models trained on this dataset.")
-@click.option("--size", type=click.Choice(SIZES), help="Only models with a Swin backbone of this size.")
+@click.option("--size", type=click.Choice(SWIN_SIZES), help="Only models with a Swin backbone of this size.")
 @click.option("--cached", is_flag=True, help="Only those on this disk.")
 def list_weights(task: str | None, dataset: str | None, size: str | None, cached: bool) -> None:
     """List the public models that have a name: published accuracy, license, and whether they are on this disk."""
@@ -42,9 +42,9 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
         )
         here = wanted and cached_path(model.name) is not None
         if wanted and (here or not cached):
-            megabytes = f"{model.parameters * 4 / 1e6:.0f}"
+            megabytes = f"{model.num_parameters * 4 / 1e6:.0f}"
             rows.append(
-                (model.name, model.dataset, megabytes, str(model.queries), model.metric or "-", model.license,
+                (model.name, model.dataset, megabytes, str(model.num_queries), model.metric or "-", model.license,
                  "yes" if here else "no")
             )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -2,8 +2,8 @@
 
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset, Record, Target
-from lucid_mlx.data.label_maps import label_maps
+from lucid_mlx.data.label_maps import label_map_dataset
 from lucid_mlx.data.open_dataset import open_dataset
 from lucid_mlx.data.validate import validate
 
-__all__ = ["Dataset", "Record", "Target", "coco_dataset", "label_maps", "open_dataset", "validate"]
+__all__ = ["Dataset", "Record", "Target", "coco_dataset", "label_map_dataset", "open_dataset", "validate"]

@@ -1,4 +1,4 @@
-"""Labeled images, whatever files they come from: records with an image and a target each."""
+"""Labeled images in memory, whatever file format they come from: a dataset has records, a record a target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ from lucid_mlx.errors import InputError
 
 
 class Target(NamedTuple):
-    """What an image shows, N parts of it.
+    """The ground truth of an image: N masks with their classes.
 
-    Parts overlap in instance targets alone. A pixel of no part is unknown in semantic and panoptic targets, where it
-    counts neither in training nor in an evaluation, and background in instance targets.
+    Masks overlap in instance targets only. In semantic and panoptic targets a pixel without a mask has no known class:
+    it is ignored in training and in evaluation. In instance targets it is background.
 
     Attributes:
-        masks: (N, H, W) bool. Semantic: one a class that is present; panoptic: one a segment, stuff included;
-            instance: one an object.
-        class_ids: (N,) int32, which of the dataset's classes.
-        crowd: (N,) bool, parts with more objects than were told apart: left out of training, ignored by evaluations.
-        areas: (N,) float64, pixels, as the annotation has them; COCO's sizes go by it.
-        ids: (N,) objects, what the annotation file calls each part: its id; the label in a semantic map.
+        masks: (N, H, W) bool. Semantic: one for each class in the image; panoptic: one for each segment, stuff
+            included; instance: one for each object.
+        class_ids: (N,) int32, indices of the dataset's classes.
+        crowd: (N,) bool, COCO's `iscrowd`: masks of several objects that were not separated. Training leaves them out,
+            and evaluation ignores them.
+        areas: (N,) float64, in pixels, as the annotation file has them. COCO's small, medium and large objects are
+            defined by it.
+        ids: (N,) object: the id of each annotation or segment in its file, or the label in a label map.
     """
 
     masks: np.ndarray
@@ -32,55 +34,64 @@ class Target(NamedTuple):
     ids: np.ndarray
 
     def class_map(self) -> np.ndarray:
-        """Return the class of each pixel, (H, W) int32, and -1 where none is known."""
+        """Return the class of each pixel, (H, W) int32, and -1 where it is not known."""
         classes = np.full(self.masks.shape[1:], -1, np.int32)
-        for mask, number in zip(self.masks, self.class_ids, strict=True):
-            classes[mask] = number
+        for mask, class_id in zip(self.masks, self.class_ids, strict=True):
+            classes[mask] = class_id
         return classes
 
 
 class Record(Protocol):
-    """A labeled image. It is small and can be pickled: pixels are read when they are asked for."""
+    """A labeled image. A record is small and can be pickled: pixels are read when `image` or `target` is called."""
 
     @property
     def name(self) -> str:
-        """What to call it in messages: the image's path, if it has one."""
+        """The name in messages: the path of the image, if it has one."""
 
     def image(self) -> np.ndarray:
-        """Read the image, (H, W, 3) uint8, RGB.
+        """Read the image.
+
+        Returns:
+            (H, W, 3) uint8, RGB.
 
         Raises:
             InputError: if it cannot be read.
         """
 
     def target(self) -> Target:
-        """Read what the image shows.
+        """Read the ground truth.
+
+        Returns:
+            The masks and their classes, at the size of the image.
 
         Raises:
-            InputError: if the labels cannot be read, or contradict themselves.
+            InputError: if the labels cannot be read, or contradict each other.
         """
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Records of one kind.
+    """Labeled images for one task.
 
     Attributes:
         task: "semantic", "instance" or "panoptic".
-        names: of the classes, in the order of their numbers.
-        things: the classes that have countable objects.
+        class_names: the name of each class, by its index.
+        thing_ids: the classes that have countable objects.
         records: the labeled images.
+
+    Raises:
+        InputError: if the task is unknown, or there are no classes or no images.
     """
 
     task: str
-    names: tuple[str, ...]
-    things: frozenset[int]
+    class_names: tuple[str, ...]
+    thing_ids: frozenset[int]
     records: Sequence[Record]
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise InputError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
-        if not self.names:
+        if not self.class_names:
             raise InputError("a dataset needs at least one class, got none")
         if not self.records:
             raise InputError("a dataset needs at least one image, got none")

@@ -1,4 +1,4 @@
-"""A folder of images and a folder of pictures whose gray values are classes."""
+"""Semantic segmentation datasets: a folder of images and a folder of label maps, whose pixel values are classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,100 +8,115 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lucid_mlx.data.coco import open_labels
+from lucid_mlx.data.coco import open_label_image
 from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
 
-IGNORE = 255
+IGNORE_INDEX = 255
 
 
 @dataclass(frozen=True)
 class LabelMapRecord:
-    """An image and the picture of its classes."""
+    """An image and its label map.
+
+    Attributes:
+        path: the image file.
+        label_map: the file of the label map.
+        num_classes: how many classes the dataset has.
+        ignore_index: as `label_map_dataset` takes it.
+        reduce_zero_label: as `label_map_dataset` takes it.
+    """
 
     path: Path
-    labels: Path
-    classes: int
-    ignore: int
-    reduce: bool
+    label_map: Path
+    num_classes: int
+    ignore_index: int
+    reduce_zero_label: bool
 
     @property
     def name(self) -> str:
-        """The image's path."""
+        """The path of the image."""
         return str(self.path)
 
     def image(self) -> np.ndarray:
-        """Read the image, (H, W, 3) uint8."""
+        """Read the image, (H, W, 3) uint8, RGB."""
         return read_image(self.path)
 
     def target(self) -> Target:
-        """Read the classes, a part for each that is present.
+        """Read the label map.
+
+        Returns:
+            A mask for each class in the image.
 
         Raises:
-            InputError: if the picture cannot be read, is no gray or palette picture, or has an unknown label.
+            InputError: if the label map cannot be read, is neither grayscale nor a palette image, or has an unknown
+                label.
         """
-        picture = open_labels(self.labels)
-        if picture.mode not in ("L", "P", "1") and not picture.mode.startswith("I"):
-            raise InputError(f"{self.labels} has mode {picture.mode}; expected gray values or a palette's numbers")
-        labels = np.asarray(picture).astype(np.int32)
-        shift = 1 if self.reduce else 0
+        image = open_label_image(self.label_map)
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+            raise InputError(f"{self.label_map} has mode {image.mode}; expected a grayscale or palette image")
+        labels = np.asarray(image).astype(np.int32)
+        first = 1 if self.reduce_zero_label else 0
         present = np.unique(labels)
-        present = present[(present != self.ignore) & (present >= shift)]
-        if present.size and present[-1] - shift >= self.classes:
+        present = present[(present != self.ignore_index) & (present >= first)]
+        if present.size and present[-1] - first >= self.num_classes:
             row, column = np.argwhere(labels == present[-1])[0]
             raise InputError(
-                f"{self.labels} has the label {present[-1]} at x={column}, y={row}; expected {shift} to "
-                f"{self.classes - 1 + shift}, or {self.ignore} where nothing is known"
+                f"{self.label_map} has the label {present[-1]} at x={column}, y={row}; expected {first} to "
+                f"{self.num_classes - 1 + first}, or {self.ignore_index} for pixels to ignore"
             )
         masks = labels == present[:, None, None]
         areas = np.count_nonzero(masks, axis=(1, 2)).astype(np.float64)
-        return Target(masks, present - shift, np.zeros(len(present), bool), areas, present.astype(object))
+        return Target(masks, present - first, np.zeros(len(present), bool), areas, present.astype(object))
 
 
-def label_maps(
+def label_map_dataset(
     images: str | PathLike[str],
-    labels: str | PathLike[str],
-    names: Sequence[str],
+    label_maps: str | PathLike[str],
+    class_names: Sequence[str],
     *,
-    ignore: int = IGNORE,
-    reduce: bool = False,
-    endings: tuple[str, str] | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduce_zero_label: bool = False,
+    suffixes: tuple[str, str] | None = None,
 ) -> Dataset:
-    """Open a dataset for semantic segmentation, such as ADE20K's or Cityscapes' folders.
+    """Open a dataset for semantic segmentation, such as the folders of ADE20K or Cityscapes.
 
     Args:
-        images: the folder with the images; those in folders within it count too.
-        labels: the folder with the label maps, of the same names as the images but for the ending.
-        names: of the classes, by label.
-        ignore: the label of pixels that count in nothing.
-        reduce: whether label 0 is also one of those, and classes count from 1, as in ADE20K.
-        endings: what the names of images and of label maps end with, such as `("_leftImg8bit.png",
-            "_gtFine_labelTrainIds.png")`; None for any kind of picture, and `.png`.
+        images: the folder with the images; its subfolders are searched too.
+        label_maps: the folder with the label maps, which have the names of the images up to the suffix.
+        class_names: the name of each class, by its label.
+        ignore_index: the label of pixels that are ignored.
+        reduce_zero_label: also ignore label 0, and subtract 1 from the other labels, as for ADE20K.
+        suffixes: how the names of images and of label maps end, such as `("_leftImg8bit.png",
+            "_gtFine_labelTrainIds.png")`. None for any image format, and `.png` for label maps.
+
+    Returns:
+        The dataset. It has no thing classes.
 
     Raises:
-        InputError: if a folder is missing or holds no images, or label maps are missing.
+        InputError: if a folder is missing or has no images, or label maps are missing.
     """
-    folder, maps = Path(images), Path(labels)
-    for path, what in ((folder, "images"), (maps, "label maps")):
-        if not path.is_dir():
-            raise InputError(f"the folder {path} does not exist; expected the {what}")
-    if repeated := sorted({name for name in names if list(names).count(name) > 1}):
-        raise InputError(f"several classes are called {repeated[0]!r}")
-    problems = Problems(str(maps))
+    image_folder, label_folder = Path(images), Path(label_maps)
+    for folder, content in ((image_folder, "images"), (label_folder, "label maps")):
+        if not folder.is_dir():
+            raise InputError(f"the folder {folder} does not exist; expected the {content}")
+    if duplicates := sorted({name for name in class_names if list(class_names).count(name) > 1}):
+        raise InputError(f"several classes are called {duplicates[0]!r}")
+    problems = Problems(str(label_folder))
     records = []
-    for path in sorted(folder.rglob(f"*{endings[0]}" if endings else "*")):
-        kind = Image.registered_extensions().get(path.suffix.lower())
-        if not path.is_file() or path.name.startswith(".") or kind not in Image.OPEN:
+    for path in sorted(image_folder.rglob(f"*{suffixes[0]}" if suffixes else "*")):
+        image_format = Image.registered_extensions().get(path.suffix.lower())
+        if not path.is_file() or path.name.startswith(".") or image_format not in Image.OPEN:
             continue
-        relative = path.relative_to(folder)
-        stem = relative.name.removesuffix(endings[0]) if endings else relative.stem
-        label_map = maps / relative.with_name(stem + (endings[1] if endings else ".png"))
+        relative = path.relative_to(image_folder)
+        stem = relative.name.removesuffix(suffixes[0]) if suffixes else relative.stem
+        label_map = label_folder / relative.with_name(stem + (suffixes[1] if suffixes else ".png"))
         if not label_map.is_file():
             problems.add(f"{path} has no label map: {label_map} does not exist")
-        records.append(LabelMapRecord(path, label_map, len(names), ignore, reduce))
+        records.append(LabelMapRecord(path, label_map, len(class_names), ignore_index, reduce_zero_label))
     if not records:
-        raise InputError(f"the folder {folder} holds no images" + (f" called *{endings[0]}" if endings else ""))
-    problems.tell()
-    return Dataset("semantic", tuple(names), frozenset(), records)
+        raise InputError(f"the folder {image_folder} has no images" + (f" called *{suffixes[0]}" if suffixes else ""))
+    problems.raise_if_any()
+    return Dataset("semantic", tuple(class_names), frozenset(), records)

@@ -1,4 +1,4 @@
-"""Any labeled images, by what their annotations are."""
+"""Open a labeled dataset in any of the supported formats."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
-from lucid_mlx.data.label_maps import IGNORE, label_maps
+from lucid_mlx.data.label_maps import IGNORE_INDEX, label_map_dataset
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
 
@@ -16,39 +16,55 @@ def open_dataset(
     annotations: str | PathLike[str],
     *,
     panoptic_folder: str | PathLike[str] | None = None,
-    names: str | PathLike[str] | Sequence[str] | None = None,
-    ignore: int = IGNORE,
-    reduce: bool = False,
+    class_names: str | PathLike[str] | Sequence[str] | None = None,
+    ignore_index: int = IGNORE_INDEX,
+    reduce_zero_label: bool = False,
 ) -> Dataset:
-    """Open labeled images: COCO's instances or panoptic JSON, or a folder of label maps.
+    """Open labeled images: COCO's JSON, of instances or panoptic, or a folder of label maps.
 
     Args:
         images: the folder with the images.
-        annotations: the JSON file, or the folder.
-        panoptic_folder: as `pictures` of `coco_dataset`.
-        names: of the classes of label maps: a sequence, a text file with a name in each line, or a dataset that
-            `lucid_mlx.datasets` knows, such as "ade20k_semantic".
-        ignore, reduce: of label maps, as for `label_maps`.
+        annotations: the JSON file, or the folder with the label maps.
+        panoptic_folder: the folder with the PNGs of a panoptic JSON. None for the folder that is called as the file
+            without `.json`.
+        class_names: the names of the classes of label maps, by label: a sequence, a text file with one name in each
+            line, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic". COCO's JSON has its own.
+        ignore_index: the label of pixels that are ignored; for label maps only.
+        reduce_zero_label: also ignore label 0, and subtract 1 from the other labels, as for ADE20K; for label maps
+            only.
+
+    Returns:
+        The dataset.
 
     Raises:
-        InputError: if something is missing, unreadable or contradictory; or names go with other annotations.
+        InputError: if something is missing, unreadable or contradictory; or class names are given for COCO's JSON.
     """
     if Path(annotations).is_dir():
-        if names is None:
-            raise InputError(f"{annotations} is a folder of label maps; name their classes, by a file with one a line")
-        return label_maps(images, annotations, _names(names), ignore=ignore, reduce=reduce)
-    if names is not None:
-        raise InputError(f"{annotations} names its classes itself; names go with a folder of label maps")
+        if class_names is None:
+            raise InputError(
+                f"{annotations} is a folder of label maps; give class names, such as a text file with one in each line"
+            )
+        return label_map_dataset(
+            images,
+            annotations,
+            _read_class_names(class_names),
+            ignore_index=ignore_index,
+            reduce_zero_label=reduce_zero_label,
+        )
+    if class_names is not None:
+        raise InputError(f"{annotations} has its own class names; give class names only for a folder of label maps")
     return coco_dataset(images, annotations, panoptic_folder)
 
 
-def _names(names: str | PathLike[str] | Sequence[str]) -> Sequence[str]:
-    if not isinstance(names, str | PathLike):
-        return names
-    if names in DATASETS:
-        return [entry.name for entry in dataset_classes(str(names))]
+def _read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequence[str]:
+    if not isinstance(class_names, str | PathLike):
+        return class_names
+    if class_names in DATASETS:
+        return [entry.name for entry in dataset_classes(str(class_names))]
     try:
-        lines = Path(names).read_text(encoding="utf-8").splitlines()
+        lines = Path(class_names).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{names} cannot be read: {error}; expected a file with the name of a class a line") from error
+        raise InputError(
+            f"{class_names} cannot be read: {error}; expected a text file with one class name in each line"
+        ) from error
     return [line.strip() for line in lines if line.strip()]

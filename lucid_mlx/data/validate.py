@@ -1,4 +1,4 @@
-"""Labels are checked before anything is learned from them, and all that is wrong is told at once."""
+"""Check a dataset before training, and report all problems in one error."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,79 +8,85 @@ from tqdm.auto import tqdm
 from lucid_mlx.data.dataset import Dataset, Record
 from lucid_mlx.errors import InputError
 
-MOST = 20  # problems that are told one by one
+MAX_LISTED = 20  # problems that an error lists; the others are counted
 
 
 class Problems:
-    """What is wrong with a file or a dataset, collected to be told in one error.
+    """Collects the problems of a file or a dataset, to raise them as one error.
 
     Args:
-        where: what to call it.
+        name: the file or the dataset, for the message.
     """
 
-    def __init__(self, where: str):
-        self.where = where
-        self._first: list[str] = []
+    def __init__(self, name: str):
+        self._name = name
+        self._listed: list[str] = []
         self._count = 0
 
     def add(self, problem: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self._count += 1
-        if self._count <= MOST:
-            self._first.append(problem)
+        if self._count <= MAX_LISTED:
+            self._listed.append(problem)
 
-    def tell(self) -> None:
-        """Raise them.
+    def raise_if_any(self) -> None:
+        """Raise an error that lists the problems.
 
         Raises:
             InputError: if there are any.
         """
         if self._count:
-            more = [f"and {self._count - MOST} more"] if self._count > MOST else []
+            rest = [f"and {self._count - MAX_LISTED} more"] if self._count > MAX_LISTED else []
             count = "1 problem" if self._count == 1 else f"{self._count} problems"
-            raise InputError("\n  ".join([f"{self.where}: {count}", *self._first, *more]))
+            raise InputError("\n  ".join([f"{self._name}: {count}", *self._listed, *rest]))
 
 
 def validate(dataset: Dataset, progress: bool = False) -> None:
-    """Read every image and every label of a dataset, on all cores.
+    """Read all images and labels of a dataset, on all cores, and check them.
 
-    Found are files that are damaged, images of another size than their labels, labels and segments that the dataset
-    does not know, and parts without a pixel. What can be told without reading pixels, such as missing files, unknown
-    categories and broken polygons, is told already when a dataset is opened.
+    This finds damaged files, images whose size differs from that of their labels, labels and segments that the dataset
+    does not define, and empty masks. Opening a dataset already finds what needs no pixels: missing files, unknown
+    categories, invalid polygons.
 
     Args:
         dataset: what to check.
         progress: show a progress bar, if standard error is a terminal.
 
     Raises:
-        InputError: if anything is wrong; it names file and annotation of the first problems.
+        InputError: if anything is wrong; it names the files and annotations of the first problems.
     """
     problems = Problems("the labeled images")
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_problems, dataset.records, [len(dataset.names)] * len(dataset.records))
-        for several in tqdm(found, "validate", len(dataset.records), unit="image", disable=None if progress else True):
-            for problem in several:
+        results = pool.map(_problems, dataset.records, [len(dataset.class_names)] * len(dataset.records))
+        bar = tqdm(results, "validate", len(dataset.records), unit="image", disable=None if progress else True)
+        for record_problems in bar:
+            for problem in record_problems:
                 problems.add(problem)
-    problems.tell()
+    problems.raise_if_any()
 
 
-def _problems(record: Record, classes: int) -> list[str]:
-    """Return what is wrong with a record."""
-    found = []
-    size = None
+def _problems(record: Record, num_classes: int) -> list[str]:
+    """Return the problems of a record."""
+    problems = []
+    image_size = None
     try:
-        size = record.image().shape[:2]
+        image_size = record.image().shape[:2]
     except InputError as error:
-        found.append(str(error))
+        problems.append(str(error))
     try:
         target = record.target()
     except InputError as error:
-        return [*found, str(error)]
-    seen = target.masks.shape[1:]
-    if size is not None and size != seen:
-        found.append(f"{record.name}: the image is {size[1]}x{size[0]} pixels, its labels are for {seen[1]}x{seen[0]}")
-    for number in np.flatnonzero(~target.masks.any(axis=(1, 2))):
-        found.append(f"{record.name}: annotation {target.ids[number]} covers no pixel")
-    for number in np.flatnonzero((target.class_ids < 0) | (target.class_ids >= classes)):
-        found.append(f"{record.name}: class {target.class_ids[number]} is not among the {classes} of the dataset")
-    return found
+        return [*problems, str(error)]
+    size = target.masks.shape[1:]
+    if image_size is not None and image_size != size:
+        problems.append(
+            f"{record.name}: the image is {image_size[1]}x{image_size[0]} pixels, its labels are for "
+            f"{size[1]}x{size[0]}"
+        )
+    for index in np.flatnonzero(~target.masks.any(axis=(1, 2))):
+        problems.append(f"{record.name}: annotation {target.ids[index]} has no pixels")
+    for index in np.flatnonzero((target.class_ids < 0) | (target.class_ids >= num_classes)):
+        problems.append(
+            f"{record.name}: class {target.class_ids[index]} is out of range; the dataset has {num_classes} classes"
+        )
+    return problems

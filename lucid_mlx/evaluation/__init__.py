@@ -1,4 +1,4 @@
-"""How good a network is."""
+"""Measure the accuracy of a model on labeled images."""
 
 from lucid_mlx.evaluation.evaluate import evaluate, match_classes
 from lucid_mlx.evaluation.instance import InstanceMetrics

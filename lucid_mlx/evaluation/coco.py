@@ -1,4 +1,4 @@
-"""Truth and finding in COCO's terms, for evaluators that read these."""
+"""Ground truth and predictions in COCO's format, for evaluators that read it."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -11,57 +11,65 @@ from lucid_mlx.results.segmentation import Segmentation
 
 
 class CocoMetrics:
-    """Collects two datasets in COCO's format, what is there and what was found; run lengths, some kilobytes an image.
+    """Collects ground truth and predictions as two datasets in COCO's format. Masks are RLE: some kilobytes an image.
 
     Args:
-        dataset: what is there.
-        classes: which class of the dataset each class of the network is; what it finds of others is left out.
-        kept: the classes of the dataset that count.
+        dataset: the ground truth.
+        class_mapping: the dataset's class for each of the model's; predictions of other classes are left out.
+        class_ids: the dataset's classes to evaluate.
+
+    Attributes:
+        categories: the evaluated classes, in COCO's format.
     """
 
-    def __init__(self, dataset: Dataset, classes: Mapping[int, int], kept: Collection[int]):
-        self._classes = {number: place for number, place in classes.items() if place in kept}
-        self._kept = kept
+    def __init__(self, dataset: Dataset, class_mapping: Mapping[int, int], class_ids: Collection[int]):
+        self._class_mapping = {key: class_id for key, class_id in class_mapping.items() if class_id in class_ids}
+        self._class_ids = class_ids
         self.categories: list[dict[str, Any]] = [
-            {"id": place, "name": dataset.names[place], "isthing": int(place in dataset.things)}
-            for place in sorted(kept)
+            {"id": class_id, "name": dataset.class_names[class_id], "isthing": int(class_id in dataset.thing_ids)}
+            for class_id in sorted(class_ids)
         ]
         self._images: list[dict[str, Any]] = []
-        self._true: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._ground_truth: list[dict[str, Any]] = []
+        self._predictions: list[dict[str, Any]] = []
 
-    def add(self, found: Segmentation, target: Target) -> None:
-        """Take an image's segments."""
-        height, width = found.map.shape
-        image = len(self._images) + 1
-        self._images.append({"id": image, "height": height, "width": width, "file_name": str(image)})
-        for mask, kind, crowd, area in zip(*target[:4], strict=True):
-            if int(kind) in self._kept:
-                runs = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
+    def update(self, prediction: Segmentation, target: Target) -> None:
+        """Add an image.
+
+        Args:
+            prediction: the model's result.
+            target: the ground truth, of the same size.
+        """
+        height, width = prediction.map.shape
+        image_id = len(self._images) + 1
+        self._images.append({"id": image_id, "height": height, "width": width, "file_name": str(image_id)})
+        for mask, class_id, crowd, area in zip(*target[:4], strict=True):
+            if int(class_id) in self._class_ids:
+                rle = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
                 annotation = {
-                    "id": len(self._true) + 1,
-                    "image_id": image,
-                    "category_id": int(kind),
-                    "segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")},
+                    "id": len(self._ground_truth) + 1,
+                    "image_id": image_id,
+                    "category_id": int(class_id),
+                    "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
                     "area": float(area),
-                    "bbox": coco_mask.toBbox(runs).tolist(),
+                    "bbox": coco_mask.toBbox(rle).tolist(),
                     "iscrowd": int(crowd),
                 }
-                self._true.append(annotation)
-        for annotation in found.to_coco(image, len(self._found) + 1):
-            place = self._classes.get(annotation["category_id"])
-            if place is not None:
-                self._found.append({**annotation, "category_id": place})
+                self._ground_truth.append(annotation)
+        for annotation in prediction.to_coco(image_id, len(self._predictions) + 1):
+            category_id = self._class_mapping.get(annotation["category_id"])
+            if category_id is not None:
+                self._predictions.append({**annotation, "category_id": category_id})
 
     @property
-    def true(self) -> dict[str, Any]:
-        """What is there."""
-        return self._dataset(self._true)
+    def ground_truth(self) -> dict[str, Any]:
+        """The ground truth, in COCO's format."""
+        return self._dataset(self._ground_truth)
 
     @property
-    def found(self) -> dict[str, Any]:
-        """What was found."""
-        return self._dataset(self._found)
+    def predictions(self) -> dict[str, Any]:
+        """The predictions, in COCO's format."""
+        return self._dataset(self._predictions)
 
     def _dataset(self, annotations: list[dict[str, Any]]) -> dict[str, Any]:
         return {"info": {}, "images": self._images, "annotations": annotations, "categories": self.categories}

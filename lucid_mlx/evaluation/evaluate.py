@@ -1,4 +1,4 @@
-"""A network against labeled images."""
+"""Evaluate a model on labeled images."""
 
 import difflib
 from collections import deque
@@ -22,8 +22,8 @@ METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]]
     "panoptic": PanopticMetrics,
 }
 
-# Whose labels tell what a task looks for: panoptic ones tell every pixel's class and every object.
-SUITABLE = {
+# The tasks of datasets that can evaluate a task. Panoptic labels have the class of every pixel and every object.
+DATASET_TASKS = {
     "semantic": ("semantic", "panoptic"),
     "instance": ("instance", "panoptic"),
     "panoptic": ("panoptic",),
@@ -38,71 +38,76 @@ def evaluate(
     thresholds: Thresholds | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Measure a network on labeled images, at their own sizes; no more than a batch of them is in memory.
+    """Measure the accuracy of a model on labeled images, at their original sizes.
+
+    Only one batch of images is in memory at a time.
 
     Args:
-        segmenter: the network, and what it looks for.
-        dataset: for the same task; panoptic labels serve all tasks. The network must know all of its classes by name.
-        batch_size: images that are read together.
-        thresholds: what counts as found; the defaults are those of the original project, by which all instances count,
-            however unsure.
+        segmenter: the model, and its task.
+        dataset: labeled images for the same task; panoptic labels serve all tasks. The model must know all of its
+            classes by name.
+        batch_size: images in a batch.
+        thresholds: what counts as a segment. None for those of the original project; for instances it has no score
+            threshold.
         progress: show a progress bar, if standard error is a terminal.
 
     Returns:
-        Figures: mIoU and its relatives as detectron2 computes them, AP of masks, or panoptic quality.
+        The metrics: mIoU as detectron2 computes it, mask AP, or panoptic quality.
 
     Raises:
-        InputError: if the dataset is for another task, its classes are not the network's, or a file cannot be read.
+        InputError: if the dataset is for another task, the model lacks some of its classes, or a file cannot be read.
     """
     task = segmenter.task
-    if dataset.task not in SUITABLE[task]:
+    if dataset.task not in DATASET_TASKS[task]:
         raise InputError(
-            f"labels for {dataset.task} segmentation cannot tell how good {task} segmentation is; expected labels for "
-            f"{' or '.join(SUITABLE[task])} segmentation, or another task"
+            f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
+            f"{' or '.join(DATASET_TASKS[task])} segmentation, or another task"
         )
-    counted = sorted(dataset.things) if task == "instance" else range(len(dataset.names))
-    metrics = METRICS[task](dataset, match_classes(segmenter.labels, {n: dataset.names[n] for n in counted}))
+    class_ids = sorted(dataset.thing_ids) if task == "instance" else range(len(dataset.class_names))
+    class_mapping = match_classes(segmenter.labels, {index: dataset.class_names[index] for index in class_ids})
+    metrics = METRICS[task](dataset, class_mapping)
     if thresholds is None:
         thresholds = Thresholds(threshold=0.0) if task == "instance" else Thresholds()
-    waiting: deque[Record] = deque()
+    pending: deque[Record] = deque()
 
     def images() -> Iterator[np.ndarray]:
         for record in dataset.records:
-            waiting.append(record)
+            pending.append(record)
             yield record.image()
 
-    results = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
-    for found in tqdm(results, "eval", len(dataset.records), unit="image", disable=None if progress else True):
-        record = waiting.popleft()
+    predictions = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
+    bar = tqdm(predictions, "eval", len(dataset.records), unit="image", disable=None if progress else True)
+    for prediction in bar:
+        record = pending.popleft()
         target = record.target()
-        if target.masks.shape[1:] != found.map.shape:
-            sizes = [f"{width}x{height}" for height, width in (found.map.shape, target.masks.shape[1:])]
+        if target.masks.shape[1:] != prediction.map.shape:
+            sizes = [f"{width}x{height}" for height, width in (prediction.map.shape, target.masks.shape[1:])]
             raise InputError(f"{record.name} is {sizes[0]} pixels, its labels are for {sizes[1]}")
-        metrics.add(found, target)
-    return Evaluation(task, len(dataset.records), *metrics.figures())
+        metrics.update(prediction, target)
+    return Evaluation(task, len(dataset.records), *metrics.compute())
 
 
-def match_classes(labels: Mapping[int, str], names: Mapping[int, str]) -> dict[int, int]:
-    """Find the classes of a dataset among those of a network by name; capitals do not matter.
+def match_classes(labels: Mapping[int, str], class_names: Mapping[int, str]) -> dict[int, int]:
+    """Match the classes of a model and a dataset by name, without regard to case.
 
     Args:
-        labels: the network's names, by number.
-        names: the dataset's.
+        labels: the names of the model's classes, by class id.
+        class_names: the names of the dataset's classes, by class id.
 
     Returns:
-        The dataset's number for each number of the network that has one.
+        The dataset's class id for each class id of the model that has one.
 
     Raises:
-        InputError: if the network lacks any.
+        InputError: if the model lacks a class of the dataset.
     """
-    numbers = {name.strip().casefold(): number for number, name in names.items()}
-    known = {number: label.strip().casefold() for number, label in labels.items()}
-    missing = [name for name in names.values() if name.strip().casefold() not in known.values()]
+    ids = {name.strip().casefold(): class_id for class_id, name in class_names.items()}
+    known = {class_id: label.strip().casefold() for class_id, label in labels.items()}
+    missing = [name for name in class_names.values() if name.strip().casefold() not in known.values()]
     if missing:
         near = difflib.get_close_matches(missing[0].casefold(), known.values(), n=1)
         hint = f"; is {missing[0]!r} its {near[0]!r}?" if near else ""
         raise InputError(
-            f"the network does not know {len(missing)} of the {len(names)} classes of the dataset: "
+            f"the model does not know {len(missing)} of the {len(class_names)} classes of the dataset: "
             f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint}"
         )
-    return {number: numbers[name] for number, name in known.items() if name in numbers}
+    return {class_id: ids[name] for class_id, name in known.items() if name in ids}

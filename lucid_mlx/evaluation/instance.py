@@ -1,4 +1,4 @@
-"""Mask AP by COCO's own evaluator."""
+"""Mask AP, by COCO's own evaluator."""
 
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -11,39 +11,40 @@ from pycocotools.cocoeval import COCOeval
 
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.evaluation.coco import CocoMetrics
-from lucid_mlx.evaluation.report import Figures
+from lucid_mlx.evaluation.report import Metrics
 
-NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of the evaluator's statistics, in its order
+METRIC_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of the evaluator's `stats`, in its order
 
 
 class InstanceMetrics(CocoMetrics):
-    """Average precision of the masks of things: the mean over IoU from 0.5 to 0.95, of up to 100 findings an image.
+    """Mask AP of the thing classes: the mean over IoU thresholds from 0.5 to 0.95, with up to 100 instances an image.
 
     Args:
-        dataset: what is there.
-        classes: which class of the dataset each class of the network is.
+        dataset: the ground truth.
+        class_mapping: the dataset's class for each of the model's.
     """
 
-    def __init__(self, dataset: Dataset, classes: Mapping[int, int]):
-        super().__init__(dataset, classes, dataset.things)
+    def __init__(self, dataset: Dataset, class_mapping: Mapping[int, int]):
+        super().__init__(dataset, class_mapping, dataset.thing_ids)
 
-    def figures(self) -> tuple[Figures, dict[str, Figures]]:
-        """Return the figures in percent: of all classes, and AP and AP50 of each."""
-        with redirect_stdout(StringIO()):  # it prints what it does
-            evaluator = COCOeval(_coco(self.true), _coco(self.found), "segm")
+    def compute(self) -> tuple[Metrics, dict[str, Metrics]]:
+        """Return the metrics over all classes, and AP and AP50 of each class by its name; all in percent."""
+        with redirect_stdout(StringIO()):  # the evaluator prints its progress
+            evaluator = COCOeval(_coco(self.ground_truth), _coco(self.predictions), "segm")
             evaluator.evaluate()
             evaluator.accumulate()
             evaluator.summarize()
-        whole = {
-            name: None if value < 0 else 100 * float(value) for name, value in zip(NAMES, evaluator.stats, strict=False)
+        overall = {
+            name: None if value < 0 else 100 * float(value)
+            for name, value in zip(METRIC_NAMES, evaluator.stats, strict=False)
         }
-        # IoU, recall, class, size (all of them first), findings (most of them last)
+        # Axes: IoU threshold, recall, class, object size (the first is all), instances an image (the last is 100).
         precision = evaluator.eval["precision"][:, :, :, 0, -1]
-        each: dict[str, Figures] = {}
-        for place, category in enumerate(self.categories):
-            mine = precision[:, :, place]
-            each[category["name"]] = {"AP": _mean(mine), "AP50": _mean(mine[0])}
-        return whole, each
+        per_class: dict[str, Metrics] = {}
+        for index, category in enumerate(self.categories):
+            of_class = precision[:, :, index]
+            per_class[category["name"]] = {"AP": _mean(of_class), "AP50": _mean(of_class[0])}
+        return overall, per_class
 
 
 def _coco(dataset: dict[str, Any]) -> COCO:
@@ -54,5 +55,5 @@ def _coco(dataset: dict[str, Any]) -> COCO:
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    measured = precision[precision > -1]
-    return float(100 * measured.mean()) if measured.size else None
+    valid = precision[precision > -1]
+    return float(100 * valid.mean()) if valid.size else None

@@ -1,10 +1,10 @@
-"""Panoptic quality (Kirillov et al., CVPR 2019), by the rules of the panoptic API, which hotcoco follows."""
+"""Panoptic quality (Kirillov et al., CVPR 2019), by the rules of COCO's panoptic API, as hotcoco implements them."""
 
 from collections.abc import Mapping
 
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.evaluation.coco import CocoMetrics
-from lucid_mlx.evaluation.report import Figures
+from lucid_mlx.evaluation.report import Metrics
 from lucid_mlx.utils.optional_dependency import require
 
 KEYS = {"PQ": "pq", "SQ": "sq", "RQ": "rq"}
@@ -12,38 +12,40 @@ GROUPS = {"": "All", "_things": "Things", "_stuff": "Stuff"}
 
 
 class PanopticMetrics(CocoMetrics):
-    """PQ, SQ and RQ.
+    """Panoptic quality (PQ), segmentation quality (SQ) and recognition quality (RQ).
 
-    A segment is found if one of its class overlaps it with an intersection over union above one half, where pixels of
-    no true segment do not count. Findings that lie on such pixels, or on crowds of their class, for more than one half
-    are no errors. Classes that neither occur nor are found count in no mean.
+    A predicted segment matches a true one of its class if their intersection over union is above 0.5; unlabeled pixels
+    do not count in the union. An unmatched prediction is no false positive if more than half of it is on unlabeled
+    pixels or on crowds of its class. Classes that are neither in the ground truth nor predicted count in no mean.
 
     Args:
-        dataset: what is there.
-        classes: which class of the dataset each class of the network is.
+        dataset: the ground truth.
+        class_mapping: the dataset's class for each of the model's.
 
     Raises:
-        InputError: if the library hotcoco is missing.
+        InputError: if the library hotcoco is not installed.
     """
 
-    def __init__(self, dataset: Dataset, classes: Mapping[int, int]):
+    def __init__(self, dataset: Dataset, class_mapping: Mapping[int, int]):
         require("hotcoco", "train")
-        super().__init__(dataset, classes, range(len(dataset.names)))
+        super().__init__(dataset, class_mapping, range(len(dataset.class_names)))
 
-    def figures(self) -> tuple[Figures, dict[str, Figures]]:
-        """Return the figures in percent: of all classes, of things and of stuff; and of each class."""
+    def compute(self) -> tuple[Metrics, dict[str, Metrics]]:
+        """Return the metrics over all, thing and stuff classes, and those of each class by its name; in percent."""
         from hotcoco.panoptic import PanopticEval
 
-        evaluator = PanopticEval(self.true, self.found)
+        evaluator = PanopticEval(self.ground_truth, self.predictions)
         evaluator.evaluate()
         results = evaluator.results()
-        whole: dict[str, float | None] = {}
+        overall: dict[str, float | None] = {}
         for suffix, group in GROUPS.items():
-            counted = results[group]["n"] > 0
-            whole |= {f"{name}{suffix}": 100 * results[group][key] if counted else None for name, key in KEYS.items()}
-        each: dict[str, Figures] = {}
+            has_classes = results[group]["n"] > 0
+            overall |= {
+                f"{name}{suffix}": 100 * results[group][key] if has_classes else None for name, key in KEYS.items()
+            }
+        per_class: dict[str, Metrics] = {}
         for category in self.categories:
-            mine = results["per_class"][category["id"]]
-            counted = mine["tp"] + mine["fp"] + mine["fn"] > 0
-            each[category["name"]] = {name: 100 * mine[key] if counted else None for name, key in KEYS.items()}
-        return whole, each
+            result = results["per_class"][category["id"]]
+            occurs = result["tp"] + result["fp"] + result["fn"] > 0
+            per_class[category["name"]] = {name: 100 * result[key] if occurs else None for name, key in KEYS.items()}
+        return overall, per_class

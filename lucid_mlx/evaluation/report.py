@@ -1,4 +1,4 @@
-"""What an evaluation gives: figures, in all and for each class, to read, to keep and to compare."""
+"""The result of an evaluation: metrics over all classes and of each, to print, save and compare."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,96 +9,114 @@ from typing import Any
 
 from lucid_mlx.errors import InputError
 
-Figures = Mapping[str, float | None]
+Metrics = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a network is on a dataset.
+    """The metrics of a model on a dataset.
 
     Attributes:
         task: "semantic", "instance" or "panoptic".
-        images: how many were evaluated.
-        figures: in percent, the one that is quoted most first; None where the dataset has nothing to measure it by.
-        classes: the figures of each class, by name.
+        num_images: how many images were evaluated.
+        metrics: the metrics over all classes by name, in percent, the main one first; None if the dataset has nothing
+            to measure it with.
+        per_class: the metrics of each class, by the name of the class.
     """
 
     task: str
-    images: int
-    figures: Figures
-    classes: Mapping[str, Figures]
+    num_images: int
+    metrics: Metrics
+    per_class: Mapping[str, Metrics]
 
     def table(self) -> str:
-        """Return the figures as a table, first of all classes and then of each."""
-        columns = list(dict.fromkeys(name for figures in self.classes.values() for name in figures))
+        """Return the metrics as text: those over all classes, then a table of the classes."""
+        columns = list(dict.fromkeys(name for metrics in self.per_class.values() for name in metrics))
         rows = [["class", *columns]]
-        rows += [[name, *(_cell(figures.get(column)) for column in columns)] for name, figures in self.classes.items()]
-        whole = [[name, _cell(value)] for name, value in self.figures.items()]
-        return f"{_aligned(whole)}\n\n{_aligned(rows)}"
+        rows += [[name, *(_cell(values.get(column)) for column in columns)] for name, values in self.per_class.items()]
+        overall = [[name, _cell(value)] for name, value in self.metrics.items()]
+        return f"{_align(overall)}\n\n{_align(rows)}"
 
     def compare(self, other: "Evaluation") -> str:
-        """Return a table of these figures beside another evaluation's, and by how much these are higher.
+        """Return a table of the metrics beside those of another evaluation.
+
+        Args:
+            other: the other evaluation.
+
+        Returns:
+            The table: a row for each metric over all classes, and for the main metric of each class, with both values
+            and the change from the other to this one.
 
         Raises:
             InputError: if the other is of another task.
         """
         other.check_task(self.task)
-        first = next(iter(self.figures))
-        column = next(iter(next(iter(self.classes.values()), {})), first)
-        pairs = [(name, value, other.figures.get(name)) for name, value in self.figures.items()]
+        main = next(iter(self.metrics))
+        column = next(iter(next(iter(self.per_class.values()), {})), main)
+        pairs = [(name, value, other.metrics.get(name)) for name, value in self.metrics.items()]
         pairs += [
-            (f"{column} {name}", figures.get(column), other.classes.get(name, {}).get(column))
-            for name, figures in self.classes.items()
+            (f"{column} {name}", values.get(column), other.per_class.get(name, {}).get(column))
+            for name, values in self.per_class.items()
         ]
         rows = [["", "this", "other", "change"]]
-        for name, mine, theirs in pairs:
-            change = "-" if mine is None or theirs is None else f"{mine - theirs:+.2f}"
-            rows.append([name, _cell(mine), _cell(theirs), change])
-        return _aligned(rows)
+        for name, this_value, other_value in pairs:
+            change = "-" if this_value is None or other_value is None else f"{this_value - other_value:+.2f}"
+            rows.append([name, _cell(this_value), _cell(other_value), change])
+        return _align(rows)
 
     def check_task(self, task: str) -> None:
-        """Make sure that an evaluation for a task can be compared with this one.
+        """Check that an evaluation of a task can be compared with this one.
+
+        Args:
+            task: the task of the other evaluation.
 
         Raises:
-            InputError: if this one is for another task.
+            InputError: if this one is of another task.
         """
         if task != self.task:
             raise InputError(
-                f"figures of {task} segmentation cannot be compared with those of {self.task} segmentation"
+                f"metrics of {task} segmentation cannot be compared with those of {self.task} segmentation"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON has it."""
+        """Return the fields as a dictionary that JSON can represent."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> "Evaluation":
-        """Read a file that has what `to_json` gave.
+        """Read a JSON file of what `to_json` returned.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The evaluation.
 
         Raises:
-            InputError: if it cannot be read, or is something else.
+            InputError: if the file cannot be read, or has something else.
         """
         try:
             raw = json.loads(Path(path).read_text(encoding="utf-8"))
             fields = {name: raw[name] for name in cls.__dataclass_fields__}
-            for figures in (fields["figures"], *fields["classes"].values()):
-                if not all(value is None or isinstance(value, int | float) for value in figures.values()):
-                    raise ValueError("a figure is no number")
+            for metrics in (fields["metrics"], *fields["per_class"].values()):
+                if not all(value is None or isinstance(value, int | float) for value in metrics.values()):
+                    raise ValueError("a metric is not a number")
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not what an evaluation wrote: {error!r}") from error
+            raise InputError(f"{path} is not the JSON of an evaluation: {error!r}") from error
         return cls(**fields)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {_cell(value)}" for name, value in self.figures.items())
+        return ", ".join(f"{name} {_cell(value)}" for name, value in self.metrics.items())
 
 
 def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as lines with aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

@@ -6,49 +6,68 @@ import numpy as np
 
 from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.errors import InputError
-from lucid_mlx.evaluation.report import Figures
+from lucid_mlx.evaluation.report import Metrics
 from lucid_mlx.results.segmentation import Segmentation
 
 
 class SemanticMetrics:
-    """Counts how often a pixel of each class was given each class.
+    """Counts a confusion matrix of pixels.
 
     Args:
-        dataset: what is there.
-        classes: which class of the dataset each class of the network is, where it has one.
+        dataset: the ground truth.
+        class_mapping: the dataset's class for each of the model's that it has.
+
+    Attributes:
+        class_names: the names of the dataset's K classes.
+        confusion: (K, K + 1) int64, pixels by true class (row) and predicted class (column). The last column is for
+            predictions of classes that the dataset does not have.
     """
 
-    def __init__(self, dataset: Dataset, classes: Mapping[int, int]):
-        self.names = dataset.names
-        self._class_of = np.full(max(classes, default=-1) + 2, len(self.names), np.int64)  # the last: of none
-        self._class_of[list(classes)] = list(classes.values())
-        self.confusion = np.zeros((len(self.names), len(self.names) + 1), np.int64)  # a row for each true class
+    def __init__(self, dataset: Dataset, class_mapping: Mapping[int, int]):
+        self.class_names = dataset.class_names
+        other = len(self.class_names)
+        self._mapping = np.full(max(class_mapping, default=-1) + 2, other, np.int64)  # the last for all larger ids
+        self._mapping[list(class_mapping)] = list(class_mapping.values())
+        self.confusion = np.zeros((other, other + 1), np.int64)
 
-    def add(self, found: Segmentation, target: Target) -> None:
-        """Count the pixels of an image whose class is known."""
-        truth = target.class_map()
-        known = truth >= 0
-        guess = self._class_of[np.minimum(found.map[known], len(self._class_of) - 1)]
-        columns = len(self.names) + 1
-        counts = np.bincount(truth[known] * columns + guess, minlength=self.confusion.size)
+    def update(self, prediction: Segmentation, target: Target) -> None:
+        """Count the pixels of an image whose true class is known.
+
+        Args:
+            prediction: the model's result.
+            target: the ground truth, of the same size.
+        """
+        true = target.class_map()
+        known = true >= 0
+        predicted = self._mapping[np.minimum(prediction.map[known], len(self._mapping) - 1)]
+        columns = self.confusion.shape[1]
+        counts = np.bincount(true[known] * columns + predicted, minlength=self.confusion.size)
         self.confusion += counts.reshape(self.confusion.shape)
 
-    def figures(self) -> tuple[Figures, dict[str, Figures]]:
-        """Return the figures in percent, in all and of each class; classes that occur nowhere count in no mean."""
+    def compute(self) -> tuple[Metrics, dict[str, Metrics]]:
+        """Compute the metrics. Classes that are not in the ground truth count in no mean.
+
+        Returns:
+            The metrics over all classes, and those of each class by its name; all in percent.
+
+        Raises:
+            InputError: if no pixel has a known class.
+        """
         hits = np.diagonal(self.confusion).astype(np.float64)
-        true, guessed = self.confusion.sum(axis=1), self.confusion[:, :-1].sum(axis=0)
+        true, predicted = self.confusion.sum(axis=1), self.confusion[:, :-1].sum(axis=0)
         present = true > 0
         if not present.any():
-            raise InputError("there is no pixel of a known class in these labels")
-        ious = 100 * hits / np.maximum(true + guessed - hits, 1)
+            raise InputError("no pixel has a known class in these labels")
+        ious = 100 * hits / np.maximum(true + predicted - hits, 1)
         accuracies = 100 * hits / np.maximum(true, 1)
-        whole: dict[str, float | None] = {
+        overall: dict[str, float | None] = {
             "mIoU": float(ious[present].mean()),
             "fwIoU": float((ious * true).sum() / true.sum()),
             "mACC": float(accuracies[present].mean()),
             "pACC": float(100 * hits.sum() / true.sum()),
         }
-        each: dict[str, Figures] = {}
-        for name, here, iou, accuracy in zip(self.names, present, ious.tolist(), accuracies.tolist(), strict=True):
-            each[name] = {"IoU": iou if here else None, "ACC": accuracy if here else None}
-        return whole, each
+        per_class: dict[str, Metrics] = {}
+        values = zip(self.class_names, present, ious.tolist(), accuracies.tolist(), strict=True)
+        for name, occurs, iou, accuracy in values:
+            per_class[name] = {"IoU": iou if occurs else None, "ACC": accuracy if occurs else None}
+        return overall, per_class

@@ -28,6 +28,14 @@ def list_models(pattern: str = "*") -> list[str]:
 def create_model(name: str, *args: Any, **kwargs: Any) -> nn.Module:
     """Call a builder by name, as in `create_model("mask2former_swin_tiny", num_labels=150)`.
 
+    Args:
+        name: of the builder, such as "mask2former_swin_tiny".
+        *args: what the builder takes.
+        **kwargs: what the builder takes by name.
+
+    Returns:
+        The model.
+
     Raises:
         InputError: if there is no such builder.
     """

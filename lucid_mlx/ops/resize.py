@@ -38,7 +38,7 @@ def interpolation_weights(inputs: int, outputs: int, extent: float, part: slice 
 
 
 def interpolation_matrix(inputs: int, outputs: int, extent: float) -> mx.array:
-    """Return `interpolation_weights` of all samples, (outputs, inputs) float32, for a product."""
+    """Return `interpolation_weights` of all samples, (outputs, inputs) float32; arguments as there."""
     return mx.array(interpolation_weights(inputs, outputs, extent).astype(np.float32))
 
 

@@ -1,14 +1,14 @@
-"""From the network's queries to classes, segments and objects, as the original project and as transformers do it."""
+"""From logits to classes, segments and instances, as the original project and as transformers do it."""
 
 from lucid_mlx.postprocessing import huggingface
 from lucid_mlx.postprocessing.instance import Instances, instance_segmentation
-from lucid_mlx.postprocessing.panoptic import Panoptic, PanopticSegment, panoptic_segmentation
+from lucid_mlx.postprocessing.panoptic import PanopticResult, PanopticSegment, panoptic_segmentation
 from lucid_mlx.postprocessing.post_process import post_process
 from lucid_mlx.postprocessing.semantic import semantic_segmentation
 
 __all__ = [
     "Instances",
-    "Panoptic",
+    "PanopticResult",
     "PanopticSegment",
     "huggingface",
     "instance_segmentation",

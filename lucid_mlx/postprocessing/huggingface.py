@@ -1,7 +1,7 @@
-"""The same results as transformers' `Mask2FormerImageProcessor` (5.23), faults and all.
+"""The same results as transformers' `Mask2FormerImageProcessor` (5.23), with its mistakes.
 
-It reads masks at 384x384 whatever the network saw, so that only for square inputs without padding nothing is lost.
-What else differs from the original project is said where it happens.
+It resizes all masks to 384x384, whatever the size of the network's input; only square inputs without padding lose
+nothing. Other differences from the original project are noted where they occur.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,34 +12,34 @@ import numpy as np
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.ops import sigmoid
-from lucid_mlx.postprocessing.inputs import Outputs, Size, View, read_logits, read_sizes
+from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_sizes, extract_logits
 from lucid_mlx.postprocessing.instance import mask_statistics, top_pairs
 from lucid_mlx.postprocessing.panoptic import kept_queries
 from lucid_mlx.postprocessing.semantic import semantic_map
-from lucid_mlx.postprocessing.tiles import axis_weights, resize, tiles
+from lucid_mlx.postprocessing.tiles import axis_weights, resize_tile, resized_tiles
 
-_INPUT_SIZE = (384, 384)
-_NOTHING = -1  # pixels without a segment: in instance maps, and in panoptic maps of no segment at all
+_MASK_SIZE = (384, 384)
+_NO_SEGMENT = -1  # in instance maps, and in panoptic maps without any segment
 
 Result = dict[str, Any]
 
 
 def post_process_semantic_segmentation(outputs: Outputs, target_sizes: Sequence[Size] | None = None) -> list[mx.array]:
-    """Give each pixel the class of highest score.
+    """Give each pixel the class with the highest score.
 
     Args:
-        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
-        target_sizes: height and width of each result; 384x384 if None.
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
+        target_sizes: (height, width) of each result; 384x384 if None.
 
     Returns:
-        (height, width) int32 for each image.
+        (height, width) int32 for each image, the class of each pixel.
 
     Raises:
-        InputError: for logits that are missing or not finite, or sizes that do not fit.
+        InputError: if logits are missing or not finite, or a size does not fit.
     """
-    classes, masks = read_logits(outputs)
-    views = _views(len(classes), target_sizes)
-    return [semantic_map(*image, resize_scores=True) for image in zip(classes, masks, views, strict=True)]
+    class_logits, mask_logits = extract_logits(outputs)
+    sizes = _image_sizes(len(class_logits), target_sizes)
+    return [semantic_map(*image, resize_scores=True) for image in zip(class_logits, mask_logits, sizes, strict=True)]
 
 
 def post_process_panoptic_segmentation(
@@ -50,29 +50,29 @@ def post_process_panoptic_segmentation(
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Sequence[Size] | None = None,
 ) -> list[Result]:
-    """Part each image into segments that do not overlap.
+    """Divide each image into segments that do not overlap.
 
     Args:
-        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
-        threshold: queries compete if the probability of their class is above this.
-        mask_threshold: a mask is where its probability, times that of the class, is at least this.
-        overlap_mask_area_threshold: a query stays if the pixels it won are a larger part of its mask.
-        label_ids_to_fuse: labels whose segments get one number; none if None.
-        target_sizes: height and width of each result; 384x384 if None.
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
+        threshold: a query competes if its class has a probability above this.
+        mask_threshold: minimum of p(class) x p(mask) for the pixels of a mask.
+        overlap_mask_area_threshold: a query is kept if it won a larger fraction of its mask.
+        label_ids_to_fuse: classes whose segments get one id; no class if None.
+        target_sizes: (height, width) of each result; 384x384 if None.
 
     Returns:
-        For each image `segmentation`, (height, width) int32 with 0 where there is nothing, or float32 and -1
-        everywhere if no query competed; and `segments_info`, an `id`, `label_id`, `was_fused` and `score` for each
-        query that stayed. After a fused segment numbers go on from its own, so that one may be given twice.
+        For each image a dict. `segmentation` is (height, width) int32 with 0 for no segment; if no query competed, it
+        is float32 with -1 everywhere. `segments_info` has `id`, `label_id`, `was_fused` and `score` of each query that
+        was kept. The id after that of a fused segment is one more than the fused one, so an id may occur twice.
 
     Raises:
-        InputError: for logits that are missing or not finite, or sizes that do not fit.
+        InputError: if logits are missing or not finite, or a size does not fit.
     """
-    classes, masks = read_logits(outputs)
-    views = _views(len(classes), target_sizes)
+    class_logits, mask_logits = extract_logits(outputs)
+    sizes = _image_sizes(len(class_logits), target_sizes)
     return [
         _panoptic(*image, label_ids_to_fuse or (), threshold, mask_threshold, overlap_mask_area_threshold)
-        for image in zip(classes, masks, views, strict=True)
+        for image in zip(class_logits, mask_logits, sizes, strict=True)
     ]
 
 
@@ -87,121 +87,123 @@ def post_process_instance_segmentation(
 ) -> list[Result]:
     """Find the objects of each image.
 
-    Objects come in the order of their class's probability, highest first. So does torch sort them from 64 classes on;
-    with fewer it leaves them in an order that depends on its C++ library. Where objects overlap the map shows the
-    last.
+    Objects are in the order of their class probabilities, highest first. Torch sorts them like this for 64 classes and
+    more; with fewer the order depends on its C++ library. Where objects overlap, the map shows the last one.
 
     Args:
-        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
-        threshold: objects are kept if their score is at least this.
-        mask_threshold: without effect, as in transformers: masks are where the probability is above one half.
-        overlap_mask_area_threshold: without effect, as in transformers.
-        target_sizes: height and width of each result; 384x384 if None.
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
+        threshold: minimum score of an object.
+        mask_threshold: has no effect, as in transformers: masks have a probability above one half.
+        overlap_mask_area_threshold: has no effect, as in transformers.
+        target_sizes: (height, width) of each result; 384x384 if None.
         return_coco_annotation: return run lengths instead of the map.
         return_binary_maps: return a mask for each object instead of the map.
 
     Returns:
-        For each image `segments_info`, with `id` from 0, `label_id`, `was_fused` and `score`; and `segmentation`: by
-        default (height, width) float32, -1 where there is nothing; or a list with the runs (start from 1, length) of
-        -1, if that occurs, and of each object; or (N, height, width) float32, 0 and 1, if there is any object.
+        For each image a dict. `segments_info` has `id` from 0, `label_id`, `was_fused` and `score` of each object.
+        `segmentation` is (height, width) float32 with -1 for no object; or a list with the runs (start from 1, length)
+        of -1, if it occurs, and of each object; or (N, height, width) float32 of 0 and 1, if there is any object.
 
     Raises:
-        InputError: for logits that are missing or not finite, sizes that do not fit, or both forms asked for.
+        InputError: if logits are missing or not finite, a size does not fit, or both other forms are requested.
     """
     if return_coco_annotation and return_binary_maps:
         raise InputError("return_coco_annotation and return_binary_maps exclude each other; set one of them")
-    classes, masks = read_logits(outputs)
+    class_logits, mask_logits = extract_logits(outputs)
+    sizes = _image_sizes(len(class_logits), target_sizes)
     results = []
-    for image, view in zip(zip(classes, masks, strict=True), _views(len(classes), target_sizes), strict=True):
-        nearest = np.ix_(*(_nearest(side) for side in view.size))
-        segments, shown = _instances(*image, nearest, threshold)
-        segmentation = np.full(_INPUT_SIZE, _NOTHING, np.float32)
-        for number, mask in enumerate(shown):
-            segmentation[mask] = number
+    for image_class_logits, image_mask_logits, size in zip(class_logits, mask_logits, sizes, strict=True):
+        nearest = np.ix_(*(_nearest_indices(side) for side in size.target_size))
+        segments, masks = _instances(image_class_logits, image_mask_logits, nearest, threshold)
+        segmentation = np.full(_MASK_SIZE, _NO_SEGMENT, np.float32)
+        for segment_id, mask in enumerate(masks):
+            segmentation[mask] = segment_id
         result: Any
         if return_coco_annotation:
             result = _run_lengths(segmentation[nearest])
         elif return_binary_maps and segments:
-            result = mx.stack([mx.array(mask[nearest]).astype(mx.float32) for mask in shown])
+            result = mx.stack([mx.array(mask[nearest]).astype(mx.float32) for mask in masks])
         else:
             result = mx.array(segmentation[nearest])
         results.append({"segmentation": result, "segments_info": segments})
     return results
 
 
-def _views(batch: int, target_sizes: Sequence[Size] | None) -> list[View]:
-    targets = [_INPUT_SIZE] * batch if target_sizes is None else read_sizes("target_sizes", target_sizes, batch)
-    return [View(_INPUT_SIZE, _INPUT_SIZE, target) for target in targets]
+def _image_sizes(batch_size: int, target_sizes: Sequence[Size] | None) -> list[ImageSizes]:
+    targets = [_MASK_SIZE] * batch_size
+    if target_sizes is not None:
+        targets = check_sizes("target_sizes", target_sizes, batch_size)
+    return [ImageSizes(_MASK_SIZE, _MASK_SIZE, target) for target in targets]
 
 
 def _panoptic(
-    classes: mx.array,
-    masks: mx.array,
-    view: View,
+    class_logits: mx.array,
+    mask_logits: mx.array,
+    sizes: ImageSizes,
     label_ids_to_fuse: Collection[int],
     threshold: float,
     mask_threshold: float,
     overlap_threshold: float,
 ) -> Result:
-    kept, scores, labels = kept_queries(classes, threshold)
+    kept, scores, label_ids = kept_queries(class_logits, threshold)
     if not len(kept):
-        return {"segmentation": mx.full(view.size, _NOTHING, mx.float32), "segments_info": []}
-    winners = np.empty(view.size, np.min_scalar_type(len(kept)))
-    areas = np.zeros((2, len(kept)), np.int64)
-    weights = mx.array(scores)
-    for tile in tiles(masks[mx.array(kept)], view, len(kept), stop_at_input=True):
-        # Probabilities are resized, not logits, and are thresholded after they were weighted.
+        return {"segmentation": mx.full(sizes.target_size, _NO_SEGMENT, mx.float32), "segments_info": []}
+    winners = np.empty(sizes.target_size, np.min_scalar_type(len(kept)))
+    won_areas, mask_areas = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.int64)
+    query_scores = mx.array(scores)
+    for tile in resized_tiles(mask_logits[mx.array(kept)], sizes, len(kept), stop_at_input_size=True):
+        # Unlike the original project it resizes probabilities, not logits, and thresholds p(class) x p(mask).
         probabilities = sigmoid(tile.logits)
-        assert tile.to_result is not None  # the tile stops at the input
-        weighted = resize(probabilities, tile.to_result) * weights
+        assert tile.resize_weights is not None  # because of stop_at_input_size
+        weighted = resize_tile(probabilities, tile.resize_weights) * query_scores
         winner = np.array(mx.argmax(weighted, axis=-1))
-        areas[0] += np.bincount(winner.ravel(), minlength=len(kept))
-        areas[1] += np.array((weighted >= mask_threshold).sum(axis=0).sum(axis=0))
-        winners[tile.part] = winner
+        won_areas += np.bincount(winner.ravel(), minlength=len(kept))
+        mask_areas += np.array((weighted >= mask_threshold).sum(axis=0).sum(axis=0))
+        winners[tile.region] = winner
 
     segments: list[Result] = []
-    fused: dict[int, int] = {}
-    number_of = np.zeros(len(kept), np.int32)
-    number = 0
-    for query, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
-        won, own = areas[:, query].astype(np.float32)
+    fused: dict[int, int] = {}  # from a class to the id of its segment
+    query_to_id = np.zeros(len(kept), np.int32)
+    segment_id = 0
+    for query, (score, label_id) in enumerate(zip(scores.tolist(), label_ids.tolist(), strict=True)):
+        won, own = np.float32(won_areas[query]), np.float32(mask_areas[query])
         if not (won > 0 and own > 0 and float(won / own) > overlap_threshold):
             continue
-        number = fused.get(label, number + 1)
-        fuse = label in label_ids_to_fuse
+        segment_id = fused.get(label_id, segment_id + 1)
+        fuse = label_id in label_ids_to_fuse
         if fuse:
-            fused[label] = number
-        number_of[query] = number
-        segments.append({"id": number, "label_id": label, "was_fused": fuse, "score": round(score, 6)})
-    return {"segmentation": mx.array(number_of)[mx.array(winners)], "segments_info": segments}
+            fused[label_id] = segment_id
+        query_to_id[query] = segment_id
+        segments.append({"id": segment_id, "label_id": label_id, "was_fused": fuse, "score": round(score, 6)})
+    return {"segmentation": mx.array(query_to_id)[mx.array(winners)], "segments_info": segments}
 
 
 def _instances(
-    classes: mx.array, masks: mx.array, nearest: tuple[np.ndarray, ...], threshold: float
+    class_logits: mx.array, mask_logits: mx.array, nearest: tuple[np.ndarray, ...], threshold: float
 ) -> tuple[list[Result], list[np.ndarray]]:
-    """Return the objects that show at the result's pixels, and their masks, (384, 384) bool."""
-    queries, labels, scores = top_pairs(classes, len(masks))
-    distinct, pair = np.unique(queries, return_inverse=True)
-    view = View(_INPUT_SIZE, _INPUT_SIZE, _INPUT_SIZE)
-    _, means, _ = mask_statistics(masks[mx.array(distinct)], view)
-    scores = scores * means[pair]
-    rows, columns = (mx.array(axis_weights(masks.shape[1 + axis], view, axis)) for axis in (0, 1))
+    """Return the objects that have a pixel in the result, and their masks, (384, 384) bool."""
+    queries, label_ids, scores = top_pairs(class_logits, len(mask_logits))
+    distinct, inverse = np.unique(queries, return_inverse=True)
+    sizes = ImageSizes(_MASK_SIZE, _MASK_SIZE, _MASK_SIZE)
+    _, means, _ = mask_statistics(mask_logits[mx.array(distinct)], sizes)
+    scores = scores * means[inverse]
+    rows, columns = (mx.array(axis_weights(mask_logits.shape[1 + axis], sizes, axis)) for axis in (0, 1))
     segments: list[Result] = []
-    shown = []
-    for query, label, score in zip(queries.tolist(), labels.tolist(), scores.tolist(), strict=True):
+    masks = []
+    for query, label_id, score in zip(queries.tolist(), label_ids.tolist(), scores.tolist(), strict=True):
         if score < threshold:
             continue
-        mask = np.array(rows @ (masks[query] @ columns.T) > 0)
+        mask = np.array(rows @ (mask_logits[query] @ columns.T) > 0)
         if mask[nearest].any():
-            segments.append({"id": len(segments), "label_id": label, "was_fused": False, "score": round(score, 6)})
-            shown.append(mask)
-    return segments, shown
+            segments.append({"id": len(segments), "label_id": label_id, "was_fused": False, "score": round(score, 6)})
+            masks.append(mask)
+    return segments, masks
 
 
-def _nearest(outputs: int) -> np.ndarray:
-    """Return the input of each output under torch's "nearest", which multiplies in float32."""
-    scale = np.float32(_INPUT_SIZE[0]) / np.float32(outputs)
-    return np.minimum((np.arange(outputs, dtype=np.float32) * scale).astype(np.int64), _INPUT_SIZE[0] - 1)
+def _nearest_indices(length: int) -> np.ndarray:
+    """Return the input index of each output in torch's "nearest" mode, which multiplies in float32."""
+    scale = np.float32(_MASK_SIZE[0]) / np.float32(length)
+    return np.minimum((np.arange(length, dtype=np.float32) * scale).astype(np.int64), _MASK_SIZE[0] - 1)
 
 
 def _run_lengths(segmentation: np.ndarray) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What every kind of post-processing reads: the network's logits, three sizes for each image, and thresholds."""
+"""What every post-processing function reads: the network's logits, the sizes of each image, and thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,36 +11,38 @@ from lucid_mlx.errors import InputError
 Size = tuple[int, int]
 Outputs = Mapping[str, Any]
 
-SCORES = {"instance": 0.5, "panoptic": 0.8}  # the original project's; in a semantic map every pixel has a class
+# The original project's. Semantic maps have no threshold: every pixel gets a class.
+DEFAULT_THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}
 
 
-class View(NamedTuple):
-    """How an image lies in the network's input and how large its result shall be; heights and widths.
+class ImageSizes(NamedTuple):
+    """The sizes of one image, each (height, width).
 
     Attributes:
-        input_size: what the network saw, padding and all.
-        content_size: the top left part of it that shows the image.
-        size: of the result.
+        input_size: of the network's input, with padding.
+        content_size: of the top left part of the input that shows the image.
+        target_size: of the result.
     """
 
     input_size: Size
     content_size: Size
-    size: Size
+    target_size: Size
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as found; the defaults are the original project's.
+    """Which segments to keep. The defaults are the original project's.
 
     Attributes:
-        threshold: score from which a segment counts; None for the task's own: 0.5 for instances, 0.8 for panoptic
+        threshold: minimum score of a segment; None for the task's default, 0.5 for instances and 0.8 for panoptic
             segments.
-        mask_threshold: probability from which a pixel belongs to a panoptic segment.
-        overlap_mask_area_threshold: the part of its mask that others must leave to a panoptic segment.
-        top_k: how many pairs of query and class may be instances.
+        mask_threshold: minimum probability of a pixel of a panoptic segment.
+        overlap_mask_area_threshold: a panoptic segment is dropped if other segments leave it a smaller fraction of
+            its mask.
+        top_k: maximum number of (query, class) pairs that become instances.
 
     Raises:
-        InputError: if one is out of range.
+        InputError: if a value is out of range.
     """
 
     threshold: float | None = None
@@ -58,13 +60,16 @@ class Thresholds:
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1:
             raise InputError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
 
-    def score(self, task: str) -> float:
-        """Return the score from which a segment counts in a task, "instance" or "panoptic"."""
-        return SCORES[task] if self.threshold is None else self.threshold
+    def score_threshold(self, task: str) -> float:
+        """Return the minimum score of a segment for a task, "instance" or "panoptic"."""
+        return DEFAULT_THRESHOLDS[task] if self.threshold is None else self.threshold
 
 
-def read_logits(outputs: Outputs) -> tuple[mx.array, mx.array]:
+def extract_logits(outputs: Outputs) -> tuple[mx.array, mx.array]:
     """Take the logits out of the network's outputs.
+
+    Args:
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
 
     Returns:
         Class logits (B, Q, num_labels + 1), "no object" last, and mask logits (B, Q, H / 4, W / 4), both float32.
@@ -82,40 +87,63 @@ def read_logits(outputs: Outputs) -> tuple[mx.array, mx.array]:
         if not mx.isfinite(value).all().item():
             raise InputError(f"{name} holds NaN or infinite values; check the weights and the pixels")
         logits.append(value)
-    classes, masks = logits
-    if classes.shape[:2] != masks.shape[:2]:
+    class_logits, mask_logits = logits
+    if class_logits.shape[:2] != mask_logits.shape[:2]:
         raise InputError(
-            f"class_queries_logits {classes.shape} and masks_queries_logits {masks.shape} differ in batch or queries"
+            f"class_queries_logits {class_logits.shape} and masks_queries_logits {mask_logits.shape} differ in batch "
+            "or queries"
         )
-    if classes.shape[2] < 2:
-        raise InputError('class_queries_logits must have a label beside "no object", its last one; got one in all')
-    return classes, masks
+    if class_logits.shape[2] < 2:
+        raise InputError('class_queries_logits must have a label and "no object", the last one; got "no object" alone')
+    return class_logits, mask_logits
 
 
-def read_views(
-    batch: int, input_size: Size, content_sizes: Sequence[Size] | None, target_sizes: Sequence[Size] | None
-) -> list[View]:
-    """Pair the sizes of each image; the image fills the input, and the result has the size seen, if None is given.
+def image_sizes(
+    batch_size: int, input_size: Size, content_sizes: Sequence[Size] | None, target_sizes: Sequence[Size] | None
+) -> list[ImageSizes]:
+    """Check the sizes that a post-processing function was given, and collect them for each image.
+
+    Args:
+        batch_size: number of images.
+        input_size: (height, width) of the network's input.
+        content_sizes: for each image the (height, width) of the top left part of the input that shows it; the whole
+            input if None.
+        target_sizes: for each image the (height, width) of its result; its content size if None.
+
+    Returns:
+        The sizes of each image.
 
     Raises:
-        InputError: for lists of another length than the batch, sizes below 1, or a part larger than the whole.
+        InputError: if a list has another length than the batch, a size is below 1, or a content size exceeds the input.
     """
-    whole = read_sizes("input_size", [input_size], 1)[0]
-    content_size = [whole] * batch if content_sizes is None else read_sizes("content_sizes", content_sizes, batch)
-    if outside := [size for size in content_size if size[0] > whole[0] or size[1] > whole[1]]:
+    whole = check_sizes("input_size", [input_size], 1)[0]
+    contents = [whole] * batch_size
+    if content_sizes is not None:
+        contents = check_sizes("content_sizes", content_sizes, batch_size)
+    if outside := [size for size in contents if size[0] > whole[0] or size[1] > whole[1]]:
         raise InputError(f"content_sizes must lie within the input_size {whole}, got {outside[0]}")
-    targets = content_size if target_sizes is None else read_sizes("target_sizes", target_sizes, batch)
-    return [View(whole, part, target) for part, target in zip(content_size, targets, strict=True)]
+    targets = contents if target_sizes is None else check_sizes("target_sizes", target_sizes, batch_size)
+    return [ImageSizes(whole, content, target) for content, target in zip(contents, targets, strict=True)]
 
 
-def read_sizes(name: str, sizes: Sequence[Size], batch: int) -> list[Size]:
-    """Check heights and widths, one pair for each image.
+def check_sizes(name: str, sizes: Sequence[Size], batch_size: int) -> list[Size]:
+    """Check a list of sizes, one for each image.
+
+    Args:
+        name: name of the argument, for error messages.
+        sizes: (height, width) of each image.
+        batch_size: number of images.
+
+    Returns:
+        The sizes as tuples.
 
     Raises:
-        InputError: for another number of pairs, or a side that is no whole number of at least 1.
+        InputError: if the list has another length than the batch, or a side is not a whole number of at least 1.
     """
-    if not isinstance(sizes, list | tuple) or len(sizes) != batch:
-        raise InputError(f"{name} must be a list with a (height, width) for each of the {batch} images, got {sizes!r}")
+    if not isinstance(sizes, list | tuple) or len(sizes) != batch_size:
+        raise InputError(
+            f"{name} must be a list with a (height, width) for each of the {batch_size} images, got {sizes!r}"
+        )
     for size in sizes:
         if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_side(side) for side in size)):
             raise InputError(f"{name} must hold whole heights and widths of at least 1, got {size!r}")

@@ -1,4 +1,4 @@
-"""Segments that do not overlap: things one by one, stuff by class."""
+"""Panoptic segmentation: segments that do not overlap, one for each thing and one for each class of stuff."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.ops import sigmoid, softmax
-from lucid_mlx.postprocessing.inputs import Outputs, Size, View, read_logits, read_views
-from lucid_mlx.postprocessing.tiles import tiles
+from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, extract_logits, image_sizes
+from lucid_mlx.postprocessing.tiles import resized_tiles
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class PanopticSegment:
     """A segment of a panoptic map.
 
     Attributes:
-        id: its number in the map, from 1.
-        label_id: its class.
-        score: the probability of the class, 0 to 1; of several queries that were merged, the highest.
-        area: its pixels.
+        id: the segment's id in the map, from 1.
+        label_id: id of its class.
+        score: probability of the class, 0 to 1; the highest one if several queries were merged.
+        area: number of pixels.
     """
 
     id: int
@@ -29,12 +29,12 @@ class PanopticSegment:
 
 
 @dataclass(frozen=True)
-class Panoptic:
-    """A panoptic result.
+class PanopticResult:
+    """The panoptic segmentation of an image.
 
     Attributes:
-        segmentation: (height, width) int32, the segment of each pixel; 0 where there is none.
-        segments: in the order of their numbers.
+        segmentation: (height, width) int32, the id of each pixel's segment; 0 for no segment.
+        segments: the segments in the order of their ids.
     """
 
     segmentation: mx.array
@@ -51,83 +51,93 @@ def panoptic_segmentation(
     threshold: float = 0.8,
     mask_threshold: float = 0.5,
     overlap_mask_area_threshold: float = 0.8,
-) -> list[Panoptic]:
-    """Part each image into segments, as the original project does.
+) -> list[PanopticResult]:
+    """Divide each image into segments, as the original project does.
 
-    Queries whose class is an object's and sure enough compete: a pixel goes to the highest p(class) x p(mask), and
-    stays empty if p(mask) is below one half there. A query that has lost too much of its mask is dropped.
+    Queries with a class and a score above the threshold compete: a pixel goes to the query with the highest
+    p(class) x p(mask), and stays empty if that query's p(mask) is below `mask_threshold`. A query that lost too much of
+    its mask is dropped.
 
     Args:
-        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
-        input_size: height and width of what the network saw.
-        target_sizes: height and width of each result; those of `content_sizes` if None.
-        thing_ids: the labels whose objects stay apart; segments of any other label are merged.
-        content_sizes: height and width of the top left part of the input that shows each image, where the rest is
-            padding; all of the input if None.
-        threshold: queries compete if the probability of their class is above this.
-        mask_threshold: a mask is where its probability is at least this.
-        overlap_mask_area_threshold: a query is dropped if the pixels it won are a smaller part of its mask.
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
+        input_size: (height, width) of the network's input.
+        target_sizes: (height, width) of each result; `content_sizes` if None.
+        thing_ids: classes of things, each of which is a segment of its own; all queries of another class are merged
+            into one segment.
+        content_sizes: for each image the (height, width) of the top left part of the input that shows it, where the
+            rest is padding; the whole input if None.
+        threshold: a query competes if its class has a probability above this.
+        mask_threshold: minimum probability of a mask's pixels.
+        overlap_mask_area_threshold: a query is dropped if it won a smaller fraction of its mask.
 
     Returns:
-        A map and its segments for each image.
+        For each image the map, (height, width) int32, and its segments.
 
     Raises:
-        InputError: for logits that are missing or not finite, or sizes that do not fit.
+        InputError: if logits are missing or not finite, or a size does not fit.
     """
-    classes, masks = read_logits(outputs)
-    views = read_views(len(classes), input_size, content_sizes, target_sizes)
+    class_logits, mask_logits = extract_logits(outputs)
+    sizes = image_sizes(len(class_logits), input_size, content_sizes, target_sizes)
     return [
         _panoptic(*image, thing_ids, threshold, mask_threshold, overlap_mask_area_threshold)
-        for image in zip(classes, masks, views, strict=True)
+        for image in zip(class_logits, mask_logits, sizes, strict=True)
     ]
 
 
-def kept_queries(classes: mx.array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return index, score and label of the queries that show an object and have a score above the threshold."""
-    probabilities = np.array(softmax(classes))
-    labels, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    kept = np.flatnonzero((labels < probabilities.shape[1] - 1) & (scores > np.float32(threshold)))
-    return kept, scores[kept], labels[kept]
+def kept_queries(class_logits: mx.array, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the queries whose likeliest class is not "no object" and has a score above the threshold.
+
+    Args:
+        class_logits: (Q, num_labels + 1).
+        threshold: the score must be above this.
+
+    Returns:
+        Indices, scores and label ids of these queries, each (N,).
+    """
+    probabilities = np.array(softmax(class_logits))
+    label_ids, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    kept = np.flatnonzero((label_ids < probabilities.shape[1] - 1) & (scores > np.float32(threshold)))
+    return kept, scores[kept], label_ids[kept]
 
 
 def _panoptic(
-    classes: mx.array,
-    masks: mx.array,
-    view: View,
+    class_logits: mx.array,
+    mask_logits: mx.array,
+    sizes: ImageSizes,
     thing_ids: Collection[int],
     threshold: float,
     mask_threshold: float,
     overlap_threshold: float,
-) -> Panoptic:
-    kept, scores, labels = kept_queries(classes, threshold)
+) -> PanopticResult:
+    kept, scores, label_ids = kept_queries(class_logits, threshold)
     if not len(kept):
-        return Panoptic(mx.zeros(view.size, mx.int32), [])
-    # For each pixel twice the number of the query that won it, and one more where that query's mask is.
-    codes = np.empty(view.size, np.min_scalar_type(2 * len(kept)))
-    pixels, mask_areas = np.zeros(2 * len(kept), np.int64), np.zeros(len(kept), np.int64)
-    weights = mx.array(scores)
-    for tile in tiles(masks[mx.array(kept)], view, len(kept)):
+        return PanopticResult(mx.zeros(sizes.target_size, mx.int32), [])
+    # The code of a pixel is 2 x (index of the winning query) + (1 if the pixel lies in that query's mask).
+    codes = np.empty(sizes.target_size, np.min_scalar_type(2 * len(kept)))
+    code_areas, mask_areas = np.zeros(2 * len(kept), np.int64), np.zeros(len(kept), np.int64)
+    query_scores = mx.array(scores)
+    for tile in resized_tiles(mask_logits[mx.array(kept)], sizes, len(kept)):
         probabilities = sigmoid(tile.logits)
         inside = probabilities >= mask_threshold
-        winner = mx.argmax(probabilities * weights, axis=-1, keepdims=True)
-        code = np.array(2 * winner + mx.take_along_axis(inside, winner, axis=-1))[..., 0]
-        pixels += np.bincount(code.ravel(), minlength=len(pixels))
+        winner = mx.argmax(probabilities * query_scores, axis=-1, keepdims=True)
+        tile_codes = np.array(2 * winner + mx.take_along_axis(inside, winner, axis=-1))[..., 0]
+        code_areas += np.bincount(tile_codes.ravel(), minlength=len(code_areas))
         mask_areas += np.array(inside.sum(axis=0).sum(axis=0))
-        codes[tile.part] = code
-    won_areas, areas = pixels.reshape(-1, 2).sum(axis=1), pixels[1::2]
+        codes[tile.region] = tile_codes
+    won_areas, areas = code_areas.reshape(-1, 2).sum(axis=1), code_areas[1::2]
 
     segments: dict[int, PanopticSegment] = {}
-    merged: dict[int, int] = {}
-    number_of = np.zeros(2 * len(kept), np.int32)
-    for query, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
+    merged: dict[int, int] = {}  # from a class of stuff to the id of its segment
+    code_to_id = np.zeros(2 * len(kept), np.int32)
+    for query, (score, label_id) in enumerate(zip(scores.tolist(), label_ids.tolist(), strict=True)):
         area = int(areas[query])
         if area == 0 or won_areas[query] / mask_areas[query] < overlap_threshold:
             continue
-        number = merged.get(label, len(segments) + 1)
-        if label not in thing_ids:
-            merged[label] = number
-        if number in segments:
-            score, area = max(score, segments[number].score), area + segments[number].area
-        segments[number] = PanopticSegment(number, label, score, area)
-        number_of[2 * query + 1] = number
-    return Panoptic(mx.array(number_of)[mx.array(codes)], list(segments.values()))
+        segment_id = merged.get(label_id, len(segments) + 1)
+        if label_id not in thing_ids:
+            merged[label_id] = segment_id
+        if segment_id in segments:
+            score, area = max(score, segments[segment_id].score), area + segments[segment_id].area
+        segments[segment_id] = PanopticSegment(segment_id, label_id, score, area)
+        code_to_id[2 * query + 1] = segment_id
+    return PanopticResult(mx.array(code_to_id)[mx.array(codes)], list(segments.values()))

@@ -1,4 +1,4 @@
-"""One door to both ways of post-processing."""
+"""Post-processing for any task, as the original project or as transformers does it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from lucid_mlx.postprocessing.instance import instance_segmentation
 from lucid_mlx.postprocessing.panoptic import panoptic_segmentation
 from lucid_mlx.postprocessing.semantic import semantic_segmentation
 
-_MODES: dict[str, dict[str, Callable[..., list[Any]]]] = {
+_FUNCTIONS: dict[str, dict[str, Callable[..., list[Any]]]] = {
     "original": {
         "semantic": semantic_segmentation,
         "instance": instance_segmentation,
@@ -24,25 +24,26 @@ _MODES: dict[str, dict[str, Callable[..., list[Any]]]] = {
 }
 
 
-def post_process(outputs: Outputs, task: str, *, compatible: str = "original", **parameters: Any) -> list[Any]:
+def post_process(outputs: Outputs, task: str, *, compatible: str = "original", **options: Any) -> list[Any]:
     """Turn the network's outputs into the results of a task, as the original project or as transformers does.
 
     Args:
-        outputs: the network's, with `class_queries_logits` and `masks_queries_logits`.
+        outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
         task: "semantic", "instance" or "panoptic".
-        compatible: "original", the paper's way; "huggingface", transformers' `post_process_*`, faults and all.
-        parameters: of the function that does it: `semantic_segmentation`, `instance_segmentation`,
-            `panoptic_segmentation`, or those of `lucid_mlx.postprocessing.huggingface`.
+        compatible: "original" for the paper's post-processing; "huggingface" for the results of transformers'
+            `post_process_*`, with its mistakes.
+        **options: options of the function for the task: `semantic_segmentation`, `instance_segmentation`,
+            `panoptic_segmentation`, or the functions in `lucid_mlx.postprocessing.huggingface`.
 
     Returns:
-        What that function returns, for each image.
+        A list with the results of that function, one for each image.
 
     Raises:
-        InputError: for another task or mode, or as that function.
+        InputError: if the task or `compatible` is unknown, or that function raises it.
     """
-    functions = _MODES.get(compatible)
+    functions = _FUNCTIONS.get(compatible)
     if functions is None:
-        raise InputError(f"compatible must be one of {', '.join(_MODES)}, got {compatible!r}")
+        raise InputError(f"compatible must be one of {', '.join(_FUNCTIONS)}, got {compatible!r}")
     if task not in functions:
         raise InputError(f"task must be one of {', '.join(functions)}, got {task!r}")
-    return functions[task](outputs, **parameters)
+    return functions[task](outputs, **options)

@@ -1,11 +1,12 @@
-"""Maps of the photo's size, a tile at a time.
+"""Resize mask logits to the size of the photo, one tile after the other.
 
-Between the mask logits and a result lie maps of the photo's size for every query: 19 GB for 200 queries at
-6000x4000. Each tile is made, used and forgotten.
+At full size the mask logits of all queries need much memory: 19 GB for 200 queries at 6000x4000. So a result is made
+in tiles, and the logits of a tile are dropped after use.
 
-Resizing is linear and each axis mixes few neighbors, so that two resizes, one after the other, are a single small
-product along each axis. Inside a tile queries or classes come last, (height, width, channels): then rows and columns
-are products with a few long rows, and a pixel's channels lie together for the sum over queries and the argmax.
+Resizing is linear, and an output mixes few neighboring inputs. Two resizes in sequence are therefore one small matrix
+product along each axis. Inside a tile the queries or classes come last, (height, width, channels): rows and columns
+are then products with a few long rows, and the channels of a pixel are contiguous for the sum over queries and for the
+argmax.
 """
 
 from collections.abc import Iterator
@@ -16,95 +17,118 @@ import numpy as np
 
 from lucid_mlx.backends import tile_size
 from lucid_mlx.ops.resize import interpolation_weights
-from lucid_mlx.postprocessing.inputs import View
+from lucid_mlx.postprocessing.inputs import ImageSizes
 
-AxisWeights = tuple[mx.array, mx.array]
-Part = tuple[slice, slice]
+ResizeWeights = tuple[mx.array, mx.array]  # of the rows and of the columns: (outputs, inputs) each
+Region = tuple[slice, slice]  # rows and columns
 
 
 class Tile(NamedTuple):
-    """A part of the result, and all that it is made of.
+    """A rectangular part of a result.
 
     Attributes:
-        part: its rows and columns.
-        logits: the mask logits, (height, width, channels), at the tile's size; or at the network's input, if the tile
-            stops there.
-        to_result: the weights of rows and columns that resize what is made of these to the tile's size; none if it
-            has that size.
+        region: its rows and columns in the result.
+        logits: mask logits, (height, width, channels). They have the tile's size, or the resolution of the network's
+            input if the second resize was left out.
+        resize_weights: what `resize_tile` needs for that second resize; None if it is done.
     """
 
-    part: Part
+    region: Region
     logits: mx.array
-    to_result: AxisWeights | None
+    resize_weights: ResizeWeights | None
 
 
-class _Band(NamedTuple):
-    part: slice
-    cells: mx.array
+class _AxisTile(NamedTuple):
+    """A tile along one axis: its outputs, the inputs that they use, and the weights of one or two resizes."""
+
+    outputs: slice
+    inputs: mx.array
     weights: list[mx.array]
 
 
-def resize(x: mx.array, weights: AxisWeights) -> mx.array:
-    """Mix rows and columns of a map, (height, width, channels)."""
-    rows, columns = weights
-    _, width, channels = x.shape
-    x = (rows @ x.reshape(-1, width * channels)).reshape(-1, width, channels)
-    return columns @ x
-
-
-def tiles(masks: mx.array, view: View, channels: int, stop_at_input: bool = False) -> Iterator[Tile]:
-    """Cut a result into tiles.
+def resize_tile(x: mx.array, weights: ResizeWeights) -> mx.array:
+    """Resize a map with given weights.
 
     Args:
-        masks: (Q, h, w), mask logits.
-        view: the sizes.
-        channels: the most values for each pixel that will be made of a tile.
-        stop_at_input: leave the resize to the network's input and the resize to the result two steps, so that what
-            is not linear can come between; one step if False.
+        x: (rows, columns, channels).
+        weights: of the rows, (height, rows), and of the columns, (width, columns).
+
+    Returns:
+        (height, width, channels).
+    """
+    row_weights, column_weights = weights
+    _, width, channels = x.shape
+    x = (row_weights @ x.reshape(-1, width * channels)).reshape(-1, width, channels)
+    return column_weights @ x
+
+
+def resized_tiles(
+    mask_logits: mx.array, sizes: ImageSizes, channels: int, stop_at_input_size: bool = False
+) -> Iterator[Tile]:
+    """Resize mask logits to the network's input and then to the result, tile by tile.
+
+    Args:
+        mask_logits: (Q, h, w).
+        sizes: the sizes of the image.
+        channels: maximum number of values for each pixel that the caller computes from a tile; it limits the tile's
+            size.
+        stop_at_input_size: leave out the second resize, so that the caller can apply something nonlinear in between.
+            If False, both resizes are done at once.
+
+    Yields:
+        The tiles, row by row. The logits of one are (height, width, Q) float32.
     """
     tile_bytes, columns = tile_size()
-    rows = max(1, tile_bytes // (4 * channels * min(columns, view.size[1])))
-    masks = mx.contiguous(masks.transpose(1, 2, 0))
-    across = list(_bands(masks.shape[1], view, 1, columns, stop_at_input))
-    for down in _bands(masks.shape[0], view, 0, rows, stop_at_input):
-        strip = masks[down.cells]
-        for band in across:
-            first, *rest = zip(down.weights, band.weights, strict=True)
-            yield Tile((down.part, band.part), resize(strip[:, band.cells], first), rest[0] if rest else None)
+    rows = max(1, tile_bytes // (4 * channels * min(columns, sizes.target_size[1])))
+    mask_logits = mx.contiguous(mask_logits.transpose(1, 2, 0))
+    column_tiles = list(_axis_tiles(mask_logits.shape[1], sizes, 1, columns, stop_at_input_size))
+    for row_tile in _axis_tiles(mask_logits.shape[0], sizes, 0, rows, stop_at_input_size):
+        strip = mask_logits[row_tile.inputs]
+        for column_tile in column_tiles:
+            first, *second = zip(row_tile.weights, column_tile.weights, strict=True)
+            logits = resize_tile(strip[:, column_tile.inputs], first)
+            yield Tile((row_tile.outputs, column_tile.outputs), logits, second[0] if second else None)
 
 
-def axis_weights(cells: int, view: View, axis: int) -> np.ndarray:
-    """Return the (size, cells) float32 weights of both resizes together along an axis of the mask logits."""
-    to_input, content_size, size = _axis(cells, view, axis)
-    parts = (slice(first, first + 1024) for first in range(0, size, 1024))
+def axis_weights(length: int, sizes: ImageSizes, axis: int) -> np.ndarray:
+    """Return the weights of both resizes together along an axis of the mask logits.
+
+    Args:
+        length: length of the axis.
+        sizes: the sizes of the image.
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        (target, length) float32.
+    """
+    to_input, content, target = _resize_to_input(length, sizes, axis)
+    chunks = (slice(start, start + 1024) for start in range(0, target, 1024))  # the products are float64
     return np.concatenate(
-        [
-            (interpolation_weights(content_size, size, content_size, part) @ to_input).astype(np.float32)
-            for part in parts
-        ]
+        [(interpolation_weights(content, target, content, chunk) @ to_input).astype(np.float32) for chunk in chunks]
     )
 
 
-def _axis(cells: int, view: View, axis: int) -> tuple[np.ndarray, int, int]:
-    input_size, content_size, size = (sizes[axis] for sizes in view)
-    return interpolation_weights(cells, input_size, cells, slice(content_size)), content_size, size
+def _resize_to_input(length: int, sizes: ImageSizes, axis: int) -> tuple[np.ndarray, int, int]:
+    """Return the weights of the resize to the input, (content, length), and the lengths of content and target."""
+    input_length, content, target = (size[axis] for size in sizes)
+    return interpolation_weights(length, input_length, length, slice(content)), content, target
 
 
-def _bands(cells: int, view: View, axis: int, step: int, stop_at_input: bool) -> Iterator[_Band]:
-    to_input, content_size, size = _axis(cells, view, axis)
-    for first in range(0, size, step):
-        part = slice(first, min(first + step, size))
-        steps = [interpolation_weights(content_size, size, content_size, part)]
-        if stop_at_input:
-            pixels, steps[0] = _used(steps[0])
-            steps.insert(0, to_input[pixels])
+def _axis_tiles(length: int, sizes: ImageSizes, axis: int, step: int, stop_at_input_size: bool) -> Iterator[_AxisTile]:
+    to_input, content, target = _resize_to_input(length, sizes, axis)
+    for start in range(0, target, step):
+        outputs = slice(start, min(start + step, target))
+        weights = [interpolation_weights(content, target, content, outputs)]
+        if stop_at_input_size:
+            input_pixels, weights[0] = _without_unused_inputs(weights[0])
+            weights.insert(0, to_input[input_pixels])
         else:
-            steps[0] = steps[0] @ to_input
-        used, steps[0] = _used(steps[0])
-        yield _Band(part, mx.array(used), [mx.array(weights.astype(np.float32)) for weights in steps])
+            weights[0] = weights[0] @ to_input
+        inputs, weights[0] = _without_unused_inputs(weights[0])
+        yield _AxisTile(outputs, mx.array(inputs), [mx.array(each.astype(np.float32)) for each in weights])
 
 
-def _used(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs that any output mixes, and the weights of those alone."""
+def _without_unused_inputs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the inputs that some output uses, and the weights of these inputs."""
     used = np.flatnonzero(weights.any(axis=0))
     return used, weights[:, used]

@@ -1,4 +1,4 @@
-"""Pixels in: read an image, and prepare it as a network expects it."""
+"""Pixels in: read an image and prepare it for the network."""
 
 from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size, published_image_config
 from lucid_mlx.preprocessing.preprocess import ImageBatch, batches, preprocess

@@ -1,4 +1,4 @@
-"""How images are prepared: as a checkpoint says, as was published, or at a size that somebody asks for."""
+"""How images are prepared: from a checkpoint's own settings, from the published ones, or at a requested size."""
 
 import math
 import re
@@ -15,63 +15,71 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How an image is resized, normalized and padded; the defaults are those of the models on the Hugging Face hub.
+    """How an image is resized, normalized and padded. The defaults are those of the models on the Hugging Face hub.
 
     Attributes:
-        size: height and width to which every image is resized; None to go by the shortest edge.
-        shortest_edge: what the shorter side is resized to, the longer one in proportion. If this and `size` are None,
-            the image keeps its size.
-        longest_edge: the most that the longer side may become; None for no limit.
-        divisor: the sides become multiples of it.
-        divide: how. "resize": to the next multiple, as transformers does. "pad": with zeros at the bottom and the
-            right after normalization, as the original project does; then sides are rounded as detectron2 rounds them.
-        pad_size: height and width to which every image is padded in the end, if not None.
-        resample: one of Pillow's filters.
-        mean, std: of red, green and blue, taken off and divided by after scaling.
-        scale: what 8-bit values are multiplied with.
+        size: (height, width) to which every image is resized, or None to resize by `shortest_edge`.
+        shortest_edge: length of the shorter side after resizing; the aspect ratio is kept. If this and `size` are
+            None, the image is not resized.
+        longest_edge: the longer side is never resized to more than this; None for no limit.
+        size_divisor: the sides of the network's input are multiples of this.
+        divisor_mode: how they become multiples. "resize" resizes to the next multiple, as transformers does. "pad"
+            pads with zeros at the bottom and at the right after normalization, as the original project does; the
+            resized sides are then rounded as in detectron2.
+        pad_size: (height, width) to which every image is padded in the end, or None.
+        resample: one of Pillow's resampling filters.
+        mean: mean of the red, green and blue channel; it is subtracted after rescaling.
+        std: standard deviation of the red, green and blue channel; the result is divided by it.
+        rescale_factor: factor for the 8-bit values.
     """
 
     size: Size | None = (384, 384)
     shortest_edge: int | None = None
     longest_edge: int | None = None
-    divisor: int = 32
-    divide: Literal["resize", "pad"] = "resize"
+    size_divisor: int = 32
+    divisor_mode: Literal["resize", "pad"] = "resize"
     pad_size: Size | None = None
     resample: int = Image.Resampling.BILINEAR
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    scale: float = 1 / 255
+    rescale_factor: float = 1 / 255
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "ImageConfig":
-        """Read the contents of a `preprocessor_config.json`, as transformers of any age wrote it, or `to_dict`.
+        """Read the contents of a `preprocessor_config.json`.
 
-        What it leaves out is as transformers' Mask2FormerImageProcessor has it.
+        Missing values get the defaults of transformers' Mask2FormerImageProcessor.
+
+        Args:
+            raw: the parsed JSON, written by any version of transformers or by `to_dict`.
+
+        Returns:
+            The image configuration.
 
         Raises:
-            InputError: for values that are no sizes, no colors, or none of the known forms.
+            InputError: if a value has the wrong type or is out of range.
         """
         values: dict[str, Any] = {"size": None}
         if raw.get("do_resize", True):
             values |= _sizes(raw)
-            values["resample"] = _whole("resample", raw.get("resample", cls.resample), least=0)
+            values["resample"] = _integer("resample", raw.get("resample", cls.resample), minimum=0)
             if values["resample"] > max(Image.Resampling):
                 raise InputError(
                     f"the image configuration's resample must be one of Pillow's filters, got {raw['resample']!r}"
                 )
-        if "pad_size_divisor" in raw:  # our mark of the original project's way; transformers passes over it
-            values |= {"divide": "pad", "divisor": _divisor(raw, "pad_size_divisor")}
+        if "pad_size_divisor" in raw:  # our own key for the original project's padding; transformers ignores it
+            values |= {"divisor_mode": "pad", "size_divisor": _size_divisor(raw, "pad_size_divisor")}
         else:
-            values["divisor"] = _divisor(raw, "size_divisor", "size_divisibility")
+            values["size_divisor"] = _size_divisor(raw, "size_divisor", "size_divisibility")
         if raw.get("pad_size") is not None:
             values["pad_size"] = _height_and_width("pad_size", raw["pad_size"])
         if raw.get("do_rescale", True):
-            values["scale"] = _number("rescale_factor", raw.get("rescale_factor", cls.scale))
+            values["rescale_factor"] = _number("rescale_factor", raw.get("rescale_factor", cls.rescale_factor))
         else:
-            values["scale"] = 1.0
+            values["rescale_factor"] = 1.0
         if raw.get("do_normalize", True):
-            values["mean"] = _color("image_mean", raw.get("image_mean", cls.mean))
-            values["std"] = _color("image_std", raw.get("image_std", cls.std))
+            values["mean"] = _channels("image_mean", raw.get("image_mean", cls.mean))
+            values["std"] = _channels("image_std", raw.get("image_std", cls.std))
             if min(values["std"]) <= 0.0:
                 raise InputError(f"the image configuration's image_std must be above 0, got {raw['image_std']!r}")
         else:
@@ -79,8 +87,8 @@ class ImageConfig:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` reads, and transformers too; it resizes where "pad" would pad."""
-        raw: dict[str, Any] = {"do_resize": True, "size_divisor": self.divisor}
+        """Return the data of a `preprocessor_config.json`. Transformers resizes to the divisor in both modes."""
+        raw: dict[str, Any] = {"do_resize": True, "size_divisor": self.size_divisor}
         if self.size is not None:
             raw["size"] = {"height": self.size[0], "width": self.size[1]}
         elif self.shortest_edge is not None:
@@ -89,35 +97,50 @@ class ImageConfig:
                 raw["size"]["longest_edge"] = self.longest_edge
         else:
             raw["do_resize"] = False
-        if self.divide == "pad":
-            raw["pad_size_divisor"] = self.divisor
+        if self.divisor_mode == "pad":
+            raw["pad_size_divisor"] = self.size_divisor
         if self.pad_size is not None:
             raw["pad_size"] = {"height": self.pad_size[0], "width": self.pad_size[1]}
         return {
             **raw,
             "resample": int(self.resample),
             "do_rescale": True,
-            "rescale_factor": self.scale,
+            "rescale_factor": self.rescale_factor,
             "do_normalize": True,
             "image_mean": list(self.mean),
             "image_std": list(self.std),
         }
 
     def content_size(self, height: int, width: int) -> Size:
-        """Return the height and width to which an image of this size is resized."""
+        """Return the size to which an image is resized, before padding.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            (height, width) after resizing.
+        """
         if self.size is not None:
-            new = self.size
+            resized = self.size
         elif self.shortest_edge is None:
             return (height, width)
         else:
-            rounded = _as_transformers if self.divide == "resize" else _as_detectron2
-            short, long = rounded(min(height, width), max(height, width), self.shortest_edge, self.longest_edge)
-            new = (short, long) if height <= width else (long, short)
-        step = self.divisor if self.divide == "resize" else 1
-        return (_up(new[0], step), _up(new[1], step))
+            resized_sides = _transformers_sides if self.divisor_mode == "resize" else _detectron2_sides
+            short, long = resized_sides(min(height, width), max(height, width), self.shortest_edge, self.longest_edge)
+            resized = (short, long) if height <= width else (long, short)
+        divisor = self.size_divisor if self.divisor_mode == "resize" else 1
+        return (_round_up(resized[0], divisor), _round_up(resized[1], divisor))
 
     def input_size(self, height: int, width: int) -> Size:
-        """Return the height and width of the network's input: the resized image, and what is padded.
+        """Return the size of the network's input: the resized image and its padding.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+
+        Returns:
+            (height, width) of the input.
 
         Raises:
             InputError: if the resized image is larger than `pad_size`.
@@ -130,34 +153,39 @@ class ImageConfig:
                     f"image configuration's pad_size of {self.pad_size[0]}x{self.pad_size[1]} (height x width)"
                 )
             return self.pad_size
-        return (_up(content[0], self.divisor), _up(content[1], self.divisor)) if self.divide == "pad" else content
+        if self.divisor_mode == "resize":
+            return content
+        return (_round_up(content[0], self.size_divisor), _round_up(content[1], self.size_divisor))
 
 
 def parse_size(text: str, image_config: ImageConfig) -> ImageConfig:
-    """Return a image configuration that differs in its size alone.
+    """Return an image configuration with another size.
 
     Args:
-        text: "512", a square; "640x480", width and height; "800/1333", the shortest side and the longest one's limit.
-        image_config: the one to change; whether it pads or resizes to its divisor stays.
+        text: "512", a square; "640x480", width x height; "800/1333", shortest edge and limit of the longest edge.
+        image_config: the configuration to change. Everything but its sizes stays.
+
+    Returns:
+        A changed copy.
 
     Raises:
-        InputError: if the text is none of these.
+        InputError: if the text has none of these forms.
     """
-    match = re.fullmatch(r"(?P<first>[0-9]{1,5})(?:(?P<sign>[xX/])(?P<second>[0-9]{1,5}))?", text.strip())
+    match = re.fullmatch(r"(?P<first>[0-9]{1,5})(?:(?P<separator>[xX/])(?P<second>[0-9]{1,5}))?", text.strip())
     first, second = (int(match["first"]), int(match["second"] or match["first"])) if match else (0, 0)
     if match is None or not (first and second):
         raise InputError(
-            f"{text!r} is no size; expected 512 (a square), 640x480 (width x height), or 800/1333 (the shortest side "
-            "and the most that the longest may be)"
+            f"{text!r} is no size; expected 512 (a square), 640x480 (width x height), or 800/1333 (shortest edge and "
+            "limit of the longest edge)"
         )
-    if match["sign"] != "/":
+    if match["separator"] != "/":
         return replace(image_config, size=(second, first), shortest_edge=None, longest_edge=None, pad_size=None)
     if first > second:
-        raise InputError(f"{text!r} allows the longest side less than the shortest; did you mean {second}/{first}?")
+        raise InputError(f"{text!r} limits the longest edge to less than the shortest; did you mean {second}/{first}?")
     return replace(image_config, size=None, shortest_edge=first, longest_edge=second, pad_size=None)
 
 
-# INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST in the configurations of facebookresearch/Mask2Former; those of COCO have
+# (INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST) of the configurations in facebookresearch/Mask2Former. Those for COCO have
 # detectron2's defaults.
 _TEST_SIZES = {
     "coco_panoptic": (800, 1333),
@@ -170,7 +198,7 @@ _TEST_SIZES = {
     "mapillary_vistas_semantic": (2048, 2048),
     "mapillary_vistas_panoptic": (2048, 2048),
 }
-_TEST_SIZES_OF_ADE20K_SEMANTIC = {
+_ADE20K_SEMANTIC_TEST_SIZES = {
     "resnet_50": (512, 2048),
     "resnet_101": (512, 2048),
     "swin_tiny": (512, 2048),
@@ -181,28 +209,30 @@ _TEST_SIZES_OF_ADE20K_SEMANTIC = {
 
 
 def published_image_config(dataset: str, backbone: str | None) -> ImageConfig | None:
-    """Return the image configuration with which the original project measured the accuracy that it published.
+    """Return the image configuration with which the original project measured its published accuracy.
 
     Args:
         dataset: one of `lucid_mlx.datasets.DATASETS`.
-        backbone: such as "swin_tiny" or "resnet_50"; None if it is not known.
+        backbone: a name such as "swin_tiny" or "resnet_50"; None if it is unknown.
 
     Returns:
-        None where nothing was published.
+        The configuration, or None if nothing was published.
     """
-    by_backbone = dataset == "ade20k_semantic"
-    sizes = _TEST_SIZES_OF_ADE20K_SEMANTIC.get(backbone or "") if by_backbone else _TEST_SIZES.get(dataset)
-    return (
-        None if sizes is None else ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
-    )
+    if dataset == "ade20k_semantic":
+        sizes = _ADE20K_SEMANTIC_TEST_SIZES.get(backbone or "")
+    else:
+        sizes = _TEST_SIZES.get(dataset)
+    if sizes is None:
+        return None
+    return ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divisor_mode="pad")
 
 
-def _up(side: int, step: int) -> int:
-    return max(-(-side // step), 1) * step
+def _round_up(side: int, divisor: int) -> int:
+    return max(-(-side // divisor), 1) * divisor
 
 
-def _as_transformers(short: int, long: int, shortest: int, longest: int | None) -> Size:
-    """Round as image_transforms.get_size_with_aspect_ratio: an image whose shorter side fits already stays as it is."""
+def _transformers_sides(short: int, long: int, shortest: int, longest: int | None) -> Size:
+    """Compute what image_transforms.get_size_with_aspect_ratio does; a fitting shorter side is not changed."""
     exact: float = shortest
     if longest is not None and long / short * exact > longest:
         exact = longest * short / long
@@ -210,17 +240,17 @@ def _as_transformers(short: int, long: int, shortest: int, longest: int | None) 
     return (short, long) if short == rounded else (rounded, int(exact * long / short))
 
 
-def _as_detectron2(short: int, long: int, shortest: int, longest: int | None) -> Size:
-    """Round as data/transforms/augmentation_impl.ResizeShortestEdge."""
+def _detectron2_sides(short: int, long: int, shortest: int, longest: int | None) -> Size:
+    """Compute what data/transforms/augmentation_impl.ResizeShortestEdge does."""
     sides = (float(shortest), shortest / short * long)
     if longest is not None and sides[1] > longest:
-        limit = longest / sides[1]
-        sides = (sides[0] * limit, sides[1] * limit)
+        factor = longest / sides[1]
+        sides = (sides[0] * factor, sides[1] * factor)
     return (int(sides[0] + 0.5), int(sides[1] + 0.5))
 
 
 def _sizes(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Read `size`: a mapping, (height, width), or the shortest edge alone, which has `max_size` beside it."""
+    """Read `size`: a mapping, (height, width), or the shortest edge alone, with `max_size` beside `size`."""
     size = raw.get("size")
     if isinstance(size, list | tuple):
         return {"size": _height_and_width("size", size)}
@@ -235,8 +265,8 @@ def _sizes(raw: Mapping[str, Any]) -> dict[str, Any]:
         )
     longest = size.get("longest_edge", limit)
     return {
-        "shortest_edge": _whole("shortest_edge", size["shortest_edge"]),
-        "longest_edge": None if longest is None else _whole("longest_edge", longest),
+        "shortest_edge": _integer("shortest_edge", size["shortest_edge"]),
+        "longest_edge": None if longest is None else _integer("longest_edge", longest),
     }
 
 
@@ -245,19 +275,19 @@ def _height_and_width(name: str, value: Any) -> Size:
         value = dict(zip(("height", "width"), value, strict=True))
     if not isinstance(value, Mapping) or not {"height", "width"} <= value.keys():
         raise InputError(f"the image configuration's {name} must have height and width, got {value!r:.80}")
-    return (_whole("height", value["height"]), _whole("width", value["width"]))
+    return (_integer("height", value["height"]), _integer("width", value["width"]))
 
 
-def _divisor(raw: Mapping[str, Any], *names: str) -> int:
-    """Read the first of the names that is there; 0 means that any size will do."""
-    name = next((name for name in names if name in raw), names[0])
-    return _whole(name, raw.get(name, ImageConfig.divisor), least=0) or 1
+def _size_divisor(raw: Mapping[str, Any], *keys: str) -> int:
+    """Read the first of the keys that exists; 0 stands for no divisor."""
+    key = next((key for key in keys if key in raw), keys[0])
+    return _integer(key, raw.get(key, ImageConfig.size_divisor), minimum=0) or 1
 
 
-def _whole(name: str, value: Any, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def _integer(name: str, value: Any, minimum: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InputError(
-            f"the image configuration's {name} must be a whole number of at least {least}, got {value!r:.40}"
+            f"the image configuration's {name} must be a whole number of at least {minimum}, got {value!r:.40}"
         )
     return int(value)
 
@@ -268,8 +298,8 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _color(name: str, value: Any) -> tuple[float, ...]:
+def _channels(name: str, value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else [value] * 3
     if len(values) != 3:
         raise InputError(f"the image configuration's {name} must be one number or three, got {value!r:.40}")
-    return tuple(_number(name, part) for part in values)
+    return tuple(_number(name, channel) for channel in values)

@@ -1,4 +1,4 @@
-"""Any image to the pixels that a person sees: 8-bit RGB, upright."""
+"""Read any image as a viewer shows it: 8-bit RGB, upright."""
 
 import contextlib
 import importlib
@@ -18,20 +18,20 @@ from lucid_mlx.errors import InputError
 Pixels = np.ndarray
 ImageLike = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | mx.array
 
-LARGEST_DOWNLOAD = 100 << 20  # bytes
-DOWNLOAD_SECONDS = 120
-SILENCE_SECONDS = 20
-ROUNDING = 1e-3  # by which floats may leave 0 to 1
+MAX_DOWNLOAD_BYTES = 100 << 20
+DOWNLOAD_TIMEOUT = 120  # seconds for the whole file
+RESPONSE_TIMEOUT = 20  # seconds without an answer from the server
+FLOAT_TOLERANCE = 1e-3  # floating-point pixels may lie so far outside of 0 to 1
 
-# What people hand over that Pillow does not read, by what the file begins with.
-_OTHER_KINDS = {
+# Common files that Pillow does not read, by their first bytes.
+_UNSUPPORTED_FORMATS = {
     b"%pdf": "a PDF; save the page as PNG or JPEG",
     b"%!ps": "PostScript, which is a program; save it as PNG",
     b"\xc5\xd0\xd3\xc6": "PostScript, which is a program; save it as PNG",
     b"<svg": "an SVG, which has no pixels; save it as PNG",
     b"<?xml": "XML, perhaps an SVG, which has no pixels; save it as PNG",
-    b"<!doctype html": "a web page; give the address of the image itself",
-    b"<html": "a web page; give the address of the image itself",
+    b"<!doctype html": "a web page; give the URL of the image itself",
+    b"<html": "a web page; give the URL of the image itself",
 }
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -39,25 +39,25 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 def read_image(source: ImageLike) -> Pixels:
     """Read an image.
 
-    EXIF rotation is applied, 16-bit scaled to 8, and of an animation the first frame is taken. Transparency is laid
-    on white, as people see it on a page: the colors that it hides, which a mere conversion to RGB would show, are
-    whatever a program left there.
+    The EXIF orientation is applied, 16-bit values are scaled to 8 bits, and an animation gives its first frame.
+    Transparent pixels are composited on white, as on a web page; a plain conversion to RGB would show arbitrary colors
+    there.
 
     Args:
-        source: a path, an http(s) address, the contents of a file or a binary file object, of any format that Pillow
-            reads (and HEIC, if pillow-heif is installed); a Pillow image; or a numpy or MLX array of (H, W), (H, W, 1),
+        source: a path, an http(s) URL, the bytes of a file or a binary file object, in any format that Pillow reads
+            (HEIC too, if pillow-heif is installed); a Pillow image; or a NumPy or MLX array (H, W), (H, W, 1),
             (H, W, 3) or (H, W, 4), gray, RGB or RGBA: uint8, uint16 up to 65535, floats from 0 to 1, or bool.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: if it is missing, cannot be downloaded, is empty, truncated, too large, or no image.
+        InputError: if the source is missing, cannot be downloaded, is empty, truncated, too large, or not an image.
     """
     if isinstance(source, np.ndarray):
-        return _of_array(source)
+        return _from_array(source)
     if isinstance(source, mx.array):
-        return _of_array(np.array(source.astype(mx.float32) if source.dtype == mx.bfloat16 else source))
+        return _from_array(np.array(source.astype(mx.float32) if source.dtype == mx.bfloat16 else source))
     if isinstance(source, Image.Image):
         return _decode(source, "the image")
     name, file = _open(source)
@@ -66,7 +66,7 @@ def read_image(source: ImageLike) -> Pixels:
 
 
 def _open(source: str | PathLike[str] | bytes | BinaryIO) -> tuple[str, BinaryIO]:
-    """Return what to call a source, and its contents."""
+    """Return a name for error messages, and the file."""
     if isinstance(source, bytes | bytearray | memoryview):
         return "the image", io.BytesIO(source)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
@@ -87,7 +87,7 @@ def _open(source: str | PathLike[str] | bytes | BinaryIO) -> tuple[str, BinaryIO
             raise InputError("an image is read from binary files; open it with mode 'rb'")
         return str(getattr(source, "name", "the image")), io.BytesIO(contents)
     raise InputError(
-        f"an image must be a path, an address, bytes, a binary file, a Pillow image or an array; got {source!r:.80}"
+        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {source!r:.80}"
     )
 
 
@@ -96,43 +96,45 @@ def _download(url: str) -> bytes:
 
     start, contents = time.monotonic(), bytearray()
     try:
-        # Some servers, Wikimedia's among them, turn away clients that do not say who they are.
-        with requests.get(url, stream=True, timeout=SILENCE_SECONDS, headers={"User-Agent": "lucid-mlx"}) as response:
+        # Some servers, such as Wikimedia's, reject clients without a User-Agent.
+        with requests.get(url, stream=True, timeout=RESPONSE_TIMEOUT, headers={"User-Agent": "lucid-mlx"}) as response:
             response.raise_for_status()
-            for block in response.iter_content(1 << 16):
-                contents += block
-                if len(contents) > LARGEST_DOWNLOAD:
-                    raise InputError(f"{url} is larger than {LARGEST_DOWNLOAD >> 20} MB; download it first")
-                if time.monotonic() - start > DOWNLOAD_SECONDS:
-                    raise InputError(f"{url} took more than {DOWNLOAD_SECONDS} s; download it first")
+            for chunk in response.iter_content(1 << 16):
+                contents += chunk
+                if len(contents) > MAX_DOWNLOAD_BYTES:
+                    raise InputError(f"{url} is larger than {MAX_DOWNLOAD_BYTES >> 20} MB; download it first")
+                if time.monotonic() - start > DOWNLOAD_TIMEOUT:
+                    raise InputError(f"{url} took more than {DOWNLOAD_TIMEOUT} s; download it first")
     except requests.HTTPError as error:
         status = error.response.status_code
         raise InputError(f"{url} cannot be downloaded: HTTP {status} {error.response.reason}") from error
     except requests.RequestException as error:
-        raise InputError(f"{url} cannot be reached, or the download was cut: {error}") from error
+        raise InputError(f"{url} cannot be reached, or the download was interrupted: {error}") from error
     return bytes(contents)
 
 
 def _read(file: BinaryIO, name: str) -> Pixels:
-    start = file.read(64)
-    if not start:
+    header = file.read(64)
+    if not header:
         raise InputError(f"{name} is empty; expected an image file")
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for mark, kind in _OTHER_KINDS.items():
-        if text.startswith(mark):
-            raise InputError(f"{name} is {kind}")
-    heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
+    text = header.removeprefix(b"\xef\xbb\xbf").lstrip().lower()  # without a byte order mark
+    for signature, format_name in _UNSUPPORTED_FORMATS.items():
+        if text.startswith(signature):
+            raise InputError(f"{name} is {format_name}")
+    heic = header[4:8] == b"ftyp" and header[8:12] in _HEIC_BRANDS
     if heic:
         with contextlib.suppress(ImportError):
             importlib.import_module("pillow_heif").register_heif_opener()
     with warnings.catch_warnings():
-        # Pillow warns from 89 megapixels on, and refuses twice as many. There are cameras with 100.
+        # Pillow warns above 89 megapixels and refuses twice as many. Some cameras have 100.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             image = Image.open(file)
         except UnidentifiedImageError:
-            kind = "a HEIC photo; `pip install pillow-heif` to read it" if heic else "not an image that Pillow can read"
-            raise InputError(f"{name} is {kind}") from None
+            problem = (
+                "a HEIC photo; `pip install pillow-heif` to read it" if heic else "not an image that Pillow can read"
+            )
+            raise InputError(f"{name} is {problem}") from None
         except Image.DecompressionBombError as error:
             raise InputError(f"{name} is too large: {error}") from error
         except Exception as error:
@@ -141,14 +143,14 @@ def _read(file: BinaryIO, name: str) -> Pixels:
 
 
 def _decode(image: Image.Image, name: str) -> Pixels:
-    # Of these formats Pillow's 32-bit mode I holds 16 bits too.
+    # In these formats Pillow's 32-bit mode I holds 16-bit values.
     sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     try:
         image.load()
         if 0 in image.size:
             raise ValueError("it has no pixels")
         return _rgb(ImageOps.exif_transpose(image), sixteen_bit)
-    except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
+    except Exception as error:  # Pillow's decoders raise nearly any exception when a file is damaged
         raise InputError(f"{name} is damaged or incomplete: {error}") from error
 
 
@@ -157,32 +159,32 @@ def _rgb(image: Image.Image, sixteen_bit: bool = False) -> Pixels:
         values = np.asarray(image).astype(np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds NaN or infinite pixels")
-        return np.repeat(_to_8_bits(values, 65535.0 if sixteen_bit else _white(values))[..., None], 3, axis=-1)
+        return np.repeat(_to_8_bits(values, 65535.0 if sixteen_bit else _guess_white(values))[..., None], 3, axis=-1)
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.asarray(image.convert("RGB"))
 
 
-def _white(values: np.ndarray) -> float:
-    """Guess what is white in a file of integers or floats that does not say it."""
-    brightest = float(values.max())
-    if brightest <= 2.0:
+def _guess_white(values: np.ndarray) -> float:
+    """Guess the value of white for integers or floats in a file that does not define it."""
+    maximum = float(values.max())
+    if maximum <= 2.0:
         return 1.0
-    return 255.0 if brightest <= 255.0 else max(brightest, 65535.0)
+    return 255.0 if maximum <= 255.0 else max(maximum, 65535.0)
 
 
 def _to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
     return np.clip(values * (255.0 / white), 0.0, 255.0).round().astype(np.uint8)
 
 
-def _of_array(array: np.ndarray) -> Pixels:
+def _from_array(array: np.ndarray) -> Pixels:
     channels = array.shape[2:] or (1,)
     if array.ndim not in (2, 3) or channels[0] not in (1, 3, 4) or array.size == 0:
-        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
         raise InputError(
             f"an image must be an array of (height, width) or (height, width, 1, 3 or 4 channels), got {array.shape}"
-            + ("; put the channels last" if first else "")
+            + ("; put the channels last" if channels_first else "")
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
@@ -190,7 +192,7 @@ def _of_array(array: np.ndarray) -> Pixels:
         array = _to_8_bits(array, 65535.0)
     elif np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
-        if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):
+        if not (low >= -FLOAT_TOLERANCE and high <= 1.0 + FLOAT_TOLERANCE):
             raise InputError(
                 f"floating-point pixels must lie from 0 to 1, found {low:g} to {high:g}; pixels from 0 to 255 must be "
                 "uint8"

@@ -36,12 +36,28 @@ class Timing:
 
 
 def measure(run: Callable[[], Any], runs: int) -> Timing:
-    """Run something `runs` times, after twice to warm up; what it returns is evaluated."""
+    """Run something, after twice to warm up.
+
+    Args:
+        run: what to run; what it returns is evaluated.
+        runs: how often.
+
+    Returns:
+        The times.
+    """
     return measure_in_turn({"": run}, runs)[""]
 
 
 def measure_in_turn(works: dict[str, Callable[[], Any]], runs: int) -> dict[str, Timing]:
-    """Run several things in turn, so that whatever disturbs the machine disturbs them all; as `measure`."""
+    """Run several things in turn, so that whatever disturbs the machine disturbs them all.
+
+    Args:
+        works: what to run, by name; what they return is evaluated.
+        runs: how often, after twice to warm up.
+
+    Returns:
+        The times by name.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     peaks = dict.fromkeys(works, 0)
     for _ in range(runs + 2):
@@ -60,6 +76,9 @@ def parts(model: Mask2Former, pixels: mx.array) -> dict[str, Callable[[], Any]]:
     Args:
         model: in inference mode.
         pixels: (B, H, W, num_channels).
+
+    Returns:
+        Functions by name.
     """
     maps = model.backbone(pixels)
     features, memories = model.pixel_decoder(maps)
@@ -79,12 +98,28 @@ def parts(model: Mask2Former, pixels: mx.array) -> dict[str, Callable[[], Any]]:
 
 
 def product_rate(dtype: mx.Dtype, size: int = 2048) -> float:
-    """Measure the machine's matrix product on all cores: operations a second, the best of five."""
+    """Measure the machine's matrix product on all cores.
+
+    Args:
+        dtype: of the matrices.
+        size: rows and columns of the matrices.
+
+    Returns:
+        Operations a second, the best of five.
+    """
     x = mx.ones((size, size), dtype)
     return float(2 * size**3 / min(measure(lambda: matmul(x, x), 5).seconds))
 
 
 def flops_of_parts(model: Mask2Former, pixels: mx.array) -> dict[str, int]:
-    """Return the operations of each part that has products, for the whole batch."""
+    """Return the operations of each part that has products.
+
+    Args:
+        model: the network.
+        pixels: (B, H, W, num_channels), whose whole batch counts.
+
+    Returns:
+        Floating-point operations by the part's name.
+    """
     counts = forward_flops(model, pixels.shape[1], pixels.shape[2])
     return {name: pixels.shape[0] * count for name, count in counts.items()}

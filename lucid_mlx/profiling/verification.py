@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.convert.source import Source
+from lucid_mlx.convert.source import SourceCheckpoint
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models.vision.mask2former import Mask2Former
@@ -30,7 +30,7 @@ class Verification:
     changed: float
 
 
-def can_run(source: Source) -> bool:
+def can_run(source: SourceCheckpoint) -> bool:
     """Return whether the system that wrote a source is at hand: transformers and torch, for its own folders."""
     import importlib.util
 
@@ -38,12 +38,15 @@ def can_run(source: Source) -> bool:
     return installed and source.folder is not None and source.config is not None
 
 
-def verify(source: Source, converted: Path) -> Verification:
+def verify(source: SourceCheckpoint, converted: Path) -> Verification:
     """Compare transformers on a source with our network on its conversion.
 
     Args:
         source: a Hugging Face folder.
         converted: the folder that was written.
+
+    Returns:
+        The differences.
 
     Raises:
         InputError: if the source cannot be run here.

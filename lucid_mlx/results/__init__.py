@@ -1,4 +1,4 @@
-"""What a user gets: the segments of an image, and how to hand them on."""
+"""What a user gets: the segments of an image, and their exports."""
 
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.results.segmentation import Segmentation

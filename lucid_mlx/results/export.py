@@ -1,4 +1,4 @@
-"""Segments in the forms that other tools read."""
+"""Segments in the formats of other tools: COCO, labelme, JSON and images of ids."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from pycocotools import mask as coco_mask
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.utils.atomic_write import encode_picture
-from lucid_mlx.visualization.overlay import Box, boxes
+from lucid_mlx.utils.atomic_write import encode_image
+from lucid_mlx.visualization.overlay import Box, bounding_boxes
 
 
 def segment_json(segment: Segment) -> dict[str, Any]:
-    """Return a segment as JSON has it; the box as left, top, right, bottom."""
+    """Return a segment as JSON data; the box is [left, top, right, bottom]."""
     return {
         "id": segment.id,
         "label_id": segment.label_id,
@@ -29,45 +29,78 @@ def segment_json(segment: Segment) -> dict[str, Any]:
 def coco_annotations(
     segments: Sequence[Segment], masks: Iterable[np.ndarray], image_id: int, first_id: int
 ) -> list[dict[str, Any]]:
-    """Return COCO annotations with compressed run lengths (pycocotools); boxes are left, top, width, height there."""
+    """Return COCO annotations with compressed run-length encoding (RLE).
+
+    Args:
+        segments: the segments.
+        masks: their masks, (H, W) bool each.
+        image_id: id of the image in the dataset.
+        first_id: id of the first annotation.
+
+    Returns:
+        An annotation for each segment; its `bbox` is [left, top, width, height].
+    """
     annotations = []
-    for number, (segment, mask) in enumerate(zip(segments, masks, strict=True), first_id):
-        runs = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
+    for annotation_id, (segment, mask) in enumerate(zip(segments, masks, strict=True), first_id):
+        rle = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
         annotation = {
-            "id": number,
+            "id": annotation_id,
             "image_id": image_id,
             "category_id": segment.label_id,
-            "segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")},
+            "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
             "area": segment.area,
-            "bbox": _corner_and_size(segment.box),
+            "bbox": _xywh(segment.box),
             "iscrowd": 0,
         }
         annotations.append(annotation if segment.score is None else {**annotation, "score": segment.score})
     return annotations
 
 
-def _corner_and_size(box: Box) -> list[int]:
+def _xywh(box: Box) -> list[int]:
     left, top, right, bottom = box
     return [left, top, right - left, bottom - top]
 
 
-def panoptic_picture(ids: np.ndarray) -> Image.Image:
-    """Return ids as colors, red + 256 green + 65536 blue (COCO's panoptic format); 0 is nothing."""
+def ids_to_rgb(ids: np.ndarray) -> Image.Image:
+    """Encode a map of ids, (H, W) int, as colors: red + 256 green + 65536 blue, as in COCO's panoptic PNG files."""
     channels = [(ids >> shift) & 255 for shift in (0, 8, 16)]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
 
 
-def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id: int, name: str) -> dict[str, Any]:
-    """Return the annotation that goes with `panoptic_picture`.
-
-    It tells what the picture shows: an instance that others cover in part is smaller there than its mask, and one
-    that they cover altogether is left out.
+def ids_to_grayscale(ids: np.ndarray, void_id: int) -> Image.Image:
+    """Encode a map of ids as gray values.
 
     Args:
-        label_ids: the class of each id.
-        ids: (H, W) int32, those of the picture.
-        image_id: the image's number in the dataset.
-        name: of the picture's file.
+        ids: (H, W) int.
+        void_id: id of pixels without a segment; they get the highest gray value.
+
+    Returns:
+        An image of 8 bits if all ids are below 255, else of 16 bits.
+
+    Raises:
+        InputError: if an id does not fit into 16 bits.
+    """
+    highest = ids.max(initial=0)
+    if highest >= np.iinfo(np.uint16).max:
+        raise InputError(f"a mask image holds ids below 65535, got {highest}")
+    dtype = np.uint8 if highest < 255 else np.uint16
+    return Image.fromarray(np.where(ids == void_id, np.iinfo(dtype).max, ids).astype(dtype))
+
+
+def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id: int, name: str) -> dict[str, Any]:
+    """Return COCO's panoptic annotation of an image that `ids_to_rgb` made.
+
+    Areas and boxes are those of the visible pixels: an instance that is partly covered by others has a smaller area
+    than its mask, and one that is fully covered is left out.
+
+    Args:
+        label_ids: from a segment's id to the id of its class.
+        ids: (H, W) int32, the map of ids.
+        image_id: id of the image in the dataset.
+        name: name of the PNG file.
+
+    Returns:
+        The annotation.
     """
     areas = np.bincount(ids.ravel())
     return {
@@ -75,19 +108,31 @@ def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id:
         "file_name": name,
         "segments_info": [
             {
-                "id": number,
-                "category_id": label_ids[number],
-                "area": int(areas[number]),
-                "bbox": _corner_and_size(box),
+                "id": segment_id,
+                "category_id": label_ids[segment_id],
+                "area": int(areas[segment_id]),
+                "bbox": _xywh(box),
                 "iscrowd": 0,
             }
-            for number, box in boxes(ids).items()
+            for segment_id, box in bounding_boxes(ids).items()
         ],
     }
 
 
-def labelme(segments: Sequence[Segment], masks: Iterable[np.ndarray], image: np.ndarray, name: str) -> dict[str, Any]:
-    """Return labelme's JSON: the photo, and each mask as a picture of its box (labelme 5.2 and newer)."""
+def labelme_json(
+    segments: Sequence[Segment], masks: Iterable[np.ndarray], image: np.ndarray, name: str
+) -> dict[str, Any]:
+    """Return the JSON data of labelme 5.2 and newer: the photo, and each mask as a PNG of its box.
+
+    Args:
+        segments: the segments.
+        masks: their masks, (H, W) bool each.
+        image: (H, W, 3) uint8, RGB, the photo.
+        name: the photo's file name.
+
+    Returns:
+        The JSON data.
+    """
     shapes = []
     for segment, mask in zip(segments, masks, strict=True):
         left, top, right, bottom = segment.box
@@ -107,19 +152,11 @@ def labelme(segments: Sequence[Segment], masks: Iterable[np.ndarray], image: np.
         "flags": {},
         "shapes": shapes,
         "imagePath": name,
-        "imageData": _base64_png(image),  # as labelme itself does: a path would have to lead there from the JSON
+        "imageData": _base64_png(image),  # as labelme itself writes; without it imagePath must be valid from the JSON
         "imageHeight": image.shape[0],
         "imageWidth": image.shape[1],
     }
 
 
 def _base64_png(pixels: np.ndarray) -> str:
-    return base64.b64encode(encode_picture(Image.fromarray(pixels), "PNG")).decode("ascii")
-
-
-def mask_picture(ids: np.ndarray, nothing: int) -> Image.Image:
-    """Return ids as gray values: 8 bits if they fit below 255, else 16; the highest value where nothing is."""
-    kind = np.uint8 if ids.max(initial=0) < 255 else np.uint16
-    if ids.max(initial=0) >= np.iinfo(np.uint16).max:
-        raise InputError(f"a mask picture holds ids below 65535, got {ids.max()}")
-    return Image.fromarray(np.where(ids == nothing, np.iinfo(kind).max, ids).astype(kind))
+    return base64.b64encode(encode_image(Image.fromarray(pixels), "PNG")).decode("ascii")

@@ -1,4 +1,4 @@
-"""Masks in some kilobytes each: a hundred of them as they are would take 2.4 GB at 6000x4000."""
+"""Compressed masks: some kilobytes each. A hundred uncompressed masks would take 2.4 GB at 6000x4000."""
 
 import zlib
 
@@ -11,6 +11,14 @@ def pack(mask: np.ndarray) -> bytes:
 
 
 def unpack(packed: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a packed mask, bool, of the shape that it had."""
+    """Decompress a mask.
+
+    Args:
+        packed: what `pack` returned.
+        shape: the mask's shape, (H, W).
+
+    Returns:
+        (H, W) bool.
+    """
     bits = np.frombuffer(zlib.decompress(packed), np.uint8)
     return np.unpackbits(bits, count=shape[0] * shape[1]).view(bool).reshape(shape)

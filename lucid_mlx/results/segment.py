@@ -1,4 +1,4 @@
-"""A part of an image that has one class."""
+"""One segment of an image."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from lucid_mlx.visualization.overlay import Box
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of an image that has one class: all pixels of it, or one object.
+    """A segment of an image: all pixels of a class, or one object.
 
     Attributes:
-        id: its number in the map.
-        label_id: its class.
-        label: the name of the class.
-        score: how sure the network is, 0 to 1; None in a semantic map, where a class as a whole has no score.
-        area: its pixels.
-        box: left, top, right, bottom in pixels, the last two exclusive.
+        id: the segment's id in the map.
+        label_id: id of its class.
+        label: name of its class.
+        score: confidence of the network, 0 to 1; None in a semantic segmentation, whose classes have no score.
+        area: number of pixels.
+        box: (left, top, right, bottom) in pixels, right and bottom exclusive.
     """
 
     id: int

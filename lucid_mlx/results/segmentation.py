@@ -1,6 +1,7 @@
-"""What a segmentation gives: a map, its segments, and ways to look at them and to hand them on."""
+"""The result of a segmentation: a map, its segments, and methods to draw, save and export them."""
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -11,16 +12,17 @@ import numpy as np
 from PIL import Image
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing import Instances, Panoptic
+from lucid_mlx.postprocessing import Instances, PanopticResult
 from lucid_mlx.results import export
 from lucid_mlx.results.packed_mask import pack, unpack
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.utils.atomic_write import encode_picture, picture_format, write_picture
+from lucid_mlx.utils.atomic_write import encode_image, image_format, write_image
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
-from lucid_mlx.visualization.overlay import boxes
+from lucid_mlx.visualization.overlay import bounding_boxes
 
-NOTHING = {"semantic": -1, "instance": 0, "panoptic": 0}  # a pixel of no segment
-NOTEBOOK = 1600  # the most pixels a side of a picture in a notebook
+VOID_IDS = {"semantic": -1, "instance": 0, "panoptic": 0}  # in the map of a task: id of pixels without a segment
+MAX_NOTEBOOK_SIZE = 1600  # longer side of the image in a notebook, in pixels
+MAX_SUMMARY_ITEMS = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,11 +32,13 @@ class Segmentation:
     Attributes:
         task: "semantic", "instance" or "panoptic".
         image: (H, W, 3) uint8, RGB: the photo, upright.
-        map: (H, W) int32, the `id` of each pixel's segment. Where there is none: -1 in a semantic map, whose ids are
-            the classes; 0 in the others, whose ids count from 1. Of instances that overlap the surest is seen.
-        segments: largest first in a semantic map, surest first among instances, by id in a panoptic map.
-        labels: names of all classes of the network.
-        name: of the photo, if it has one.
+        map: (H, W) int32, the id of each pixel's segment. In a semantic map the ids are the class ids, and -1 stands
+            for no segment; in others ids start from 1, and 0 stands for no segment. Where instances overlap, the map
+            shows the one with the highest score.
+        segments: in a semantic map the largest comes first, among instances the one with the highest score; in a
+            panoptic map they are in the order of their ids.
+        labels: names of all classes of the network, by class id.
+        name: the photo's file name or URL; None if it has none.
     """
 
     task: str
@@ -43,37 +47,57 @@ class Segmentation:
     segments: tuple[Segment, ...]
     labels: Mapping[int, str]
     name: str | None = None
-    _packed: dict[int, bytes] | None = None  # of instances, whose masks may overlap; by id, surest first
+    _packed_masks: dict[int, bytes] | None = None  # of instances, by id, highest score first; masks may overlap
 
     @classmethod
-    def of_semantic(
-        cls, image: np.ndarray, classes: np.ndarray, labels: Mapping[int, str], name: str | None = None
+    def from_semantic(
+        cls, image: np.ndarray, class_map: np.ndarray, labels: Mapping[int, str], name: str | None = None
     ) -> "Segmentation":
-        """Make one of a class map, (H, W) int32."""
-        areas = np.bincount(classes.ravel())
-        where = boxes(classes + 1)
+        """Build a result from a semantic map.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, the photo.
+            class_map: (H, W) int32, the class id of each pixel.
+            labels: names of all classes, by class id.
+            name: the photo's file name or URL, if any.
+
+        Returns:
+            The result.
+        """
+        areas = np.bincount(class_map.ravel())
+        boxes = bounding_boxes(class_map + 1)  # which ignores 0
         segments = [
-            Segment(number, number, labels[number], None, int(areas[number]), where[number + 1])
-            for number in np.argsort(-areas, kind="stable").tolist()
-            if areas[number]
+            Segment(class_id, class_id, labels[class_id], None, int(areas[class_id]), boxes[class_id + 1])
+            for class_id in np.argsort(-areas, kind="stable").tolist()
+            if areas[class_id]
         ]
-        return cls("semantic", image, classes, tuple(segments), labels, name)
+        return cls("semantic", image, class_map, tuple(segments), labels, name)
 
     @classmethod
-    def of_panoptic(
-        cls, image: np.ndarray, panoptic: Panoptic, labels: Mapping[int, str], name: str | None = None
+    def from_panoptic(
+        cls, image: np.ndarray, panoptic: PanopticResult, labels: Mapping[int, str], name: str | None = None
     ) -> "Segmentation":
-        """Make one of a panoptic result."""
+        """Build a result from a panoptic segmentation.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, the photo.
+            panoptic: what `panoptic_segmentation` returned for it.
+            labels: names of all classes, by class id.
+            name: the photo's file name or URL, if any.
+
+        Returns:
+            The result.
+        """
         ids = np.array(panoptic.segmentation)
-        where = boxes(ids)
+        boxes = bounding_boxes(ids)
         segments = [
-            Segment(part.id, part.label_id, labels[part.label_id], part.score, part.area, where[part.id])
-            for part in panoptic.segments
+            Segment(found.id, found.label_id, labels[found.label_id], found.score, found.area, boxes[found.id])
+            for found in panoptic.segments
         ]
         return cls("panoptic", image, ids, tuple(segments), labels, name)
 
     @classmethod
-    def of_instances(
+    def from_instances(
         cls,
         image: np.ndarray,
         instances: Instances,
@@ -81,108 +105,138 @@ class Segmentation:
         labels: Mapping[int, str],
         name: str | None = None,
     ) -> "Segmentation":
-        """Make one of the instances whose score is at least the threshold; none of the network's arrays is kept."""
-        scores, kinds = np.array(instances.scores), np.array(instances.label_ids).tolist()
+        """Build a result from instances. It keeps no array of the network.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, the photo.
+            instances: what `instance_segmentation` returned for it.
+            threshold: minimum score of an instance.
+            labels: names of all classes, by class id.
+            name: the photo's file name or URL, if any.
+
+        Returns:
+            The result, without instances whose mask is empty.
+        """
+        scores, label_ids = np.array(instances.scores), np.array(instances.label_ids).tolist()
         segments: list[Segment] = []
-        packed: dict[int, bytes] = {}
-        for place in np.flatnonzero(scores >= threshold).tolist():
-            mask = np.array(instances.masks([place])[0])
+        packed_masks: dict[int, bytes] = {}
+        for index in np.flatnonzero(scores >= threshold).tolist():
+            mask = np.array(instances.masks([index])[0])
             area = int(np.count_nonzero(mask))
             if area:
-                number, box = len(segments) + 1, boxes(mask.view(np.uint8))[1]
-                segments.append(Segment(number, kinds[place], labels[kinds[place]], float(scores[place]), area, box))
-                packed[number] = pack(mask)
-        ids = _laid_over(packed, image.shape[:2])
-        return cls("instance", image, ids, tuple(segments), labels, name, packed)
+                segment_id, label_id = len(segments) + 1, label_ids[index]
+                box = bounding_boxes(mask.view(np.uint8))[1]
+                segments.append(Segment(segment_id, label_id, labels[label_id], float(scores[index]), area, box))
+                packed_masks[segment_id] = pack(mask)
+        ids = _map_of_masks(packed_masks, image.shape[:2])
+        return cls("instance", image, ids, tuple(segments), labels, name, packed_masks)
 
     def mask(self, segment: Segment) -> np.ndarray:
-        """Return where a segment is, (H, W) bool."""
-        if self._packed is None:
+        """Return the mask of a segment, (H, W) bool."""
+        if self._packed_masks is None:
             return self.map == segment.id
-        return unpack(self._packed[segment.id], self.map.shape)
+        return unpack(self._packed_masks[segment.id], self.map.shape)
 
     @property
     def masks(self) -> np.ndarray:
-        """Where each segment is, (N, H, W) bool; `mask` makes one at a time, in less memory."""
+        """The masks of all segments, (N, H, W) bool. To save memory, call `mask` for one segment at a time."""
         masks = np.empty((len(self.segments), *self.map.shape), bool)
-        for place, segment in zip(masks, self.segments, strict=True):
-            place[:] = self.mask(segment)
+        for mask, segment in zip(masks, self.segments, strict=True):
+            mask[:] = self.mask(segment)
         return masks
 
     def only(self, labels: str | Collection[str]) -> "Segmentation":
-        """Keep the segments of some classes.
+        """Keep only the segments of some classes.
 
         Args:
-            labels: names of classes, or one; of several words with commas, as "sofa, couch", each is a name.
+            labels: one or more class names. Of a class with several names, such as "sofa, couch", any name will do.
+
+        Returns:
+            A new result with these segments.
 
         Raises:
-            InputError: if the network has no class of such a name.
+            InputError: if the network has no class with such a name.
         """
         names = [labels] if isinstance(labels, str) else labels
-        wanted = {number for name in names for number in label_ids(name, self.labels)}
-        kept = tuple(segment for segment in self.segments if segment.label_id in wanted)
-        if self._packed is not None:  # an instance that another covered may come to light
-            packed = {segment.id: self._packed[segment.id] for segment in kept}
-            return replace(self, segments=kept, map=_laid_over(packed, self.map.shape), _packed=packed)
-        seen = np.isin(self.map, [segment.id for segment in kept])
-        return replace(self, segments=kept, map=np.where(seen, self.map, np.int32(NOTHING[self.task])))
+        label_ids = {label_id for name in names for label_id in find_label_ids(name, self.labels)}
+        kept = tuple(segment for segment in self.segments if segment.label_id in label_ids)
+        if self._packed_masks is not None:  # an instance may have been covered by one that is dropped
+            packed_masks = {segment.id: self._packed_masks[segment.id] for segment in kept}
+            ids = _map_of_masks(packed_masks, self.map.shape)
+            return replace(self, segments=kept, map=ids, _packed_masks=packed_masks)
+        visible = np.isin(self.map, [segment.id for segment in kept])
+        return replace(self, segments=kept, map=np.where(visible, self.map, np.int32(VOID_IDS[self.task])))
 
     def draw(self, **options: Any) -> Image.Image:
-        """Draw the segments over the photo; options as of `lucid_mlx.visualization.draw_semantic` and its relatives."""
+        """Draw the segments over the photo; options as of `draw_semantic`, `draw_panoptic` or `draw_instances`."""
         if self.task == "semantic":
             return draw_semantic(self.image, self.map, self.labels, **options)
         if self.task == "panoptic":
             return draw_panoptic(self.image, self.map, self.segments, self.labels, **options)
-        kinds, scores = ([getattr(part, name) for part in self.segments] for name in ("label_id", "score"))
-        return draw_instances(self.image, _Masks(self), kinds, scores, self.labels, **options)
+        label_ids, scores = ([getattr(each, name) for each in self.segments] for name in ("label_id", "score"))
+        return draw_instances(self.image, _LazyMasks(self), label_ids, scores, self.labels, **options)
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
-        """Write the picture that `draw` makes.
+        """Draw the segments over the photo and write the image.
 
         Args:
-            path: where; its ending says in which format. What is there is overwritten.
-            options: of `draw`.
+            path: the file to write; its suffix determines the format. An existing file is replaced.
+            **options: options of `draw`.
+
+        Returns:
+            The path, with "~" expanded.
 
         Raises:
-            InputError: if it cannot be written; what was there before is then still there.
+            InputError: if the file cannot be written; an existing file is then unchanged.
         """
         target = Path(path).expanduser()
-        picture_format(target)  # before all the drawing
-        return write_picture(target, self.draw(**options))
+        image_format(target)  # checked before drawing, which takes longer
+        return write_image(target, self.draw(**options))
 
     def to_mask(self) -> Image.Image:
-        """Return the map as a grayscale picture of 8 bits, or 16 if it takes them; 255 or 65535 where nothing is."""
-        return export.mask_picture(self.map, NOTHING[self.task])
+        """Return the map as a grayscale image.
+
+        Returns:
+            An image (H, W) of 8 bits in which 255 stands for no segment; of 16 bits and with 65535, if ids need them.
+        """
+        return export.ids_to_grayscale(self.map, VOID_IDS[self.task])
 
     def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
-        """Return COCO annotations, one a segment, with compressed run lengths; `category_id` is the label's id.
+        """Return COCO annotations with compressed run-length encoding; `category_id` is the class id.
 
         Args:
-            image_id: the image's number in the dataset.
-            first_id: the first annotation's number.
+            image_id: id of the image in the dataset.
+            first_id: id of the first annotation.
+
+        Returns:
+            An annotation for each segment, ready for JSON.
         """
         return export.coco_annotations(self.segments, map(self.mask, self.segments), image_id, first_id)
 
     def to_panoptic_png(self, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
-        """Return COCO's panoptic picture, whose colors are ids (red + 256 green + 65536 blue), and its annotation.
+        """Return COCO's panoptic PNG, whose colors are ids (red + 256 green + 65536 blue), and its annotation.
 
-        Ids are those of the map, but one more in a semantic map, since 0 is nothing there.
+        Ids are those of the map. In a semantic map they are one more, since 0 stands for no segment in the PNG.
 
         Args:
-            image_id: the image's number in the dataset.
+            image_id: id of the image in the dataset.
+
+        Returns:
+            The image, and the annotation, ready for JSON.
         """
-        shift = 1 if self.task == "semantic" else 0
-        ids, kinds = self.map + shift, {segment.id + shift: segment.label_id for segment in self.segments}
+        offset = 1 if self.task == "semantic" else 0
+        ids = self.map + offset
+        label_ids = {segment.id + offset: segment.label_id for segment in self.segments}
         name = Path(self.name).with_suffix(".png").name if self.name else f"{image_id:012}.png"
-        return export.panoptic_picture(ids), export.panoptic_annotation(kinds, ids, image_id, name)
+        return export.ids_to_rgb(ids), export.panoptic_annotation(label_ids, ids, image_id, name)
 
     def to_labelme(self) -> dict[str, Any]:
-        """Return what labelme reads: the photo, and a mask for each segment."""
+        """Return labelme's JSON data: the photo, and a mask for each segment."""
         masks = map(self.mask, self.segments)
-        return export.labelme(self.segments, masks, self.image, self.name or "image.png")
+        return export.labelme_json(self.segments, masks, self.image, self.name or "image.png")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the task, the size and the segments as JSON has them, without masks."""
+        """Return the task, the size and the segments without their masks, ready for JSON."""
         height, width = self.map.shape
         return {
             "image": self.name,
@@ -193,18 +247,16 @@ class Segmentation:
         }
 
     def summary(self) -> str:
-        """Return one line: what there is, and how much of it."""
+        """Return one line with the classes and how large (semantic) or how many they are."""
         if not self.segments:
             return "nothing found"
         if self.task == "semantic":
-            parts = [f"{part.label} {part.area / self.map.size:.0%}" for part in self.segments]
+            items = [f"{segment.label} {segment.area / self.map.size:.0%}" for segment in self.segments]
         else:
-            counts: dict[str, int] = {}
-            for part in self.segments:
-                counts[part.label] = counts.get(part.label, 0) + 1
-            parts = [f"{count} {label}" if count > 1 else label for label, count in counts.items()]
-        more = f", and {len(parts) - 8} more" if len(parts) > 8 else ""
-        return ", ".join(parts[:8]) + more
+            counts = Counter(segment.label for segment in self.segments)
+            items = [f"{count} {label}" if count > 1 else label for label, count in counts.items()]
+        more = len(items) - MAX_SUMMARY_ITEMS
+        return ", ".join(items[:MAX_SUMMARY_ITEMS]) + (f", and {more} more" if more > 0 else "")
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -212,53 +264,63 @@ class Segmentation:
         return f"<{self.task} segmentation{of}, {width}x{height}: {self.summary()}>"
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show."""
-        picture = self.draw()
-        picture.thumbnail((NOTEBOOK, NOTEBOOK))
-        return encode_picture(picture, "PNG")
+        """Return the PNG that notebooks show."""
+        image = self.draw()
+        image.thumbnail((MAX_NOTEBOOK_SIZE, MAX_NOTEBOOK_SIZE))
+        return encode_image(image, "PNG")
 
 
 @dataclass(frozen=True)
-class _Masks:
-    """The masks of a result, each made when it is asked for."""
+class _LazyMasks:
+    """A sequence of a result's masks; each is decompressed when it is indexed."""
 
     result: Segmentation
 
     def __len__(self) -> int:
         return len(self.result.segments)
 
-    def __getitem__(self, place: int, /) -> np.ndarray:
-        return self.result.mask(self.result.segments[place])
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        return self.result.mask(self.result.segments[index])
 
 
-def label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
-    """Return the classes of a name; capitals do not matter.
+def find_label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
+    """Find the classes with a name; case does not matter.
 
-    Of several words with commas, as "sofa, couch", each is a name, unless another class has it as its whole name.
+    A label such as "sofa, couch" has several names. A class whose whole label is the name is preferred.
+
+    Args:
+        name: name of a class.
+        labels: names of all classes, by class id.
+
+    Returns:
+        The ids of the classes, at least one.
 
     Raises:
-        InputError: if there is none; it tells the nearest.
+        InputError: if no class has this name; the message suggests similar names.
     """
     if not isinstance(name, str):
-        raise InputError(f"a class is asked for by its name, got {name!r:.80}")
+        raise InputError(f"a class is selected by its name, got {name!r:.80}")
     wanted = name.strip().lower()
-    whole: dict[str, list[int]] = {}
-    words: dict[str, list[int]] = {}
-    for number, label in labels.items():
-        whole.setdefault(label.lower(), []).append(number)
-        for word in {part.strip() for part in label.lower().split(",")}:
-            words.setdefault(word, []).append(number)
-    known = words | whole
+    by_label: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
+    for label_id, label in labels.items():
+        by_label.setdefault(label.lower(), []).append(label_id)
+        for synonym in {part.strip() for part in label.lower().split(",")}:
+            by_name.setdefault(synonym, []).append(label_id)
+    known = by_name | by_label
     if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(labels.values())}"
+        similar = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+        if similar:
+            hint = f"did you mean {' or '.join(map(repr, similar))}?"
+        else:
+            hint = f"known are {', '.join(labels.values())}"
         raise InputError(f"there is no class {name!r}; {hint}")
     return known[wanted]
 
 
-def _laid_over(packed: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:
-    """Return the map of masks that overlap, by id, the first on top."""
+def _map_of_masks(packed_masks: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:
+    """Return the map of ids, (H, W) int32, of masks that may overlap; the first is on top."""
     ids = np.zeros(shape, np.int32)
-    for number, mask in reversed(packed.items()):
-        ids[unpack(mask, shape)] = number
+    for segment_id, packed in reversed(packed_masks.items()):
+        ids[unpack(packed, shape)] = segment_id
     return ids

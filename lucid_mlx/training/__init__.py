@@ -1,6 +1,6 @@
-"""Labeled images in, a trained network out."""
+"""Train a model on labeled images."""
 
-from lucid_mlx.training.augment import Augmentation, LargeScaleJitter, Sample, ScaleAndCrop, lengths
+from lucid_mlx.training.augment import Augmentation, LargeScaleJitter, ResizeAndCrop, Sample, shortest_edges
 from lucid_mlx.training.config import TrainingConfig, read_config
 from lucid_mlx.training.gradient_checkpointing import checkpoint_layers
 from lucid_mlx.training.gradients import loss_and_gradients
@@ -12,12 +12,12 @@ __all__ = [
     "Batch",
     "LargeScaleJitter",
     "Loader",
+    "ResizeAndCrop",
     "Sample",
-    "ScaleAndCrop",
     "Trainer",
     "TrainingConfig",
     "checkpoint_layers",
-    "lengths",
     "loss_and_gradients",
     "read_config",
+    "shortest_edges",
 ]

@@ -1,4 +1,4 @@
-"""What a training run is: a TOML file with a few tables."""
+"""The configuration of a training run: a TOML file, whose tables are the dataclasses here."""
 
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -6,35 +6,53 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lucid_mlx.data.dataset import Dataset
-from lucid_mlx.data.label_maps import IGNORE
+from lucid_mlx.data.label_maps import IGNORE_INDEX
 from lucid_mlx.data.open_dataset import open_dataset
 from lucid_mlx.errors import InputError
-from lucid_mlx.training.augment import LargeScaleJitter, ScaleAndCrop
+from lucid_mlx.training.augment import LargeScaleJitter, ResizeAndCrop
 from lucid_mlx.training.optimizer import OptimizerConfig
 from lucid_mlx.training.settings import Settings
+from lucid_mlx.utils.validation import FieldError, check_minimums
 
-AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ScaleAndCrop}
+AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ResizeAndCrop}
 
 
 @dataclass(frozen=True)
-class LabelsConfig:
-    """Where labeled images are; paths start from where the command runs.
+class DatasetConfig:
+    """Labeled images on disk. Relative paths start at the current folder.
 
     Attributes:
-        images, annotations, panoptic_folder, names, ignore, reduce: as `lucid_mlx.training.open_dataset` takes them.
-        limit: take the first images alone, this many.
+        images: the folder with the images.
+        annotations: COCO's JSON file, of instances or panoptic, or the folder with the label maps.
+        panoptic_folder: the folder with the PNGs of a panoptic JSON; None for the folder that is called as the file
+            without `.json`.
+        names: for label maps, the names of the classes by label: a text file with one name in each line, or a
+            dataset such as "ade20k_semantic".
+        ignore_index: for label maps, the label of pixels that are ignored.
+        reduce_zero_label: for label maps, also ignore label 0, and subtract 1 from the other labels, as for ADE20K.
+        limit: use only so many images, the first ones; None for all.
+
+    Raises:
+        FieldError: if the limit is below 1.
     """
 
     images: str
     annotations: str
     panoptic_folder: str | None = None
     names: str | None = None
-    ignore: int = IGNORE
-    reduce: bool = False
+    ignore_index: int = IGNORE_INDEX
+    reduce_zero_label: bool = False
     limit: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            check_minimums(self, limit=1)
+
     def open(self) -> Dataset:
-        """Open them.
+        """Open the dataset.
+
+        Returns:
+            The dataset, with the first `limit` images.
 
         Raises:
             InputError: as `open_dataset`.
@@ -43,24 +61,24 @@ class LabelsConfig:
             self.images,
             self.annotations,
             panoptic_folder=self.panoptic_folder,
-            names=self.names,
-            ignore=self.ignore,
-            reduce=self.reduce,
+            class_names=self.names,
+            ignore_index=self.ignore_index,
+            reduce_zero_label=self.reduce_zero_label,
         )
         return dataset if self.limit is None else replace(dataset, records=dataset.records[: self.limit])
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network is trained.
+    """The network to train.
 
     Attributes:
-        weights: to start from: anything that `lucid_mlx.load` takes; random ones if None.
-        freeze_backbone: leave the backbone as it is.
-        gradient_checkpointing: take a third more time and less memory.
-        size: how large the network sees images when the training is over, as `lucid-mlx segment --size` has it; the
-            size of the samples if None.
-        fields: of `Mask2FormerConfig`, where they differ from those of the weights.
+        weights: what to start from: anything that `lucid_mlx.load` takes; None for random weights.
+        freeze_backbone: keep the backbone's parameters as they are.
+        gradient_checkpointing: compute layers again in the backward pass: less memory, a third more time.
+        size: the size at which the trained model sees images, as `lucid-mlx segment --size`; None for the size of the
+            training samples.
+        fields: fields of `Mask2FormerConfig` that replace those of the weights.
     """
 
     weights: str | None = None
@@ -72,14 +90,17 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ReportsConfig:
-    """What is told of a run, and how often, in steps.
+    """What a run logs, saves and evaluates, and every how many steps.
 
     Attributes:
-        log: a line of the metrics.
-        save: the state and the weights.
-        pictures: pictures of what the network finds in validation images; 0 for none.
-        images: how many of these.
-        evaluate: figures on all validation images; 0 for none.
+        log: steps between two lines of metrics.
+        save: steps between two checkpoints of the weights and the training state.
+        pictures: steps between two sets of pictures of the predictions for validation images; 0 for none.
+        images: validation images of such a set.
+        evaluate: steps between two evaluations on all validation images; 0 for none.
+
+    Raises:
+        FieldError: if a value is out of range.
     """
 
     log: int = 20
@@ -89,9 +110,7 @@ class ReportsConfig:
     evaluate: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("log", 1), ("save", 1), ("pictures", 0), ("images", 1), ("evaluate", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_minimums(self, log=1, save=1, pictures=0, images=1, evaluate=0)
 
 
 @dataclass(frozen=True)
@@ -99,71 +118,76 @@ class TrainingConfig:
     """A training run.
 
     Attributes:
-        name: of the dataset, written beside the weights; the file's if it is left out.
-        steps: updates of the parameters.
-        train: labeled images to learn from.
-        augmentation: makes samples of them: a table with `kind`, "jitter" or "crop", and the fields of
-            `LargeScaleJitter` or `ScaleAndCrop`.
-        validation: labeled images to show and to measure the network on.
-        network, optimizer, reports: see there.
-        batch_size: images whose gradients are computed together; of a distributed run all processes' together.
-        accumulate: batches whose gradients are averaged for a step.
-        workers: processes that prepare images.
-        seed: of all that is random.
-        dtype: to compute in; parameters and losses stay float32.
-        check: read all images and labels before the first step.
+        dataset_name: the name of the dataset in the model's metadata.
+        steps: updates of the parameters in the whole run.
+        train: the labeled images to train on.
+        augmentation: makes training samples of the images. `kind` is "jitter" or "crop"; the
+            other keys are those of the augmentation.
+        validation: the labeled images for pictures of predictions and for evaluation; None for neither.
+        network: see `NetworkConfig`: the network to train.
+        optimizer: see `OptimizerConfig`: how its parameters are updated.
+        reports: see `ReportsConfig`: what is logged, saved and evaluated.
+        batch_size: images in a batch, over all processes of a distributed run.
+        gradient_accumulation_steps: batches whose gradients are averaged for one step.
+        workers: processes that load and augment images; 0 to do it in the training process.
+        seed: the seed of all random numbers.
+        dtype: the type to compute in. Parameters and losses are always float32.
+        check: read and check all images and labels before the first step.
 
     Raises:
-        InputError: for numbers out of range.
+        FieldError: if a value is out of range.
     """
 
-    name: str
+    dataset_name: str
     steps: int
-    train: LabelsConfig
-    augmentation: LargeScaleJitter | ScaleAndCrop
-    validation: LabelsConfig | None = None
+    train: DatasetConfig
+    augmentation: LargeScaleJitter | ResizeAndCrop
+    validation: DatasetConfig | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     reports: ReportsConfig = field(default_factory=ReportsConfig)
     batch_size: int = 16
-    accumulate: int = 1
+    gradient_accumulation_steps: int = 1
     workers: int = 2
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     check: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("accumulate", 1), ("workers", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_minimums(self, steps=1, batch_size=1, gradient_accumulation_steps=1, workers=0, seed=0)
         if self.validation is None and self.reports.evaluate:
-            raise InputError("evaluate needs labeled images: add a table [validation]")
+            raise FieldError("evaluate needs labeled images: add a table [validation]", "reports.evaluate")
 
     @property
     def sample_size(self) -> str:
-        """The size of samples, as `--size` has it."""
+        """The size of training samples in pixels, "WIDTHxHEIGHT", as `lucid-mlx segment --size` takes it."""
         augmentation = self.augmentation
-        height, width = augmentation.crop if isinstance(augmentation, ScaleAndCrop) else (augmentation.size,) * 2
+        height, width = augmentation.crop_size if isinstance(augmentation, ResizeAndCrop) else (augmentation.size,) * 2
         return f"{width}x{height}"
 
 
 def read_config(path: str | PathLike[str]) -> TrainingConfig:
-    """Read the TOML file of a run.
+    """Read the TOML file of a training run.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The configuration. Its `dataset_name` is the name of the file if the file does not set it.
 
     Raises:
-        InputError: if it cannot be read; for an unknown key, with the nearest known one; for a missing key or a value
-            that does not fit. It tells the line.
+        InputError: if the file cannot be read, or has an unknown key, lacks one, or has a value that does not fit. The
+            message names the line.
     """
     settings = Settings(Path(path).expanduser())
     table = dict(settings.table)
-    about = table.get("augmentation", {"kind": "jitter"})
-    if not isinstance(about, dict):
-        raise InputError(f"{settings.where('augmentation', '')}: augmentation must be a table: write [augmentation]")
-    about = dict(about)
-    kind = about.pop("kind", "jitter")
-    if kind not in AUGMENTATIONS:
-        raise InputError(
-            f"{settings.where('kind', 'augmentation')}: kind must be one of {', '.join(AUGMENTATIONS)}, got {kind!r}"
-        )
-    table["augmentation"] = settings.make(AUGMENTATIONS[kind], about, "augmentation")
-    return settings.make(TrainingConfig, {"name": Path(path).stem, **table})
+    augmentation = table.get("augmentation", {})
+    if not isinstance(augmentation, dict):
+        raise InputError(f"{settings.location('augmentation')}: augmentation must be a table: write [augmentation]")
+    augmentation = dict(augmentation)
+    name = augmentation.pop("kind", next(iter(AUGMENTATIONS)))
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
+        expected = ", ".join(AUGMENTATIONS)
+        raise InputError(f"{settings.location('augmentation.kind')}: kind must be one of {expected}, got {name!r}")
+    table["augmentation"] = settings.build(AUGMENTATIONS[name], augmentation, "augmentation")
+    return settings.build(TrainingConfig, {"dataset_name": Path(path).stem, **table})

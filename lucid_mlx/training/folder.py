@@ -1,4 +1,4 @@
-"""The folder of a run: a model that `lucid_mlx.load` reads, and beside it in `training/` what the training needs."""
+"""The output folder of a run: a model that `lucid_mlx.load` reads, and in `training/` what the training needs."""
 
 import fcntl
 from collections.abc import Iterator, Mapping
@@ -9,25 +9,31 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_mlx.data.dataset import Dataset
+from lucid_mlx.data.label_maps import IGNORE_INDEX
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.state import write_arrays
-from lucid_mlx.weights.checkpoint import FORMAT, WEIGHTS, write_checkpoint
+from lucid_mlx.weights.checkpoint import MLX_FORMAT, WEIGHTS_FILE, write_checkpoint
 
-TRAINING = "training"
-STATE = "state.safetensors"
+TRAINING_FOLDER = "training"
+STATE_FILE = "state.safetensors"
+METRICS_FILE = "metrics.jsonl"
 
 
 class RunFolder:
-    """The folder of a run.
+    """The output folder of a run.
 
     Args:
-        path: of the folder.
-        config: of the network.
+        path: the folder.
+        config: the configuration of the model.
         image_config: how its images are prepared.
-        dataset: what it is trained on, and `name`, what that is called.
-        source: the weights that it started from; None for random ones.
+        dataset: the training data.
+        dataset_name: the name of the training data.
+        source: the weights from which the run starts; None for random ones.
+
+    Attributes:
+        path: the folder.
     """
 
     def __init__(
@@ -36,24 +42,27 @@ class RunFolder:
         config: Mask2FormerConfig,
         image_config: ImageConfig,
         dataset: Dataset,
-        name: str,
+        dataset_name: str,
         source: str | None,
     ):
         self.path, self._config, self._image_config = path, config, image_config
         self._metadata = {
             "source": source or "random weights",
             "family": "lucid_mlx.training",
-            "dataset": f"{name}_{dataset.task}",
+            "dataset": f"{dataset_name}_{dataset.task}",
             "task": dataset.task,
-            "things": " ".join(map(str, sorted(dataset.things))),
+            "things": " ".join(map(str, sorted(dataset.thing_ids))),
         }
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep the folder for this process for a while.
+        """Lock the folder for this process.
+
+        Yields:
+            Nothing; the lock is released at the end of the block.
 
         Raises:
-            InputError: if another one has it.
+            InputError: if another process has locked it.
         """
         with (self.training / "lock").open("w") as file:
             try:
@@ -64,38 +73,49 @@ class RunFolder:
 
     @property
     def training(self) -> Path:
-        """Where what the training needs is."""
-        return self.path / TRAINING
+        """The folder of the state, the metrics and the pictures."""
+        return self.path / TRAINING_FOLDER
 
     @property
     def state(self) -> Path:
-        """The file with the state."""
-        return self.training / STATE
+        """The file of the training state."""
+        return self.training / STATE_FILE
 
-    def start(self, arrays: Mapping[str, mx.array]) -> None:
-        """Make the folder, with the first weights.
+    @property
+    def metrics(self) -> Path:
+        """The file of the metrics."""
+        return self.training / METRICS_FILE
+
+    def create(self, arrays: Mapping[str, mx.array]) -> None:
+        """Create the folder with the initial weights.
+
+        Args:
+            arrays: the weights by name.
 
         Raises:
-            InputError: if there is something already.
+            InputError: if the folder is not empty.
         """
         if self.state.exists():
-            raise InputError(f"{self.path} has a run already: go on with it by --resume, or choose another folder")
+            raise InputError(f"{self.path} has a run already: continue it with --resume, or choose another folder")
         config = self._config.to_dict()
         write_checkpoint(self.path, config, arrays, self._metadata, self._preprocessor(), self._card())
         self.training.mkdir()
 
-    def write(self, arrays: Mapping[str, mx.array]) -> None:
+    def write_weights(self, arrays: Mapping[str, mx.array]) -> None:
         """Replace the weights.
 
+        Args:
+            arrays: the weights by name.
+
         Raises:
-            InputError: if they cannot be written; those before are then still there.
+            InputError: if they cannot be written; the earlier weights are then unchanged.
         """
-        write_arrays(self.path / WEIGHTS, arrays, {**self._metadata, "format": FORMAT})
+        write_arrays(self.path / WEIGHTS_FILE, arrays, {**self._metadata, "format": MLX_FORMAT})
 
     def _preprocessor(self) -> dict[str, Any]:
         return {
             **self._image_config.to_dict(),
-            "ignore_index": 255,
+            "ignore_index": IGNORE_INDEX,
             "image_processor_type": "Mask2FormerImageProcessor",
         }
 
@@ -103,6 +123,7 @@ class RunFolder:
         labels = ", ".join(self._config.id2label.values())
         return (
             "# A Mask2Former, trained with lucid-mlx\n\n"
-            f"Trained on {self._metadata['dataset']}, from {self._metadata['source']}; {TRAINING}/metrics.jsonl tells "
-            f"how.\n\n    lucid-mlx segment photo.jpg --weights {self.path.name}\n\nClasses: {labels}.\n"
+            f"Trained on {self._metadata['dataset']}, from {self._metadata['source']}. The metrics of the training are "
+            f"in {TRAINING_FOLDER}/{METRICS_FILE}.\n\n"
+            f"    lucid-mlx segment photo.jpg --weights {self.path.name}\n\nClasses: {labels}.\n"
         )

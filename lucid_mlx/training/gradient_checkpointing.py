@@ -1,12 +1,12 @@
-"""Gradient checkpointing (Chen et al. 2016): layers keep just their inputs for the gradient and run again for the rest.
+"""Gradient checkpointing (Chen et al. 2016): a layer keeps only its inputs, and runs again in the backward pass.
 
-`mx.checkpoint` runs a pure function twice. Two things make a layer one, and this relies on how MLX keeps them, which
-`tests/test_gradients.py` checks:
+`mx.checkpoint` runs a pure function twice. Two things make a layer pure. They rely on how MLX works, which
+`tests/test_objective.py` checks:
 
-- Its parameters are arguments of the function, and are put back after it. So the layer's class is replaced by one that
-  differs in `__call__` alone (Python looks it up on the class): names of parameters stay, as do other layers.
-- Its random draws must be the same both times. They split the key in `mx.random.state`, an array that can be
-  overwritten in place but not replaced: both runs begin with one key, and the state goes on from another.
+- Its parameters are arguments of the function, and are restored after it. The layer gets a subclass of its class with
+  another `__call__` (Python looks that up on the class). Names of parameters and other layers do not change.
+- Its random numbers are the same both times. They come from the key in `mx.random.state`, an array that can be
+  overwritten in place but not replaced. Both runs start with one key, and the state continues with another.
 
 It saves a third of the memory of a training step and costs a third of its time (benchmarks/README.md).
 """
@@ -26,26 +26,25 @@ from lucid_mlx.models.vision.mask2former.transformer_decoder import DecoderLayer
 
 
 def checkpoint_layers(model: Mask2Former) -> None:
-    """Let every block of the backbone and layer of the decoders run again in the backward pass.
+    """Checkpoint every block of the backbone and every layer of the decoders.
 
-    Blocks whose batch norms train stay as they are.
+    Blocks with running statistics (batch norms that are trained) are left out, as they would update them twice.
 
     Args:
-        model: the network, changed in place.
+        model: the model, changed in place.
     """
-    kinds = (SwinBlock, Block, EncoderLayer, DecoderLayer)
-    checkpoint(layer for layer in model.modules() if isinstance(layer, kinds) and not _has_statistics(layer))
+    layers = (SwinBlock, Block, EncoderLayer, DecoderLayer)
+    checkpoint(layer for layer in model.modules() if isinstance(layer, layers) and not _has_statistics(layer))
 
 
 def checkpoint(layers: Iterable[nn.Module]) -> None:
-    """Make layers run again in the backward pass instead of keeping what they computed.
+    """Make layers run again in the backward pass instead of keeping their activations.
 
     Args:
-        layers: modules that map arrays to arrays and change nothing else: one with running statistics would update
-            them twice. Their parameters keep their names.
+        layers: modules that map arrays to arrays and have no running statistics. Their parameters keep their names.
     """
     for layer in layers:
-        layer.__class__ = _checkpointed(type(layer))
+        layer.__class__ = _checkpointed_class(type(layer))
 
 
 def _has_statistics(layer: nn.Module) -> bool:
@@ -53,30 +52,30 @@ def _has_statistics(layer: nn.Module) -> bool:
 
 
 @cache
-def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return a class that is as another but for the gradient of its calls."""
-    if hasattr(kind, "is_checkpointed"):
-        return kind
+def _checkpointed_class(cls: type[nn.Module]) -> type[nn.Module]:
+    """Return a subclass whose calls are checkpointed."""
+    if hasattr(cls, "is_checkpointed"):
+        return cls
 
-    def call(layer: nn.Module, *arguments: Any) -> Any:
-        key, following = mx.random.split(_random_key())
-        _random_key()[:] = following
+    def call(layer: nn.Module, *inputs: Any) -> Any:
+        key, next_key = mx.random.split(_random_key())
+        _random_key()[:] = next_key
 
-        def run(parameters: dict[str, Any], *arguments: Any) -> Any:
+        def run(parameters: dict[str, Any], *inputs: Any) -> Any:
             before, state = layer.trainable_parameters(), mx.array(_random_key())
             layer.update(parameters)
             _random_key()[:] = key
             try:
-                return kind.__call__(layer, *arguments)
+                return cls.__call__(layer, *inputs)
             finally:
                 layer.update(before)
                 _random_key()[:] = state
 
-        return mx.checkpoint(run)(layer.trainable_parameters(), *arguments)
+        return mx.checkpoint(run)(layer.trainable_parameters(), *inputs)
 
-    return type(kind.__name__, (kind,), {"__call__": call, "is_checkpointed": True})
+    return type(cls.__name__, (cls,), {"__call__": call, "is_checkpointed": True})
 
 
 def _random_key() -> mx.array:
-    """The key that the next draw splits."""
+    """Return the key that the next random operation splits."""
     return mx.random.state[0]  # type: ignore[index]

@@ -1,10 +1,10 @@
-"""Losses and their gradients through the whole network, in less memory and in half precision.
+"""Losses and gradients of the whole model, in less memory and in half precision.
 
-`nn.value_and_grad` around `Mask2Former.forward` works too, but there the matching must compute the logits while MLX
-traces, when every array of the forward is kept: on a Swin at 256x256, batch 2, that takes twice the memory
-(`benchmarks/training_step.py --traced`). Here the graph is built on matches that are still to be found
-(`utils/deferred_array.py`): losses and gradients are traced first, then the logits alone are computed and matched, and
-the matches written where the graph reads them.
+`nn.value_and_grad` around `Mask2Former.forward` works too. But there the matching computes the logits while MLX traces,
+and MLX then keeps every array of the forward pass: twice the memory on a Swin at 256x256, batch 2
+(`benchmarks/training_step.py --against traced`). Here the graph is built on deferred matches
+(`utils/deferred_array.py`): losses and gradients are traced first, then only the logits are computed and matched, and
+the matches are written to the arrays that the graph reads.
 """
 
 from typing import Any
@@ -29,35 +29,36 @@ def loss_and_gradients(
     key: mx.array | None = None,
     dtype: mx.Dtype | None = None,
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
-    """Return what `forward` scores with these labels, and its gradient.
+    """Return the losses of `Mask2Former.forward` and the gradient of their sum.
 
-    The logits are computed here; losses and gradients when they are used. Not for use inside `mx.compile`.
+    The logits are computed here; losses and gradients are lazy. Do not call it inside `mx.compile`.
 
     Args:
-        model: the network, in training mode or not.
-        pixel_values: as `forward` takes them.
-        mask_labels: as `forward` takes them.
-        class_labels: as `forward` takes them.
-        key: as `forward` takes it.
-        dtype: compute in this type, with copies of the parameters; parameters, gradients, statistics and losses keep
-            theirs. None computes in the parameters' own.
+        model: the model, in training mode or not.
+        pixel_values: (B, 3, H, W), as `forward` takes them.
+        mask_labels: for each image, (N, H, W), as `forward` takes them.
+        class_labels: for each image, (N,), as `forward` takes them.
+        key: the random key of the sampled points; None draws from `mx.random.state`.
+        dtype: the type to compute in, with copies of the parameters. Parameters, gradients, statistics and losses keep
+            their own type. None computes in the type of the parameters.
 
     Returns:
-        The weighted losses by name, and the gradient of their sum as a tree like `model.trainable_parameters()`.
+        The weighted losses, scalars by name; and the gradient of their sum, a tree with the shapes of
+        `model.trainable_parameters()`.
 
     Raises:
         InputError: as `forward`.
     """
     config = model.config
     targets = read_targets(mask_labels, class_labels, len(pixel_values), config.num_labels)
-    # All but running statistics, which the forward updates.
-    kept = {name: x for name, x in named_parameters(model).items() if not name.endswith(BatchNorm.fixed)}
+    # Without running statistics, which the forward pass updates.
+    originals = {name: x for name, x in named_parameters(model).items() if not name.endswith(BatchNorm.fixed)}
     matches = _deferred_matches(targets, config)
 
     def run(parameters: dict[str, Any]) -> tuple[mx.array, dict[str, mx.array], list[Prediction]]:
         model.update(parameters)
         if dtype is not None:
-            copies = [(name, x.astype(dtype)) for name, x in named_parameters(model).items() if name in kept]
+            copies = [(name, x.astype(dtype)) for name, x in named_parameters(model).items() if name in originals]
             model.update(tree_unflatten(copies))
         out = model(pixel_values, output_auxiliary_logits=True)
         predictions = supervised(
@@ -69,16 +70,16 @@ def loss_and_gradients(
     try:
         (_, losses, predictions), gradients = mx.value_and_grad(run)(model.trainable_parameters())
     finally:
-        model.update(tree_unflatten([*kept.items()]))
+        model.update(tree_unflatten([*originals.items()]))
     mx.eval([(x.masks, x.classes) for x in predictions])
-    for place, found in zip(matches, match(predictions, targets, config, key), strict=True):
+    for deferred_match, computed in zip(matches, match(predictions, targets, config, key), strict=True):
         for name in ("rows", "objects", "points", "labels"):
-            write(getattr(place, name), getattr(found, name))
+            write(getattr(deferred_match, name), getattr(computed, name))
     return losses, gradients
 
 
 def _deferred_matches(targets: Targets, config: Mask2FormerConfig) -> list[Match]:
-    """Return a match for each prediction, to be written later."""
+    """Return a match for each prediction whose arrays are written later."""
     pairs, points = sum(min(len(x), config.num_queries) for x in targets.classes), config.train_num_points
     return [
         Match(

@@ -1,4 +1,4 @@
-"""Batches for the training, prepared by other processes while the device is busy."""
+"""Batches for training, prepared by other processes while the device computes."""
 
 import math
 import os
@@ -21,48 +21,57 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.augment import Augmentation, Sample
 
-READY = 2  # batches that are prepared ahead
+PREFETCHED_BATCHES = 2
 
 
 class Batch(NamedTuple):
-    """What a step of the training reads.
+    """The input of a training step.
 
     Attributes:
         pixels: (B, H, W, 3) float32, normalized.
-        masks: of each image, (N, H, W) bool.
-        class_ids: of each image, (N,) int32.
-        after: the epoch and the position in it at which the next batch begins.
+        masks: for each image, (N, H, W) bool.
+        class_ids: for each image, (N,) int32.
+        next_position: where the next batch starts: the epoch, and the sample in the epoch.
     """
 
     pixels: mx.array
     masks: list[mx.array]
     class_ids: list[mx.array]
-    after: tuple[int, int]
+    next_position: tuple[int, int]
 
 
-def stack(samples: list[Sample], image_config: ImageConfig, after: tuple[int, int]) -> Batch:
-    """Put samples of one size into a batch, normalized by the image configuration."""
+def collate(samples: list[Sample], image_config: ImageConfig, next_position: tuple[int, int]) -> Batch:
+    """Make a batch of samples.
+
+    Args:
+        samples: samples of one size.
+        image_config: how pixels are normalized.
+        next_position: where the next batch starts: the epoch, and the sample in the epoch.
+
+    Returns:
+        The batch.
+    """
     pixels = mx.array(np.stack([sample.pixels for sample in samples])).astype(mx.float32)
     return Batch(
-        (pixels * image_config.scale - mx.array(image_config.mean)) / mx.array(image_config.std),
+        (pixels * image_config.rescale_factor - mx.array(image_config.mean)) / mx.array(image_config.std),
         [mx.array(sample.masks) for sample in samples],
         [mx.array(sample.class_ids) for sample in samples],
-        after,
+        next_position,
     )
 
 
-class _Job(NamedTuple):
-    """All that a sample is made of."""
+class _SampleTask(NamedTuple):
+    """Everything that determines a sample."""
 
     record: Record
     augment: Augmentation
     seed: int
     epoch: int
-    place: int
+    image_index: int
 
     def run(self) -> Sample:
-        """Make the sample, a function of the dataset, the seed, the epoch and the place alone."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epoch, self.place)))
+        """Make the sample. It depends on the dataset, the seed, the epoch and the image only."""
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epoch, self.image_index)))
         try:
             return self.augment(self.record.image(), self.record.target(), rng)
         except InputError:
@@ -70,32 +79,34 @@ class _Job(NamedTuple):
         except Exception as error:
             raise RuntimeError(f"{self.record.name} cannot be prepared: {error!r}") from error
 
-    def run_elsewhere(self) -> tuple[Sample, tuple[int, ...]]:
-        """Make the sample, its masks as bits, which are an eighth to send to another process, and their shape."""
+    def run_in_worker(self) -> tuple[Sample, tuple[int, ...]]:
+        """Make the sample with its masks packed to bits, an eighth of the bytes to send; also return their shape."""
         sample = self.run()
         return sample._replace(masks=np.packbits(sample.masks)), sample.masks.shape
 
 
 class Loader:
-    """An endless stream of batches that depends on the seed alone, not on the number of workers.
+    """An endless stream of batches. It depends on the seed, and not on the number of workers.
 
-    Each epoch shows every image once, in an order of its own. A batch may hold the end of one epoch and the beginning
-    of the next.
+    Each epoch has every image once, in a new random order. A batch may have the end of one epoch and the start of the
+    next.
 
-    With workers, what uses a loader must be importable: a script does its work under `if __name__ == "__main__":`,
-    because the processes are new ones. (MLX does not survive a fork.)
+    With workers, a script must do its work under `if __name__ == "__main__":`, because workers are new processes that
+    import it. (MLX does not survive a fork.)
 
     Args:
         dataset: the labeled images.
-        augment: makes a sample of each, all of one size.
+        augment: makes a sample of each image, all of one size.
         batch_size: images in a batch.
-        image_config: how pixels are normalized; of it `mean`, `std` and `scale` count.
-        seed: of orders and augmentations.
-        workers: processes that prepare images; 0 to do it in this one, when a batch is asked for.
-        part: which part of each batch to yield, from 0, and of how many: the share of a distributed run's process.
+        image_config: how pixels are normalized: its `mean`, `std` and `rescale_factor`.
+        seed: the seed of the order and of the augmentation.
+        workers: processes that prepare samples; 0 to do it in this process, when a batch is requested.
+        shard: (rank, size) of this process in a distributed run: of each batch it gets only every `size`-th sample,
+            starting at `rank`.
 
     Raises:
-        InputError: for a batch size below 1, or that has no such parts, or a number of workers or a seed below 0.
+        InputError: if the batch size is below 1 or not a multiple of the number of processes, or the number of workers
+            or the seed is below 0.
     """
 
     def __init__(
@@ -107,72 +118,84 @@ class Loader:
         image_config: ImageConfig | None = None,
         seed: int = 0,
         workers: int = 0,
-        part: tuple[int, int] = (0, 1),
+        shard: tuple[int, int] = (0, 1),
     ):
-        for name, value, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
-            if value < least:
-                raise InputError(f"{name} must be at least {least}, got {value}")
-        if batch_size % part[1]:
-            raise InputError(f"batch_size={batch_size} cannot be shared equally by {part[1]} processes")
-        self.part = part
+        for name, value, minimum in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
+            if value < minimum:
+                raise InputError(f"{name} must be at least {minimum}, got {value}")
+        if batch_size % shard[1]:
+            raise InputError(f"batch_size must be a multiple of the {shard[1]} processes, got {batch_size}")
         self.dataset, self.augment, self.image_config = dataset, augment, image_config or ImageConfig()
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.batch_size, self.seed, self.workers, self.shard = batch_size, seed, workers, shard
 
-    def batches(self, epoch: int = 0, position: int = 0) -> Generator[Batch, None, None]:
-        """Yield batches without end; close the iterator (`contextlib.closing`) to end the workers.
+    def batches(self, epoch: int = 0, sample_in_epoch: int = 0) -> Generator[Batch, None, None]:
+        """Yield batches without end. Close the iterator (`contextlib.closing`) to stop the workers.
+
+        A batch's `next_position` has the arguments with which the stream continues after it.
 
         Args:
-            epoch: where to begin: the first of a batch's `after`,
-            position: and the second.
+            epoch: the epoch to start in.
+            sample_in_epoch: the sample of that epoch to start with.
+
+        Yields:
+            The next batch, or this process's shard of it.
 
         Raises:
-            InputError: if an image or its labels cannot be read; or a worker dies, which may be for want of memory.
-            RuntimeError: for any other error of a worker, with the image's name.
+            InputError: if an image or its labels cannot be read; or a worker dies, which may be for lack of memory.
+            RuntimeError: for any other error of a worker, with the name of the image.
         """
-        first, parts = self.part
-        jobs = islice(self._jobs(epoch, position), first, None, parts)
+        rank, size = self.shard
+        tasks = islice(self._tasks(epoch, sample_in_epoch), rank, None, size)
         count = len(self.dataset.records)
-        with closing(self._by_workers(jobs) if self.workers else (job.run() for job in jobs)) as samples:
+        with closing(self._run_in_workers(tasks) if self.workers else (task.run() for task in tasks)) as samples:
             while True:
-                batch = list(islice(samples, self.batch_size // parts))
-                epoch, position = divmod(epoch * count + position + self.batch_size, count)
-                yield stack(batch, self.image_config, (epoch, position))
+                batch = list(islice(samples, self.batch_size // size))
+                epoch, sample_in_epoch = divmod(epoch * count + sample_in_epoch + self.batch_size, count)
+                yield collate(batch, self.image_config, (epoch, sample_in_epoch))
 
-    def names(self, epoch: int, position: int, batches: int = 1) -> list[str]:
-        """Return what the images of whole batches are called; arguments as of `batches`."""
-        return [job.record.name for job in islice(self._jobs(epoch, position), self.batch_size * batches)]
+    def image_names(self, epoch: int, sample_in_epoch: int, batches: int = 1) -> list[str]:
+        """Return the names of the images in the next batches, those of other processes too.
 
-    def _jobs(self, epoch: int, position: int) -> Iterator[_Job]:
+        Args:
+            epoch: the epoch to start in.
+            sample_in_epoch: the sample of that epoch to start with.
+            batches: the number of batches.
+
+        Returns:
+            The names.
+        """
+        tasks = islice(self._tasks(epoch, sample_in_epoch), self.batch_size * batches)
+        return [task.record.name for task in tasks]
+
+    def _tasks(self, epoch: int, sample_in_epoch: int) -> Iterator[_SampleTask]:
         records = self.dataset.records
         while True:
-            order = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
-            for place in order.permutation(len(records))[position:].tolist():
-                yield _Job(records[place], self.augment, self.seed, epoch, place)
-            epoch, position = epoch + 1, 0
+            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
+            for index in rng.permutation(len(records))[sample_in_epoch:].tolist():
+                yield _SampleTask(records[index], self.augment, self.seed, epoch, index)
+            epoch, sample_in_epoch = epoch + 1, 0
 
-    def _by_workers(self, jobs: Iterator[_Job]) -> Generator[Sample, None, None]:
-        pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _start)
+    def _run_in_workers(self, tasks: Iterator[_SampleTask]) -> Generator[Sample, None, None]:
+        pool = ProcessPoolExecutor(self.workers, get_context("spawn"), _init_worker)
+        prefetched = PREFETCHED_BATCHES * self.batch_size + self.workers
         try:
-            waiting = deque(
-                pool.submit(job.run_elsewhere) for job in islice(jobs, READY * self.batch_size + self.workers)
-            )
-            for job in jobs:
-                sample, shape = waiting.popleft().result()
-                waiting.append(pool.submit(job.run_elsewhere))
-                yield sample._replace(
-                    masks=np.unpackbits(sample.masks, count=math.prod(shape)).view(bool).reshape(shape)
-                )
+            futures = deque(pool.submit(task.run_in_worker) for task in islice(tasks, prefetched))
+            for task in tasks:
+                sample, shape = futures.popleft().result()
+                futures.append(pool.submit(task.run_in_worker))
+                masks = np.unpackbits(sample.masks, count=math.prod(shape)).view(bool).reshape(shape)
+                yield sample._replace(masks=masks)
         except BrokenProcessPool as error:
             raise InputError(
-                "a process that prepares images has died: a script must do its work under "
-                'if __name__ == "__main__":, and memory must suffice; workers=0 does without processes'
+                "a worker process died: a script must do its work under "
+                'if __name__ == "__main__":, and there must be enough memory; workers=0 needs no processes'
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _start() -> None:
-    """Leave Ctrl-C to the parent, which ends its workers, and end if the parent is gone without having done so."""
+def _init_worker() -> None:
+    """Ignore Ctrl-C, as the parent stops its workers, and exit if the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None

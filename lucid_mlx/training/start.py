@@ -1,4 +1,4 @@
-"""The network with which a training run begins."""
+"""The model with which a training run starts."""
 
 from dataclasses import asdict
 from typing import cast
@@ -15,60 +15,73 @@ from lucid_mlx.training.config import NetworkConfig, TrainingConfig
 from lucid_mlx.training.gradient_checkpointing import checkpoint_layers
 from lucid_mlx.utils.parameters import load_parameters
 from lucid_mlx.weights.checkpoint import Checkpoint
-from lucid_mlx.weights.quantize import floating_arrays
+from lucid_mlx.weights.quantize import dequantized_arrays
 
-HEAD = "transformer_decoder.class_head."
+CLASS_HEAD = "transformer_decoder.class_head."
 
 
-def build_network(run: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former, ImageConfig, list[str]]:
-    """Build the network, with the dataset's classes, and fill it with the weights to start from.
+def initial_model(config: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former, ImageConfig, list[str]]:
+    """Build the model with the dataset's classes, and load the weights to start from.
+
+    Args:
+        config: the training run.
+        dataset: the training data.
 
     Returns:
-        The network in training mode, its parameters float32; how its images are normalized; what a user should know.
+        The model in training mode, with float32 parameters; how its images are prepared; and messages for the user.
 
     Raises:
-        InputError: if the weights cannot be had or do not fit the fields, or a field is wrong.
+        InputError: if the weights cannot be loaded or do not fit the configuration, or the configuration is invalid.
     """
-    config = run.network
-    mx.random.seed(run.seed)
-    labels = dict(enumerate(dataset.names))
-    image_config, notes = ImageConfig(), []
-    if config.weights is None:
-        model = Mask2Former(Mask2FormerConfig.from_dict({**config.fields, "num_labels": len(labels)}))
-        notes.append("from random weights")
+    mx.random.seed(config.seed)
+    id2label = dict(enumerate(dataset.class_names))
+    image_config = ImageConfig()
+    if config.network.weights is None:
+        model = Mask2Former(Mask2FormerConfig.from_dict({**config.network.fields, "num_labels": len(id2label)}))
+        messages = ["from random weights"]
     else:
-        checkpoint = load_checkpoint(config.weights)
+        checkpoint = load_checkpoint(config.network.weights)
         image_config, _ = default_image_config(checkpoint)
-        model, notes = _continued(config, checkpoint, labels)
-    model.config.id2label = labels
-    if config.freeze_backbone:
+        model, messages = _from_checkpoint(config.network, checkpoint, id2label)
+    model.config.id2label = id2label
+    if config.network.freeze_backbone:
         cast(nn.Module, model.backbone).freeze()
-    if config.gradient_checkpointing:
+    if config.network.gradient_checkpointing:
         checkpoint_layers(model)
-    image_config = parse_size(config.size or run.sample_size, image_config)
-    train_mode(model, config)
-    return model, image_config, notes
+    image_config = parse_size(config.network.size or config.sample_size, image_config)
+    set_training_mode(model, config.network)
+    return model, image_config, messages
 
 
-def train_mode(model: Mask2Former, config: NetworkConfig) -> None:
-    """Put a network into training mode, all but a frozen backbone."""
+def set_training_mode(model: Mask2Former, config: NetworkConfig) -> None:
+    """Put a model into training mode, except for a frozen backbone.
+
+    Args:
+        model: the model.
+        config: whether the backbone is frozen.
+    """
     model.train()
     if config.freeze_backbone:
         cast(nn.Module, model.backbone).eval()
 
 
-def _continued(config: NetworkConfig, checkpoint: Checkpoint, labels: dict[int, str]) -> tuple[Mask2Former, list[str]]:
-    """Build a network as the checkpoint has it but for the fields and the classes that are given."""
+def _from_checkpoint(
+    config: NetworkConfig, checkpoint: Checkpoint, id2label: dict[int, str]
+) -> tuple[Mask2Former, list[str]]:
+    """Build the model of a checkpoint, with the fields of the configuration and the classes replaced."""
     source = Mask2FormerConfig.from_dict(checkpoint.config)
-    model = Mask2Former(Mask2FormerConfig.from_dict({**asdict(source), **config.fields, "num_labels": len(labels)}))
-    arrays = {name: array.astype(mx.float32) for name, array in floating_arrays(checkpoint).items()}
-    notes = [f"from {config.weights}"]
-    if source.id2label != labels:
-        head = {f"{HEAD}{name}": array for name, array in model.transformer_decoder.class_head.parameters().items()}
-        arrays |= head
-        notes.append(f"the classes are others ({len(labels)} now, {source.num_labels} before): the class head is new")
+    model = Mask2Former(Mask2FormerConfig.from_dict({**asdict(source), **config.fields, "num_labels": len(id2label)}))
+    arrays = {name: array.astype(mx.float32) for name, array in dequantized_arrays(checkpoint).items()}
+    messages = [f"from {config.weights}"]
+    if source.id2label != id2label:
+        head = model.transformer_decoder.class_head.parameters()
+        arrays |= {f"{CLASS_HEAD}{name}": array for name, array in head.items()}
+        messages.append(
+            f"the class head starts from random weights, because the classes differ: {source.num_labels} in the "
+            f"checkpoint, {len(id2label)} now"
+        )
     try:
         load_parameters(model, arrays)
     except InputError as error:
-        raise InputError(f"{config.weights} does not fit the fields under [network.fields]: {error}") from error
-    return model, notes
+        raise InputError(f"{config.weights} does not fit [network.fields]: {error}") from error
+    return model, messages

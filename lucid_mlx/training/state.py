@@ -1,4 +1,4 @@
-"""All that a run needs to go on as if it had never stopped, in one file."""
+"""Everything that a run needs to continue as if it had never stopped, in one file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,81 +10,112 @@ from safetensors import SafetensorError, safe_open
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.training.optimizer import Average, Optimizer
-from lucid_mlx.utils.atomic_write import draft
+from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
+from lucid_mlx.utils.atomic_write import atomic_write
 from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import read_safetensors
 
 
 class Progress(NamedTuple):
-    """How far a run has come. All random draws follow from the seed and this.
+    """How far a run is. Together with the seed it determines all random numbers that follow.
 
     Attributes:
-        step: updates that are done.
-        epoch, position: where the next batch begins, as `Batch.after` has it.
+        step: finished steps.
+        epoch: the epoch in which the next batch starts.
+        sample_in_epoch: the sample of that epoch with which the next batch starts.
     """
 
     step: int = 0
     epoch: int = 0
-    position: int = 0
+    sample_in_epoch: int = 0
 
 
 def save_state(
-    path: Path, progress: Progress, model: Mask2Former, optimizer: Optimizer, average: Average | None
+    path: Path,
+    progress: Progress,
+    model: Mask2Former,
+    optimizer: Optimizer,
+    ema: ExponentialMovingAverage | None,
 ) -> None:
-    """Write the state beside its place and move it there when it is complete.
+    """Write the state of a run, completely or not at all.
+
+    Args:
+        path: the safetensors file; an existing one is replaced.
+        progress: how far the run is.
+        model: the model.
+        optimizer: its optimizer.
+        ema: the average of its parameters, if there is one.
 
     Raises:
-        InputError: if it cannot be written; what was there before is then still there.
+        InputError: if it cannot be written; an earlier state is then unchanged.
     """
     arrays = {f"model.{name}": array for name, array in named_parameters(model).items()}
-    arrays |= {f"optimizer.{name}": array for name, array in _flat(optimizer).items()}
-    if average is not None:
-        arrays |= {f"average.{name}": array for name, array in average.arrays.items()}
+    arrays |= {f"optimizer.{name}": array for name, array in _flatten_state(optimizer).items()}
+    if ema is not None:
+        arrays |= {f"ema.{name}": array for name, array in ema.arrays.items()}
     write_arrays(path, arrays, {name: str(value) for name, value in progress._asdict().items()})
 
 
-def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, average: Average | None) -> Progress:
-    """Put all into the state that `save_state` wrote.
+def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, ema: ExponentialMovingAverage | None) -> Progress:
+    """Restore the state that `save_state` wrote.
+
+    Args:
+        path: the safetensors file.
+        model: gets the parameters.
+        optimizer: gets its state.
+        ema: gets the averaged parameters; None if the run has no average.
+
+    Returns:
+        How far the run is.
 
     Raises:
-        InputError: if the file is missing or damaged, or of another network or optimizer.
+        InputError: if the file is missing or damaged, or belongs to another model or optimizer.
     """
     arrays, metadata = read_safetensors(path)
-    parts: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}, "average": {}}
-    for name, array in arrays.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = array
+    groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}, "ema": {}}
+    for key, array in arrays.items():
+        group, _, name = key.partition(".")
+        groups.setdefault(group, {})[name] = array
     try:
         progress = Progress(*(int(metadata[name]) for name in Progress._fields))
-        load_parameters(model, parts["model"])
-        if {n: x.shape for n, x in _flat(optimizer).items()} != {n: x.shape for n, x in parts["optimizer"].items()}:
+        load_parameters(model, groups["model"])
+        if _shapes(_flatten_state(optimizer)) != _shapes(groups["optimizer"]):
             raise InputError("the optimizer has other parameters; is the backbone frozen as it was?")
-        if (average is None) == bool(parts["average"]):
-            raise InputError("the average of the parameters is on in one and off in the other")
+        if (ema is None) == bool(groups["ema"]):
+            raise InputError("either the run or the file has an average of the parameters (ema_decay), but not both")
     except (InputError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is of another run than the configuration describes: {error}") from error
-    optimizer.state = tree_unflatten(list(parts["optimizer"].items()))
-    if average is not None:
-        average.arrays = parts["average"]
-    mx.eval(model.parameters(), optimizer.state, parts["average"])
+        raise InputError(f"{path} belongs to a run with another configuration: {error}") from error
+    optimizer.state = tree_unflatten(list(groups["optimizer"].items()))
+    if ema is not None:
+        ema.arrays = groups["ema"]
+    mx.eval(model.parameters(), optimizer.state, groups["ema"])
     return progress
 
 
-def _flat(optimizer: Optimizer) -> dict[str, mx.array]:
+def _flatten_state(optimizer: Optimizer) -> dict[str, mx.array]:
     return dict(cast(list[tuple[str, mx.array]], tree_flatten(optimizer.state)))
 
 
+def _shapes(arrays: Mapping[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
 def write_arrays(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that is complete, or not there.
+    """Write a safetensors file, completely or not at all.
+
+    Args:
+        path: the file; an existing one is replaced.
+        arrays: the arrays by name.
+        metadata: the metadata of the file.
 
     Raises:
-        InputError: if it cannot be written; what was there before is then still there.
+        InputError: if it cannot be written; an earlier version of it is then unchanged.
     """
-    with draft(path) as place:
+    with atomic_write(path) as temporary:
         try:
-            mx.save_safetensors(str(place), dict(arrays), dict(metadata))
-            with safe_open(place, framework="numpy"):  # which compares header and size: a full disk is no error to MLX
+            mx.save_safetensors(str(temporary), dict(arrays), dict(metadata))
+            # MLX raises no error if the disk is full; opening compares the header with the size of the file.
+            with safe_open(temporary, framework="numpy"):
                 pass
         except (RuntimeError, SafetensorError) as error:
             raise OSError(f"it would be incomplete ({error}); is the disk full?") from error

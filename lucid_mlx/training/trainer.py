@@ -25,47 +25,61 @@ from lucid_mlx.training.config import TrainingConfig
 from lucid_mlx.training.folder import RunFolder
 from lucid_mlx.training.gradients import loss_and_gradients
 from lucid_mlx.training.loader import Batch, Loader
-from lucid_mlx.training.optimizer import Average, Optimizer
-from lucid_mlx.training.report import Metrics, plot_curves, write_pictures
-from lucid_mlx.training.start import build_network, train_mode
+from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
+from lucid_mlx.training.report import MetricsLog, plot_metrics, write_predictions
+from lucid_mlx.training.start import initial_model, set_training_mode
 from lucid_mlx.training.state import Progress, load_state, save_state
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.parameters import named_parameters
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Trainer:
-    """A training run: network, data, optimizer, and how far it has come.
+    """A training run: model, data, optimizer and progress.
 
-    In a distributed run (`mlx.launch`) every process has one; the first writes the files.
+    In a distributed run (`mlx.launch`) every process has one. The main process, of rank 0, logs and writes the files.
 
     Args:
-        config: what to do.
-        output: the folder for the model and all that is told of the run.
-        resume: go on from the state that is there; else the folder must not exist, or be empty.
-        tell: gets what a user should know, in the first process.
+        config: the configuration of the run.
+        output: the folder for the model, the training state and the logs.
+        resume: continue from the state in the folder; if False, the folder must not exist, or be empty.
+        log: called with each message for the user, in the main process.
+
+    Attributes:
+        config: the configuration of the run.
+        group: the processes of a distributed run.
+        is_main_process: whether this process logs and writes the files.
+        log: called with each message for the user.
+        model: the model that is trained.
+        image_config: how its images are prepared.
+        loader: makes the batches.
+        validation: the validation data; None if there is none.
+        optimizer: updates the model's parameters.
+        ema: the exponential moving average of the parameters; None if there is none.
+        progress: how far the run is.
+        folder: the output folder.
 
     Raises:
-        InputError: if data, weights or the folder cannot be used; or a library is missing.
+        InputError: if the data, the weights or the folder cannot be used; or an optional library is missing.
     """
 
-    def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, tell: Tell = lambda text: None):
+    def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, log: Log = lambda message: None):
         tune_for_cpu()
         self.config, self.group = config, mx.distributed.init()
-        self.first = self.group.rank() == 0
-        self.tell = tell if self.first else lambda text: None
-        if self.first:
+        self.is_main_process = self.group.rank() == 0
+        self.log = log if self.is_main_process else lambda message: None
+        if self.is_main_process:
             require("matplotlib", "train")
             if config.reports.evaluate:
                 require("hotcoco", "train")
         dataset = config.train.open()
         self.validation = config.validation.open() if config.validation else None
-        if config.check and not resume and self.first:
+        if config.check and not resume and self.is_main_process:
             validate(dataset, progress=True)
-        self.model, self.image_config, notes = build_network(config, dataset)
-        for note in notes:
-            self.tell(note)
+        self.model, self.image_config, messages = initial_model(config, dataset)
+        for message in messages:
+            self.log(message)
         self.loader = Loader(
             dataset,
             config.augmentation,
@@ -73,177 +87,194 @@ class Trainer:
             image_config=self.image_config,
             seed=config.seed,
             workers=config.workers,
-            part=(self.group.rank(), self.group.size()),
+            shard=(self.group.rank(), self.group.size()),
         )
         self.optimizer = Optimizer(self.model, config.optimizer, config.steps)
-        rate = config.optimizer.average
-        self.average = Average(self.model, rate) if rate else None
+        decay = config.optimizer.ema_decay
+        self.ema = ExponentialMovingAverage(self.model, decay) if decay else None
         self.progress = Progress()
         self.folder = RunFolder(
-            output, self.model.config, self.image_config, dataset, config.name, config.network.weights
+            output, self.model.config, self.image_config, dataset, config.dataset_name, config.network.weights
         )
         if resume:
-            self.progress = load_state(self.folder.state, self.model, self.optimizer, self.average)
-            self.tell(f"resumed at step {self.progress.step}")
-        if self.first and not resume:
-            self.folder.start(named_parameters(self.model))
+            self.progress = load_state(self.folder.state, self.model, self.optimizer, self.ema)
+            self.log(f"resumed at step {self.progress.step}")
+        if self.is_main_process and not resume:
+            self.folder.create(named_parameters(self.model))
             self.save()
 
-    def fit(self, until: int | None = None) -> bool:
-        """Train to the end, or until a step; Ctrl-C saves the state first.
+    def fit(self, max_steps: int | None = None) -> bool:
+        """Train to the end of the run. Ctrl-C saves the state and stops.
+
+        Args:
+            max_steps: stop after this step of the run; the learning rate schedule is still that of the whole run.
 
         Returns:
-            Whether the end was reached.
+            Whether the run is finished.
 
         Raises:
-            InputError: if the loss or the gradient is not finite, an image cannot be read, or a file not written.
+            InputError: if the loss or the gradient is not finite, an image cannot be read, or a file cannot be written.
         """
-        with self.folder.locked() if self.first else nullcontext():
-            return self._fit(until)
+        with self.folder.locked() if self.is_main_process else nullcontext():
+            return self._fit(max_steps)
 
-    def _fit(self, until: int | None) -> bool:
-        config, reports = self.config, self.config.reports
-        if self.first:
-            for left in self.folder.training.glob(".lucid-mlx-*"):  # of a process that was killed while it wrote
-                shutil.rmtree(left, ignore_errors=True)
-            metrics = Metrics(self.folder.training / "metrics.jsonl", self.progress.step)
-        last = min(config.steps, until or config.steps)
+    def _fit(self, max_steps: int | None) -> bool:
+        config, every = self.config, self.config.reports
+        if self.is_main_process:
+            for leftover in self.folder.training.glob(".lucid-mlx-*"):  # of a process that was killed while writing
+                shutil.rmtree(leftover, ignore_errors=True)
+            metrics = MetricsLog(self.folder.metrics, self.progress.step)
+        last = min(config.steps, max_steps or config.steps)
         batches = self.loader.batches(*self.progress[1:])
         bar = tqdm(
             total=config.steps, initial=self.progress.step, unit="step", desc="train",
-            disable=None if self.first else True,
+            disable=None if self.is_main_process else True,
         )  # fmt: skip
-        start, told = time.perf_counter(), self.progress.step
-        with closing(batches), bar, interruptible() as interrupted:
+        start, logged = time.perf_counter(), self.progress.step
+        with closing(batches), bar, deferred_interrupt() as interrupted:
             while self.progress.step < last:
-                losses, norm = self.step(batches)
+                losses, grad_norm = self.step(batches)
                 step = self.progress.step
                 bar.update()
                 stop = self._any(interrupted())
-                if step % reports.log == 0 and self.first:
-                    speed = (step - told) * config.accumulate * config.batch_size / (time.perf_counter() - start)
-                    start, told = time.perf_counter(), step
-                    figures = self._figures(losses, norm, speed)
-                    metrics.add(step, figures)
+                if step % every.log == 0 and self.is_main_process:
+                    images = (step - logged) * config.gradient_accumulation_steps * config.batch_size
+                    speed = images / (time.perf_counter() - start)
+                    start, logged = time.perf_counter(), step
+                    values = self._metrics(losses, grad_norm, speed)
+                    metrics.write(step, values)
                     bar.set_postfix_str(
-                        f"loss {figures['loss']:.3f}, {speed:.1f} images/s, {figures['memory'] / 1e9:.1f} GB"
+                        f"loss {values['loss']:.3f}, {speed:.1f} images/s, {values['memory'] / 1e9:.1f} GB"
                     )
-                if (step % reports.save == 0 or step == last or stop) and self.first:
+                if (step % every.save == 0 or step == last or stop) and self.is_main_process:
                     self.save()
-                if self.first and not stop:
-                    self._report(step, metrics)
+                if self.is_main_process and not stop:
+                    self._validate(step, metrics)
                 if stop:
-                    self.tell(f"stopped at step {step}; it is saved: go on with --resume")
+                    self.log(f"stopped at step {step}; the state is saved, continue with --resume")
                     break
-        if self.first:
-            plot_curves(metrics.read(), self.folder.training / "curves.png")
+        if self.is_main_process:
+            plot_metrics(metrics.read(), self.folder.training / "curves.png")
         return self.progress.step >= config.steps
 
     def step(self, batches: Iterator[Batch]) -> tuple[dict[str, float], float]:
-        """Take one step.
+        """Train for one step.
+
+        Args:
+            batches: an iterator of the loader.
 
         Returns:
-            The losses of this process's images, and the norm of the gradient before it was clipped.
+            The losses of this process's images by name, and the norm of the gradient before clipping.
 
         Raises:
             InputError: if a loss or the norm is not finite; the state before the step is then saved.
         """
-        number = self.progress.step
-        # All that is random in a step follows from its number: a resumed run draws what the other would have drawn.
-        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(number, self.group.rank()))
+        step = self.progress.step
+        # The random numbers of a step depend on its number only, so that a resumed run draws the same.
+        seeds = np.random.SeedSequence(self.config.seed, spawn_key=(step, self.group.rank()))
         mx.random.seed(int(seeds.generate_state(1, np.uint64)[0]))
-        losses, gradients, after = self.gradients(batches)
-        gradients, norm = clip_grad_norm(gradients, self.config.optimizer.clip or math.inf)
+        losses, gradients, next_position = self.compute_gradients(batches)
+        gradients, norm = clip_grad_norm(gradients, self.config.optimizer.max_grad_norm or math.inf)
         mx.eval(gradients)
-        values, length = {name: _number(loss) for name, loss in losses.items()}, _number(norm)
+        values, grad_norm = {name: _number(loss) for name, loss in losses.items()}, _number(norm)
         values = {"loss": sum(values.values()), **values}
-        if self._any(not (math.isfinite(values["loss"]) and math.isfinite(length))):
-            raise InputError(self._not_finite(values["loss"], length))
-        self.optimizer.update(gradients, number)
-        if self.average is not None:
-            self.average.update(self.model, number)
-        mx.eval(self.model.parameters(), self.optimizer.state, self.average.arrays if self.average else [])
-        self.progress = Progress(number + 1, *after)
-        return values, length
+        if self._any(not (math.isfinite(values["loss"]) and math.isfinite(grad_norm))):
+            raise InputError(self._not_finite(values["loss"], grad_norm))
+        self.optimizer.update(gradients, step)
+        if self.ema is not None:
+            self.ema.update(self.model, step)
+        mx.eval(self.model.parameters(), self.optimizer.state, self.ema.arrays if self.ema else [])
+        self.progress = Progress(step + 1, *next_position)
+        return values, grad_norm
 
-    def gradients(self, batches: Iterator[Batch]) -> tuple[dict[str, mx.array], dict[str, Any], tuple[int, int]]:
-        """Return losses and gradients of the next batches, means over these, the gradients over all processes too.
+    def compute_gradients(
+        self, batches: Iterator[Batch]
+    ) -> tuple[dict[str, mx.array], dict[str, Any], tuple[int, int]]:
+        """Compute the losses and gradients of a step, as means over its batches.
+
+        Args:
+            batches: an iterator of the loader.
 
         Returns:
-            The losses, the gradients as a tree, and `after` of the last batch.
+            The losses of this process's images, scalars by name; the gradients, averaged over all processes, a tree
+            with the shapes of the trainable parameters; and the `next_position` of the last batch.
         """
+        accumulated = self.config.gradient_accumulation_steps
         losses: dict[str, mx.array] = {}
         gradients: dict[str, Any] = {}
-        for _ in range(self.config.accumulate):
+        for _ in range(accumulated):
             batch = next(batches)
-            found = loss_and_gradients(
+            result = loss_and_gradients(
                 self.model,
                 batch.pixels.transpose(0, 3, 1, 2),
                 batch.masks,
                 batch.class_ids,
                 dtype=mx.bfloat16 if self.config.dtype == "bfloat16" else None,
             )
-            found = tree_map(lambda x: x / self.config.accumulate, found)
-            losses, gradients = tree_map(mx.add, (losses, gradients), found) if gradients else found
+            result = tree_map(lambda x: x / accumulated, result)
+            losses, gradients = tree_map(mx.add, (losses, gradients), result) if gradients else result
             mx.eval(losses, gradients)
-        return losses, nn.utils.average_gradients(gradients, self.group), batch.after
+        return losses, nn.utils.average_gradients(gradients, self.group), batch.next_position
 
     def save(self) -> None:
-        """Write the state, and the model that is to be used."""
-        save_state(self.folder.state, self.progress, self.model, self.optimizer, self.average)
-        self.folder.write(self.average.arrays if self.average else named_parameters(self.model))
+        """Write the training state, and the weights of the model: the averaged ones if there are any."""
+        save_state(self.folder.state, self.progress, self.model, self.optimizer, self.ema)
+        self.folder.write_weights(self.ema.arrays if self.ema else named_parameters(self.model))
 
     def segmenter(self) -> Segmenter:
-        """Return the network as it is used: with averaged weights if there are any, until `train_mode`."""
-        return Segmenter(
-            self.model, self.loader.dataset.task, image_config=self.image_config, thing_ids=self.loader.dataset.things
-        )
+        """Return a segmenter of the model, with its current weights. It puts the model into inference mode."""
+        dataset = self.loader.dataset
+        return Segmenter(self.model, dataset.task, image_config=self.image_config, thing_ids=dataset.thing_ids)
 
-    def _report(self, step: int, metrics: Metrics) -> None:
-        """Draw and measure, if it is time."""
-        reports = self.config.reports
-        draws = self.validation is not None and reports.pictures and step % reports.pictures == 0
-        measures = reports.evaluate and step % reports.evaluate == 0
-        if self.validation is None or not (draws or measures):
+    def _validate(self, step: int, metrics: MetricsLog) -> None:
+        """Draw predictions and evaluate the model, if it is time."""
+        every = self.config.reports
+        draw_now = every.pictures and step % every.pictures == 0
+        evaluate_now = every.evaluate and step % every.evaluate == 0
+        if self.validation is None or not (draw_now or evaluate_now):
             return
-        with self._in_use():
-            if draws:
-                write_pictures(
-                    self.folder.training / "pictures", step, self.segmenter(), self.validation, reports.images
-                )
-            if measures:
+        with self._inference_weights():
+            if draw_now:
+                folder = self.folder.training / "predictions"
+                write_predictions(folder, step, self.segmenter(), self.validation, every.images)
+            if evaluate_now:
                 from lucid_mlx.evaluation import evaluate
 
                 result = evaluate(self.segmenter(), self.validation, batch_size=self.config.batch_size)
-                metrics.add(step, {"evaluation": dict(result.figures)})
-                self.tell(f"step {step}: {result}")
+                metrics.write(step, {"evaluation": dict(result.metrics)})
+                self.log(f"step {step}: {result}")
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Give the network the averaged weights for a while."""
-        own = named_parameters(self.model)
+    def _inference_weights(self) -> Iterator[None]:
+        """Load the averaged weights into the model for the time of the block."""
+        trained = named_parameters(self.model)
         try:
-            if self.average is not None:
-                self.model.load_weights(list(self.average.arrays.items()))
+            if self.ema is not None:
+                self.model.load_weights(list(self.ema.arrays.items()))
             yield
         finally:
-            self.model.load_weights(list(own.items()))
-            train_mode(self.model, self.config.network)
+            self.model.load_weights(list(trained.items()))
+            set_training_mode(self.model, self.config.network)
 
-    def _figures(self, losses: Mapping[str, float], norm: float, speed: float) -> dict[str, float]:
-        rate = self.config.optimizer.learning_rate
-        factor = self.config.optimizer.factor(self.progress.step - 1, self.config.steps)
-        memory = mx.get_peak_memory()
-        return {**losses, "norm": norm, "learning_rate": rate * factor, "images_per_second": speed, "memory": memory}
+    def _metrics(self, losses: Mapping[str, float], grad_norm: float, speed: float) -> dict[str, float]:
+        optimizer = self.config.optimizer
+        return {
+            **losses,
+            "grad_norm": grad_norm,
+            "learning_rate": optimizer.learning_rate * optimizer.factor(self.progress.step - 1, self.config.steps),
+            "images_per_second": speed,
+            "memory": mx.get_peak_memory(),
+        }
 
-    def _not_finite(self, loss: float, norm: float) -> str:
-        if self.first:
+    def _not_finite(self, loss: float, grad_norm: float) -> str:
+        """Save the state, and return the message for a loss or gradient that is not finite."""
+        if self.is_main_process:
             self.save()
-        names = self.loader.names(*self.progress[1:], batches=self.config.accumulate)
+        names = self.loader.image_names(*self.progress[1:], batches=self.config.gradient_accumulation_steps)
         return (
-            f"step {self.progress.step + 1} has a loss of {loss} and a gradient of the norm {norm}; the state before "
-            f"it is saved in {self.folder.state}. Its images: {', '.join(names)}. Look at these, or lower the learning "
-            "rate, and start again with --resume"
+            f"step {self.progress.step + 1} has a loss of {loss} and a gradient norm of {grad_norm}. The state before "
+            f"it is saved in {self.folder.state}. Its images: {', '.join(names)}. Check them, or lower the learning "
+            "rate, and continue with --resume"
         )
 
     def _any(self, flag: bool) -> bool:
@@ -258,21 +289,25 @@ def _number(array: mx.array) -> float:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Take note of the first Ctrl-C or request to end instead of raising; the function tells whether there was one."""
-    stopped = threading.Event()
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Catch the first SIGINT or SIGTERM in the block instead of stopping; a second one raises KeyboardInterrupt.
+
+    Yields:
+        A function that returns whether there was one.
+    """
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stopped.is_set
+        yield received.is_set
         return
 
-    def note(number: int, frame: Any) -> None:
-        if stopped.is_set():
+    def handle(number: int, frame: Any) -> None:
+        if received.is_set():
             raise KeyboardInterrupt
-        stopped.set()
+        received.set()
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stopped.is_set
+        yield received.is_set
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

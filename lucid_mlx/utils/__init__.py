@@ -1,1 +1,1 @@
-"""What has nothing to do with segmentation."""
+"""Helpers that have nothing to do with segmentation."""

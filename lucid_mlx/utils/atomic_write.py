@@ -1,4 +1,4 @@
-"""Files that are complete or not there, pictures among them."""
+"""Write a file completely or not at all."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,72 +12,98 @@ from lucid_mlx.errors import InputError
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """Give a place beside a file to write to; what is there in the end replaces the file, if all went well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file through a temporary one, which replaces it when the block ends without an error.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Yields:
+        The path of the temporary file, which has the same name in a folder of its own on the same disk.
 
     Raises:
-        InputError: if it cannot be written; what was there before is then still there.
+        InputError: if the file cannot be written; an earlier version of it is then unchanged.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
     try:
         with tempfile.TemporaryDirectory(prefix=".lucid-mlx-", dir=path.parent) as folder:
-            place = Path(folder) / path.name
-            yield place
-            place.replace(path)
+            temporary = Path(folder) / path.name
+            yield temporary
+            temporary.replace(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be written: {error}") from error
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    """Write a file beside its place and move it there when it is complete.
-
-    Raises:
-        InputError: if it cannot be written; what was there before is then still there.
-    """
-    with draft(path) as place:
-        place.write_bytes(data)
-    return path
-
-
-def picture_format(path: Path) -> str:
-    """Return Pillow's name of the format that the path's ending names.
-
-    Raises:
-        InputError: if no format that can be written has that ending.
-    """
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None or kind not in Image.SAVE:
-        raise InputError(f"{path} does not name a picture format; expected an ending like .png or .jpg")
-    return kind
-
-
-def write_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a picture in the format that the path's ending names.
+    """Write bytes to a file, completely or not at all.
 
     Args:
-        path: where; what is there is replaced.
-        picture: what to write.
+        path: the file; an existing one is replaced.
+        data: its contents.
 
     Returns:
         The path.
 
     Raises:
-        InputError: if the format cannot hold the picture, or it cannot be written; what was there before is then still
-            there.
+        InputError: if the file cannot be written; an earlier version of it is then unchanged.
     """
-    return write_file(path, encode_picture(picture, picture_format(path)))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+    return path
 
 
-def encode_picture(picture: Image.Image, kind: str) -> bytes:
-    """Return a picture as a file.
+def image_format(path: Path) -> str:
+    """Return Pillow's name of the image format that belongs to a file's suffix, such as "PNG".
+
+    Args:
+        path: the file; it need not exist.
+
+    Returns:
+        The name.
 
     Raises:
-        InputError: if the format cannot hold it.
+        InputError: if Pillow cannot write a format with that suffix.
+    """
+    name = Image.registered_extensions().get(path.suffix.lower())
+    if name is None or name not in Image.SAVE:
+        raise InputError(f"{path} does not name an image format; expected a suffix like .png or .jpg")
+    return name
+
+
+def write_image(path: Path, image: Image.Image) -> Path:
+    """Write an image in the format that belongs to the file's suffix, completely or not at all.
+
+    Args:
+        path: the file; an existing one is replaced.
+        image: what to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: if the format cannot hold the image, or the file cannot be written; an earlier version of it is
+            then unchanged.
+    """
+    return write_file(path, encode_image(image, image_format(path)))
+
+
+def encode_image(image: Image.Image, format: str) -> bytes:
+    """Encode an image.
+
+    Args:
+        image: what to encode.
+        format: Pillow's name of the format, such as "PNG".
+
+    Returns:
+        The contents of an image file.
+
+    Raises:
+        InputError: if the format cannot hold the image.
     """
     buffer = BytesIO()
     try:
-        picture.save(buffer, kind)
-    except Exception as error:  # Pillow's encoders raise nearly everything, such as for a picture too large for them
-        raise InputError(f"a picture of {picture.width}x{picture.height} cannot be {kind}: {error}") from error
+        image.save(buffer, format)
+    except Exception as error:  # Pillow's encoders raise nearly everything, such as for an image that is too large
+        raise InputError(f"an image of {image.width}x{image.height} cannot be saved as {format}: {error}") from error
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Libraries that only some verbs need."""
+"""Libraries that only some commands need."""
 
 from importlib.util import find_spec
 
@@ -6,14 +6,14 @@ from lucid_mlx.errors import InputError
 
 
 def require(module: str, extra: str) -> None:
-    """Make sure that a library is there, without importing it.
+    """Check that an optional library is installed, without importing it.
 
     Args:
-        module: what is going to be imported.
-        extra: the name of ours under which pip installs it.
+        module: the module that will be imported.
+        extra: the extra of this package that installs it.
 
     Raises:
-        InputError: if it is not installed; it tells the command that does that.
+        InputError: if it is not installed; the message has the command that installs it.
     """
     if find_spec(module) is None:
         raise InputError(f"this needs the library {module}, which is not installed: pip install 'lucid-mlx[{extra}]'")

@@ -1,4 +1,4 @@
-"""Read the next image while this one is segmented."""
+"""Prefetch: make the next item of an iterable on a thread while the current one is used."""
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,14 +9,21 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
-    """Yield items in order, while a thread makes the next one; an error comes in its place."""
-    waiting = iter(items)
-    with ThreadPoolExecutor(1, "lucid-mlx-ahead") as thread:
+    """Iterate over items, of which a thread makes one in advance.
 
-        def following() -> "Future[list[T]]":
-            return thread.submit(lambda: list(islice(waiting, 1)))
+    Args:
+        items: to iterate over; an error that they raise is raised in the item's place.
 
-        future = following()
+    Yields:
+        The items in order.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "lucid-mlx-prefetch") as thread:
+
+        def submit_next() -> "Future[list[T]]":
+            return thread.submit(lambda: list(islice(iterator, 1)))
+
+        future = submit_next()
         while item := future.result():
-            future = following()
+            future = submit_next()
             yield item[0]

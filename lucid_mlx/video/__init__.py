@@ -1,4 +1,4 @@
-"""Videos: frames in and out, and which segment of a frame is which of the frame before."""
+"""Videos: read and write frames, and track segments from frame to frame."""
 
 from lucid_mlx.video.segment_video import segment_video
 from lucid_mlx.video.tracking import Tracker

@@ -1,4 +1,4 @@
-"""Videos as files: upright frames and their times, and sound that is passed on as it is."""
+"""Read and write video files: upright frames with their timestamps, and audio that is copied without re-encoding."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -15,38 +15,46 @@ from lucid_mlx.utils.optional_dependency import require
 if TYPE_CHECKING:
     import av
 
-ENDINGS = (".mp4", ".mov", ".mkv")
-# x264's: losses that are hardly seen; and no B-frames, because a file whose last frames are decoded ahead of their
-# time says that it is shorter than it is, if its frame rate varies.
-ENCODING = {"crf": "18", "bf": "0"}
-HD = 720  # lines, from which players take colors that nothing is told about for those of BT.709
-UNTOLD = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
-MISSING = 0.5  # seconds that may lack at the end
+SUFFIXES = (".mp4", ".mov", ".mkv")
+# Quality: losses are hardly visible. No B-frames: with a variable frame rate a file whose last packets are not in the
+# order of their timestamps would report a duration that is too short.
+X264_OPTIONS = {"crf": "18", "bf": "0"}
+HD_HEIGHT = 720  # players take a video of unspecified color space for BT.709 from this height on
+UNSPECIFIED_COLORSPACE = 2  # FFmpeg's AVCOL_SPC_UNSPECIFIED
+MAX_MISSING_SECONDS = 0.5  # at the end of a video, compared with the duration in the container
+MICROSECONDS = 10**6  # a second in FFmpeg's AV_TIME_BASE, the unit of a container's times
 
 
-def check_ending(path: Path) -> None:
-    """Refuse a name that does not tell in which container a video is to be written.
+def check_suffix(path: Path) -> None:
+    """Check that the suffix of a path names a container that `VideoWriter` can write.
+
+    Args:
+        path: the video to write.
 
     Raises:
-        InputError: if the ending is none of `ENDINGS`.
+        InputError: if the suffix is not one of `SUFFIXES`.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path} does not name a kind of video; expected an ending of {', '.join(ENDINGS)}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path} does not name a video format; expected a suffix of {', '.join(SUFFIXES)}")
 
 
 class VideoReader:
-    """A video that is read once, from its start to its end.
+    """Reads a video once, from start to end.
 
     Args:
-        path: of any kind that FFmpeg reads.
+        path: a file in any format that FFmpeg reads.
 
     Attributes:
-        times: time and duration of each frame that was handed out, in units of `time_base`.
-        sound: packets that were met on the way.
-        turns: by 90 degrees, counterclockwise, that make a frame upright.
+        stream: the video stream.
+        audio_streams: the audio streams.
+        frame_rate: average number of frames a second.
+        time_base: unit of the timestamps, in seconds.
+        timestamps: timestamp and duration, in units of `time_base`, of each frame that was read but not yet written.
+        audio_packets: audio packets that were read but not yet written.
+        rotation: counterclockwise rotation in degrees that makes a frame upright, a multiple of 90.
 
     Raises:
-        InputError: if PyAV is missing, or the file is no video.
+        InputError: if PyAV is missing, or the file is not a video.
     """
 
     def __init__(self, path: Path):
@@ -56,87 +64,95 @@ class VideoReader:
         self._path = path
         if not path.is_file():
             raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a video")
-        with _telling(f"{path} is not a video, or damaged"):
-            # A playlist can name addresses: it must not reach out.
+        with _ffmpeg_errors(f"{path} is not a video, or damaged"):
+            # A playlist can name URLs; it must not open network connections.
             self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-        kind = self._container.format.name
-        pictures = [
+        format_name = self._container.format.name
+        video_streams = [
             stream
             for stream in self._container.streams.video
             if not stream.disposition & av.stream.Disposition.attached_pic  # the cover of an album
         ]
-        if not pictures or kind in ("tty", "image2") or kind.endswith("_pipe"):  # text and photos, to FFmpeg
+        # FFmpeg also reads text files (tty) and photos (image2, png_pipe and others) as videos.
+        if not video_streams or format_name in ("tty", "image2") or format_name.endswith("_pipe"):
             self._container.close()
-            raise InputError(f"{path} has no moving pictures; expected a video")
-        self.stream = pictures[0]
+            raise InputError(f"{path} has no video stream; expected a video")
+        self.stream = video_streams[0]
         self.stream.thread_type = "AUTO"
-        self.sounds = self._container.streams.audio
-        self.times: deque[tuple[int, int]] = deque()
-        self.sound: deque[av.Packet[Any]] = deque()
-        self.turns = 0
-        self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
-        self.time_base = self.stream.time_base or 1 / self.rate
+        self.audio_streams = self._container.streams.audio
+        self.timestamps: deque[tuple[int, int]] = deque()
+        self.audio_packets: deque[av.Packet[Any]] = deque()
+        self.rotation = 0
+        self.frame_rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        self.time_base = self.stream.time_base or 1 / self.frame_rate
 
     def __enter__(self) -> "VideoReader":
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._container.close()
 
     @property
-    def expected(self) -> int | None:
-        """How many frames there are, as far as the file tells."""
+    def frame_count(self) -> int | None:
+        """The number of frames according to the container, or an estimate from the duration; None if unknown."""
         if self.stream.frames:
             return self.stream.frames
-        return round(self._container.duration * self.rate / 10**6) if self._container.duration else None
+        duration = self._container.duration
+        return round(duration * self.frame_rate / MICROSECONDS) if duration else None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Yield upright frames, (H, W, 3) uint8, RGB, all of the size of the first.
+        """Decode the video.
+
+        Yields:
+            Upright frames, (H, W, 3) uint8, RGB, all of the size of the first.
 
         Raises:
-            InputError: if the file is damaged, or ends before it should.
+            InputError: if the file is damaged or incomplete.
         """
         size: dict[str, int] = {}
-        before: int | None = None
-        usual = max(1, round(1 / (self.rate * self.time_base)))
-        with _telling(f"{self._path} is damaged or incomplete"):
+        timestamp: int | None = None
+        default_duration = max(1, round(1 / (self.frame_rate * self.time_base)))
+        with _ffmpeg_errors(f"{self._path} is damaged or incomplete"):
             for packet in self._packets():
-                if packet.stream.type == "audio" and packet.size:  # an empty one marks the end
-                    self.sound.append(packet)
+                if packet.stream.type == "audio" and packet.size:  # an empty packet marks the end of a stream
+                    self.audio_packets.append(packet)
                 if packet.stream.index != self.stream.index:
                     continue
                 for frame in self.stream.decode(packet):
                     size = size or {"width": frame.width, "height": frame.height}
-                    self.turns = round(frame.rotation / 90)
-                    time = frame.dts if frame.pts is None else frame.pts
-                    if before is None:
-                        before = time or 0
-                    else:  # old formats do not tell all times, and damaged files tell them twice
-                        before = time if time is not None and time > before else before + usual
-                    self.times.append((before, frame.duration or usual))
-                    yield np.rot90(_pixels(frame, size), self.turns)
+                    self.rotation = 90 * round(frame.rotation / 90)
+                    frame_time = frame.dts if frame.pts is None else frame.pts
+                    if timestamp is None:
+                        timestamp = frame_time or 0
+                    elif frame_time is not None and frame_time > timestamp:
+                        timestamp = frame_time
+                    else:  # old formats lack timestamps, and damaged files repeat them
+                        timestamp += default_duration
+                    self.timestamps.append((timestamp, frame.duration or default_duration))
+                    yield np.rot90(_to_rgb(frame, size), self.rotation // 90)
 
     def _packets(self) -> "Iterator[av.Packet[Any]]":
-        reached = 0.0
+        """Demux the container, and check at the end that the file is complete."""
+        end = 0.0
         for packet in self._container.demux():
             if packet.is_corrupt:
-                raise InputError(f"{self._path} is damaged or incomplete: it ends within a frame or a sound")
+                raise InputError(f"{self._path} is damaged or incomplete: it ends inside of a packet")
             if packet.pts is not None and packet.time_base is not None:
-                reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             yield packet
-        # Of other containers the length is a guess.
+        # In other containers the duration is an estimate.
         if self._container.format.name.startswith(("mov", "matroska")) and self._container.duration:
-            length = ((self._container.start_time or 0) + self._container.duration) / 10**6
-            if reached < length - MISSING:
-                raise InputError(f"{self._path} is incomplete: it ends after {reached:.1f} s of {length:.1f} s")
+            expected_end = ((self._container.start_time or 0) + self._container.duration) / MICROSECONDS
+            if end < expected_end - MAX_MISSING_SECONDS:
+                raise InputError(f"{self._path} is incomplete: it ends after {end:.1f} s of {expected_end:.1f} s")
 
 
 class VideoWriter:
-    """Pictures as H.264 at the times of the frames that they were made of, with the sound of these.
+    """Writes frames as H.264, with the timestamps and the audio of the video that they come from.
 
     Args:
-        path: where to write.
-        source: the video that gave the frames.
+        path: the file to write.
+        source: the video that the frames come from, which is read at the same time.
     """
 
     def __init__(self, path: Path, source: VideoReader):
@@ -144,23 +160,26 @@ class VideoWriter:
 
         self._source = source
         self._failure = f"{path.name} cannot be written"
-        with _telling(self._failure):
+        with _ffmpeg_errors(self._failure):
             self._container = av.open(f"file:{path}", "w")
-            self._stream = self._container.add_stream("libx264", rate=source.rate, options=ENCODING)
-        self._ending = path.suffix
-        self._sounds: dict[int, av.AudioStream] = {}
+            self._stream = self._container.add_stream("libx264", rate=source.frame_rate, options=X264_OPTIONS)
+        self._suffix = path.suffix
+        self._audio_streams: dict[int, av.AudioStream] = {}  # by the index of the source's stream
         self._durations: deque[int] = deque()  # of the frames in the encoder
-        self._begun = False
+        self._started = False
 
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(self, *raised: object) -> None:
-        with _telling(self._failure) if raised[0] is None else suppress(Exception):
+    def __exit__(self, *error: object) -> None:
+        with _ffmpeg_errors(self._failure) if error[0] is None else suppress(Exception):
             self._container.close()
 
-    def write(self, picture: np.ndarray) -> None:
-        """Write the picture of the next frame, (H, W, 3) uint8, RGB; all must have the same size.
+    def write(self, image: np.ndarray) -> None:
+        """Encode the next frame.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, of the same size for all frames.
 
         Raises:
             InputError: if that fails.
@@ -168,76 +187,77 @@ class VideoWriter:
         import av
         from av.video.reformatter import ColorRange, Colorspace
 
-        # Colors are stored for blocks of two by two pixels.
-        picture = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
-        if not self._begun:
-            self._begin(picture.shape[1], picture.shape[0])
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        # yuv420p needs even sides: it stores a color for each block of two by two pixels.
+        image = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
+        if not self._started:
+            self._start_encoding(image.shape[1], image.shape[0])
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        frame.pts, duration = self._source.times.popleft()
+        frame.pts, duration = self._source.timestamps.popleft()
         frame.time_base = self._source.time_base
         self._durations.append(duration)
-        with _telling(self._failure):
+        with _ffmpeg_errors(self._failure):
             self._encode(frame)
 
-    def end(self) -> None:
-        """Write what is left.
+    def flush(self) -> None:
+        """Write the frames that are still in the encoder, and the rest of the audio.
 
         Raises:
             InputError: if that fails.
         """
-        with _telling(self._failure):
+        with _ffmpeg_errors(self._failure):
             self._encode(None)
 
     def _encode(self, frame: "av.VideoFrame | None") -> None:
-        for packet in self._stream.encode(frame):  # x264 drops the durations; without B-frames the order stays
+        for packet in self._stream.encode(frame):  # x264 drops durations; without B-frames the order is unchanged
             packet.duration = self._durations.popleft()
             self._container.mux(packet)
-        self._copy_sound()
+        self._mux_audio()
 
-    def _begin(self, width: int, height: int) -> None:
+    def _start_encoding(self, width: int, height: int) -> None:
         from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-        encoder, shape = self._stream.codec_context, self._source.stream.sample_aspect_ratio
+        encoder, aspect_ratio = self._stream.codec_context, self._source.stream.sample_aspect_ratio
         encoder.width, encoder.height, encoder.time_base = width, height, self._source.time_base
         encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
         encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        if shape:
-            encoder.sample_aspect_ratio = 1 / shape if self._source.turns % 2 else shape
-        sounds = self._source.sounds
+        if aspect_ratio:
+            encoder.sample_aspect_ratio = 1 / aspect_ratio if self._source.rotation % 180 else aspect_ratio
+        streams = self._source.audio_streams
         try:
-            self._sounds = {sound.index: self._container.add_stream_from_template(sound) for sound in sounds}
+            self._audio_streams = {stream.index: self._container.add_stream_from_template(stream) for stream in streams}
             self._container.start_encoding()
-        except ValueError as error:  # FFmpeg's "invalid argument" is one
-            names = ", ".join(sound.codec_context.name for sound in sounds) or "no sound"
+        except ValueError as error:  # FFmpeg's "invalid argument" is a ValueError
+            codecs = ", ".join(stream.codec_context.name for stream in streams) or "no audio"
             raise InputError(
-                f"the sound ({names}) does not go into {self._ending} files; choose a name that ends in .mkv"
+                f"{self._suffix} files cannot hold this audio ({codecs}); choose a name with the suffix .mkv"
             ) from error
-        self._begun = True
+        self._started = True
 
-    def _copy_sound(self) -> None:
-        while self._source.sound:
-            packet = self._source.sound.popleft()
-            packet.stream = self._sounds[packet.stream.index]
+    def _mux_audio(self) -> None:
+        while self._source.audio_packets:
+            packet = self._source.audio_packets.popleft()
+            packet.stream = self._audio_streams[packet.stream.index]
             self._container.mux(packet)
 
 
-def _pixels(frame: "av.VideoFrame", size: dict[str, int]) -> np.ndarray:
-    """Return a frame's pixels, (H, W, 3) uint8, RGB."""
+def _to_rgb(frame: "av.VideoFrame", size: dict[str, int]) -> np.ndarray:
+    """Return a frame's pixels at a size, (H, W, 3) uint8, RGB."""
     from av.video.reformatter import Colorspace
 
-    told = None if frame.colorspace != UNTOLD or frame.height < HD else Colorspace.ITU709
-    pixels: np.ndarray = frame.reformat(**size, format="rgb24", src_colorspace=told).to_ndarray()
+    unspecified_hd = frame.colorspace == UNSPECIFIED_COLORSPACE and frame.height >= HD_HEIGHT
+    colorspace = Colorspace.ITU709 if unspecified_hd else None
+    pixels: np.ndarray = frame.reformat(**size, format="rgb24", src_colorspace=colorspace).to_ndarray()
     return pixels
 
 
 @contextmanager
-def _telling(what: str) -> Iterator[None]:
-    """Turn FFmpeg's errors into sentences."""
+def _ffmpeg_errors(message: str) -> Iterator[None]:
+    """Raise FFmpeg's errors as InputError, with a message before FFmpeg's own."""
     import av
 
     try:
         yield
     except (av.FFmpegError, UnicodeError) as error:
-        raise InputError(f"{what}: {getattr(error, 'strerror', None) or error}") from error
+        raise InputError(f"{message}: {getattr(error, 'strerror', None) or error}") from error

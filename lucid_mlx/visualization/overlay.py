@@ -7,75 +7,94 @@ from PIL import Image, ImageFilter
 
 from lucid_mlx.visualization.colors import Color
 
-Box = tuple[int, int, int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom exclusive
 
-# A white line with smooth sides in a dark haze shows on any background. For each: the color; the radius of the blur
-# in half line widths; how strong it is; and what is cut off before, so that the white stays narrow.
+# An outline is a soft white line in a wider dark one, so that it is visible on any background. For each of the two: the
+# color; the radius of the blur in half line widths; a factor for the blurred line's opacity; and an offset that is
+# subtracted before, so that the white line stays narrow.
 OUTLINE = (((0, 0, 0), 1.5, 1.0, 0), ((255, 255, 255), 0.5, 1.8, 50))
 
 
 def present_ids(ids: np.ndarray) -> list[int]:
-    """Return the ids in a map, ascending, without the negative ones."""
+    """Return the ids that occur in a map, (H, W) int, in ascending order and without negative ones."""
     return np.flatnonzero(np.bincount(np.maximum(ids, -1).ravel() + 1)[1:]).tolist()
 
 
-def to_regions(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Replace each id in a map by its place in `wanted`, and the others by -1.
+def ids_to_indices(ids: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Replace each id in a map by its index in a list.
 
     Args:
         ids: (H, W) int.
-        wanted: ids of 0 or more, each once.
+        wanted: the list of ids, each 0 or more and different from the others.
 
     Returns:
-        (H, W) int32.
+        (H, W) int32; -1 for an id that is not in the list.
     """
     table = np.full(max(int(ids.max()), *wanted, 0) + 2, -1, np.int32)
     table[list(wanted)] = np.arange(len(wanted))
     return table[np.maximum(ids, -1)]  # -1 is the last entry
 
 
-def boxes(ids: np.ndarray) -> dict[int, Box]:
-    """Return the box of each number above 0 in a map, (H, W) int."""
+def bounding_boxes(ids: np.ndarray) -> dict[int, Box]:
+    """Return the bounding box of each id above 0 in a map, (H, W) int."""
     from scipy import ndimage  # which takes longer to import than all of this package
 
     found = enumerate(ndimage.find_objects(ids), 1)
-    return {number: (part[1].start, part[0].start, part[1].stop, part[0].stop) for number, part in found if part}
+    return {
+        number: (slices[1].start, slices[0].start, slices[1].stop, slices[0].stop) for number, slices in found if slices
+    }
 
 
-def borders(regions: np.ndarray, reach: int) -> np.ndarray:
-    """Mark the pixels within `reach` of another region, along their row or column."""
-    edges = np.zeros(regions.shape, bool)
-    for shift in range(1, 1 + reach):
-        across, down = regions[:, :-shift] != regions[:, shift:], regions[:-shift] != regions[shift:]
-        edges[:, :-shift] |= across
-        edges[:, shift:] |= across
-        edges[:-shift] |= down
-        edges[shift:] |= down
-    return edges
+def find_boundaries(index_map: np.ndarray, distance: int) -> np.ndarray:
+    """Mark the pixels near another segment.
+
+    Args:
+        index_map: (H, W), the segment of each pixel.
+        distance: how far the other segment may be along the row or the column, in pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    boundaries = np.zeros(index_map.shape, bool)
+    for shift in range(1, 1 + distance):
+        columns, rows = index_map[:, :-shift] != index_map[:, shift:], index_map[:-shift] != index_map[shift:]
+        boundaries[:, :-shift] |= columns
+        boundaries[:, shift:] |= columns
+        boundaries[:-shift] |= rows
+        boundaries[shift:] |= rows
+    return boundaries
 
 
 def overlay(
-    image: np.ndarray, regions: np.ndarray, colors: Sequence[Color], edges: np.ndarray, width: int, opacity: float
+    image: np.ndarray,
+    index_map: np.ndarray,
+    colors: Sequence[Color],
+    boundaries: np.ndarray,
+    line_width: int,
+    opacity: float,
 ) -> Image.Image:
-    """Blend each segment with its color, photo x (1 - opacity) + color x opacity, and draw lines.
+    """Blend each segment with its color, photo x (1 - opacity) + color x opacity, and draw outlines.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        regions: (H, W) int, the segment of each pixel; -1 where the photo stays as it is.
-        colors: of the segments.
-        edges: (H, W) bool, where the lines are.
-        width: half the lines' width, in pixels.
-        opacity: 0 to 1.
+        index_map: (H, W) int, the index of each pixel's segment; -1 where the photo is left as it is.
+        colors: (red, green, blue) of each segment.
+        boundaries: (H, W) bool, where the outlines are.
+        line_width: half the width of an outline, in pixels.
+        opacity: of the colors, 0 to 1.
+
+    Returns:
+        An RGB image of the photo's size.
     """
     photo = Image.fromarray(image)
-    table = np.array([*colors, (0, 0, 0)], np.uint8)  # the last row is that of -1
-    picture = Image.blend(photo, Image.fromarray(table[regions]), opacity)
-    lines = Image.fromarray(edges.astype(np.uint8) * 255)
-    for color, radius, strength, cut in OUTLINE:
-        soft = lines.filter(ImageFilter.BoxBlur(radius * width))
-        ramp = [min(255, max(0, round(strength * (value - cut)))) for value in range(256)]
-        picture.paste(color, mask=soft.point(ramp))
-    void = regions < 0
+    table = np.array([*colors, (0, 0, 0)], np.uint8)  # the last row is for -1
+    blended = Image.blend(photo, Image.fromarray(table[index_map]), opacity)
+    lines = Image.fromarray(boundaries.astype(np.uint8) * 255)
+    for color, radius, factor, offset in OUTLINE:
+        blurred = lines.filter(ImageFilter.BoxBlur(radius * line_width))
+        alpha = [min(255, max(0, round(factor * (value - offset)))) for value in range(256)]
+        blended.paste(color, mask=blurred.point(alpha))
+    void = index_map < 0
     if void.any():
-        picture.paste(photo, mask=Image.fromarray(void))
-    return picture
+        blended.paste(photo, mask=Image.fromarray(void))
+    return blended

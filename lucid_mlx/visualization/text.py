@@ -1,4 +1,4 @@
-"""Text in pictures: a font that has the glyphs, names inside of segments, a legend beside them."""
+"""Text in images: fonts with the needed glyphs, labels inside of segments, a legend, a title."""
 
 import math
 import unicodedata
@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lucid_mlx.visualization.colors import Color, text_color
-from lucid_mlx.visualization.overlay import Box, borders
+from lucid_mlx.visualization.overlay import Box, find_boundaries
 
-# Pillow's own font has the letters of English; these, which Pillow looks for in the system's folders, have others.
+# Pillow's own font has only Latin letters. These, which Pillow looks for in the system's folders, have other scripts.
 SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -22,89 +22,97 @@ SYSTEM_FONTS = (
     "Hiragino Sans GB.ttc",  # macOS
     "AppleSDGothicNeo.ttc",  # macOS
 )
-OWN = ""  # Pillow's own font
-NO_CHARACTER = "\U0010ffff"  # no font has a glyph for it
+PILLOW_FONT = ""  # the name of Pillow's own font here
+NONCHARACTER = "\U0010ffff"  # no font has a glyph for it
 
 Font = ImageFont.FreeTypeFont
+TextAndFont = tuple[str, str]  # a text and the name of its font
 
-# Names of segments.
-GRID = 512  # longer side of the map on which places are looked for
-ASPECT = 3.0  # width over height of the ellipse that must have room: text is wider than high
-SIDE, HALF_LINE = 0.35, 0.65  # from the text's end, and from its middle line, to the rim of its plate, in font sizes
-LEAST = 0.72  # of the picture's font size: how small a label may be
-SPILL = 1.4  # how much larger than its room a label of that size may be
-MARGIN = 2  # pixels around a plate
+# Labels of segments.
+GRID_SIZE = 512  # longer side of the reduced map in which positions are searched
+TEXT_ASPECT_RATIO = 3.0  # width / height of the ellipse that must fit into a segment: text is wider than high
+PADDING = 0.35  # font sizes between the ends of the text and the ends of its background
+HALF_HEIGHT = 0.65  # font sizes from the middle of the text to the edge of its background
+MIN_FONT_SCALE = 0.72  # smallest font size of a label, relative to the image's font size
+MAX_OVERFLOW = 1.4  # a label of that size may exceed the ellipse by this factor
+MARGIN = 2  # pixels around the background of a label
 
-Words = tuple[str, str]  # a text and the name of its font
-
-# The legend.
-LINE = 1.5  # of the legend, in font sizes
-LONGEST = 14  # font sizes; longer names in the legend are cut
-TALL = 1.3  # height over width of a picture that has its legend beside it
-NARROWEST = 480  # pixels across, of a high picture and its legend
-GRAY = (110, 110, 110)
-NOTE = (140, 20, 20)
+# The legend and the title.
+LINE_HEIGHT = 1.5  # font sizes
+MAX_NAME_WIDTH = 14  # font sizes; longer names are truncated
+TALL_ASPECT_RATIO = 1.3  # an image with more than this height / width has its legend beside it, not below
+MIN_TOTAL_WIDTH = 480  # pixels, of a tall image and its legend
+FRACTION_COLOR = (110, 110, 110)
+TITLE_BACKGROUND = (140, 20, 20)
 
 
 @lru_cache(maxsize=256)
-def font(name: str, size: int) -> Font:
-    """Open a font in a size in pixels: Pillow's own, or one of `SYSTEM_FONTS`.
+def load_font(name: str, size: int) -> Font:
+    """Load a font.
+
+    Args:
+        name: one of `SYSTEM_FONTS`, or `PILLOW_FONT`.
+        size: in pixels.
+
+    Returns:
+        The font.
 
     Raises:
-        OSError: if the system lacks it.
+        OSError: if the system does not have it.
     """
-    if name != OWN:
+    if name != PILLOW_FONT:
         return ImageFont.truetype(name, size)
-    own = ImageFont.load_default(size)
-    assert isinstance(own, Font)  # the bitmap font of a Pillow without FreeType has no sizes
-    return own
+    font = ImageFont.load_default(size)
+    assert isinstance(font, Font)  # Pillow without FreeType has a bitmap font, which cannot be scaled
+    return font
 
 
 @lru_cache(maxsize=4096)
-def readable(text: str, otherwise: str) -> tuple[str, str]:
-    """Find a text, as close to the given as possible, and the name of a font that has all its glyphs.
+def renderable(text: str, fallback: str) -> TextAndFont:
+    """Find a font that has all glyphs of a text; if there is none, change the text as little as possible.
 
     Args:
         text: in any script.
-        otherwise: in ASCII; taken if no font has the script.
+        fallback: an ASCII text, which is used if no font has the script.
 
     Returns:
-        The text, or it without accents, or `otherwise`; and the font's name.
+        The text, or the text without accents, or the fallback; and the name of the font.
     """
     line = unicodedata.normalize("NFC", " ".join(text.split()))
-    for name in (OWN, *SYSTEM_FONTS):
-        if _has(name, line):
+    for name in (PILLOW_FONT, *SYSTEM_FONTS):
+        if _has_glyphs(name, line):
             return line, name
-    plain = "".join(part for part in unicodedata.normalize("NFKD", line) if not unicodedata.combining(part))
-    return (plain, OWN) if _has(OWN, plain) else (otherwise, OWN)
+    characters = unicodedata.normalize("NFKD", line)
+    plain = "".join(character for character in characters if not unicodedata.combining(character))
+    return (plain if _has_glyphs(PILLOW_FONT, plain) else fallback), PILLOW_FONT
 
 
-def _has(name: str, text: str) -> bool:
+def _has_glyphs(name: str, text: str) -> bool:
     if not text.isprintable():
         return False
     try:
-        missing = _glyph(name, NO_CHARACTER)
+        missing = _glyph(name, NONCHARACTER)
     except OSError:
         return False
-    return all(part == " " or _glyph(name, part) != missing for part in text)
+    return all(character == " " or _glyph(name, character) != missing for character in text)
 
 
 @lru_cache(maxsize=4096)
 def _glyph(name: str, character: str) -> tuple[tuple[int, int], bytes]:
-    mask = font(name, 24).getmask(character)
+    mask = load_font(name, 24).getmask(character)
     return mask.size, bytes(mask)
 
 
 @dataclass(frozen=True)
-class Label:
-    """A text in its place.
+class TextLabel:
+    """The label of a segment at its position in the image.
 
     Attributes:
-        segment: which segment it names.
-        text: what to write.
-        font: the name of its font, as `fonts.font` takes it.
-        size: of the font, in pixels.
-        box: left, top, right and bottom of the plate behind the text, in pixels; right and bottom are outside.
+        segment: index of the segment.
+        text: the text.
+        font: name of its font, for `load_font`.
+        size: font size in pixels.
+        box: (left, top, right, bottom) of the background, in pixels, right and bottom exclusive.
     """
 
     segment: int
@@ -114,171 +122,218 @@ class Label:
     box: Box
 
 
-def place_labels(regions: np.ndarray, texts: Sequence[Sequence[Words]], size: int) -> list[Label]:
-    """Find places for the names of segments; larger segments choose first, and those without room have none.
+def place_labels(index_map: np.ndarray, texts: Sequence[Sequence[TextAndFont]], size: int) -> list[TextLabel]:
+    """Find positions for the labels of segments. Larger segments come first; a segment without space has no label.
 
-    A name stands in the middle of the largest ellipse of a text's shape that fits into its segment.
+    A label is in the center of the largest ellipse, with the aspect ratio of text, that fits into its segment.
 
     Args:
-        regions: (H, W) int, the segment of each pixel; -1 where there is none.
-        texts: for each segment what can be written, best first.
-        size: the largest font size, in pixels.
+        index_map: (H, W) int, the index of each pixel's segment; -1 for no segment.
+        texts: for each segment the possible texts, preferred first.
+        size: largest font size, in pixels.
 
     Returns:
-        The labels, within the picture and apart from each other.
+        The labels. They are inside the image and do not overlap.
     """
     from scipy import ndimage  # which takes longer to import than all of this package
 
-    height, width = regions.shape
-    step = -(-max(height, width) // GRID)
+    height, width = index_map.shape
+    step = -(-max(height, width) // GRID_SIZE)
     top, left = min(step, height) // 2, min(step, width) // 2
-    coarse = regions[top::step, left::step]
-    # One transform serves all segments, as each ends at a border.
-    inside = np.pad(~borders(coarse, 1), 1)
-    depth = ndimage.distance_transform_edt(inside, sampling=(1.0, 1 / ASPECT))[1:-1, 1:-1] * step
-    areas = np.bincount(coarse[coarse >= 0], minlength=len(texts))
-    parts = ndimage.find_objects(coarse.astype(np.int32) + 1, max_label=len(texts))
-    placed: list[Label] = []
+    grid = index_map[top::step, left::step]
+    # One distance transform is enough for all segments, as each of them ends at a boundary.
+    inside = np.pad(~find_boundaries(grid, 1), 1)
+    distances = ndimage.distance_transform_edt(inside, sampling=(1.0, 1 / TEXT_ASPECT_RATIO))[1:-1, 1:-1] * step
+    areas = np.bincount(grid[grid >= 0], minlength=len(texts))
+    crops = ndimage.find_objects(grid.astype(np.int32) + 1, max_label=len(texts))
+    placed: list[TextLabel] = []
     for segment in np.argsort(-areas, kind="stable"):
         if areas[segment] == 0:
             break
-        part = parts[segment]
-        own = coarse[part] == segment
-        room = np.where(own, depth[part], 0.0)
-        if room.max() * SPILL < LEAST * size * HALF_LINE:
+        crop = crops[segment]
+        mask = grid[crop] == segment
+        radii = np.where(mask, distances[crop], 0.0)  # of the ellipses around each pixel: half their height
+        if radii.max() * MAX_OVERFLOW < MIN_FONT_SCALE * size * HALF_HEIGHT:
             continue
-        # Of places about as good, such as those along a road, the one nearest to the middle of the segment's piece.
-        pieces = ndimage.label(own)[0]
-        piece = pieces == pieces.flat[room.argmax()]
-        good = np.argwhere(piece & (room >= 0.95 * room.max()))
-        row, column = good[np.argmin(np.hypot(*(good - np.argwhere(piece).mean(axis=0)).T))]
-        center = (left + step * int(part[1].start + column), top + step * int(part[0].start + row))
-        label = _fit(int(segment), texts[segment], size, center, float(room[row, column]), (width, height), placed)
+        # Of positions that are about as good, as along a road, take the one nearest to the center of the component.
+        components = ndimage.label(mask)[0]
+        component = components == components.flat[radii.argmax()]
+        candidates = np.argwhere(component & (radii >= 0.95 * radii.max()))
+        row, column = candidates[np.argmin(np.hypot(*(candidates - np.argwhere(component).mean(axis=0)).T))]
+        center = (left + step * int(crop[1].start + column), top + step * int(crop[0].start + row))
+        radius = float(radii[row, column])
+        label = _fit_label(int(segment), texts[segment], size, center, radius, (width, height), placed)
         if label is not None:
             placed.append(label)
     return placed
 
 
-def _fit(
+def _fit_label(
     segment: int,
-    texts: Sequence[Words],
+    texts: Sequence[TextAndFont],
     size: int,
     center: tuple[int, int],
-    room: float,
-    picture: tuple[int, int],
-    placed: Sequence[Label],
-) -> Label | None:
-    """Find the first text, in the largest size, that has the room and is free of the labels placed already."""
-    least = max(10, round(LEAST * size))
-    for text, name in texts:
-        half_width = font(name, size).getlength(text) / (2 * size) + SIDE
-        fitting = room / math.hypot(half_width / ASPECT, HALF_LINE)
-        if not text or fitting * SPILL < least:
+    radius: float,
+    image_size: tuple[int, int],
+    placed: Sequence[TextLabel],
+) -> TextLabel | None:
+    """Return the first text, in the largest size, that fits and does not overlap a label that is already placed."""
+    min_size = max(10, round(MIN_FONT_SCALE * size))
+    for text, font_name in texts:
+        half_width = load_font(font_name, size).getlength(text) / (2 * size) + PADDING
+        fitting_size = radius / math.hypot(half_width / TEXT_ASPECT_RATIO, HALF_HEIGHT)
+        if not text or fitting_size * MAX_OVERFLOW < min_size:
             continue
-        for chosen in range(int(min(max(fitting, least), size)), least - 1, -max(1, size // 12)):
+        for font_size in range(int(min(max(fitting_size, min_size), size)), min_size - 1, -max(1, size // 12)):
             sides = (
-                math.ceil(font(name, chosen).getlength(text)) + 2 * round(SIDE * chosen),
-                2 * round(HALF_LINE * chosen),
+                math.ceil(load_font(font_name, font_size).getlength(text)) + 2 * round(PADDING * font_size),
+                2 * round(HALF_HEIGHT * font_size),
             )
-            if any(side + 2 * MARGIN > limit for side, limit in zip(sides, picture, strict=True)):
+            if any(side + 2 * MARGIN > limit for side, limit in zip(sides, image_size, strict=True)):
                 continue
             x, y = (
                 min(max(middle - side // 2, MARGIN), limit - side - MARGIN)
-                for middle, side, limit in zip(center, sides, picture, strict=True)
+                for middle, side, limit in zip(center, sides, image_size, strict=True)
             )
             box = (x, y, x + sides[0], y + sides[1])
-            if all(_apart(box, other.box) for other in placed):
-                return Label(segment, text, name, chosen, box)
+            if not any(_overlap(box, other.box) for other in placed):
+                return TextLabel(segment, text, font_name, font_size, box)
     return None
 
 
-def _apart(one: Box, other: Box) -> bool:
+def _overlap(one: Box, other: Box) -> bool:
+    """Return whether the space between two boxes is less than `MARGIN`."""
     return (
-        one[0] >= other[2] + MARGIN
-        or other[0] >= one[2] + MARGIN
-        or one[1] >= other[3] + MARGIN
-        or other[1] >= one[3] + MARGIN
+        one[0] < other[2] + MARGIN
+        and other[0] < one[2] + MARGIN
+        and one[1] < other[3] + MARGIN
+        and other[1] < one[3] + MARGIN
     )
 
 
-def draw_labels(picture: Image.Image, labels: Sequence[Label], colors: Sequence[Color]) -> None:
-    """Write labels on plates of their segments' colors."""
-    draw = ImageDraw.Draw(picture)
+def draw_labels(image: Image.Image, labels: Sequence[TextLabel], colors: Sequence[Color]) -> None:
+    """Draw labels into an image, each on a background of its segment's color.
+
+    Args:
+        image: an RGB image.
+        labels: what `place_labels` returned.
+        colors: (red, green, blue) of each segment.
+    """
+    draw = ImageDraw.Draw(image)
     for label in labels:
         left, top, right, bottom = label.box
         color = colors[label.segment]
         draw.rounded_rectangle((left, top, right - 1, bottom - 1), radius=(bottom - top) / 4, fill=color)
         middle = ((left + right) / 2, (top + bottom) / 2)
-        draw.text(middle, label.text, fill=text_color(color), font=font(label.font, label.size), anchor="mm")
+        draw.text(middle, label.text, fill=text_color(color), font=load_font(label.font, label.size), anchor="mm")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line of a legend: a class's color, its name, the name's font, and its share of the picture, 0 to 1."""
+class LegendEntry:
+    """A line of a legend.
+
+    Attributes:
+        color: of the class.
+        name: of the class.
+        font: name of the font for the class's name.
+        fraction: of the image that the class covers, 0 to 1.
+    """
 
     color: Color
     name: str
     font: str
-    share: float
+    fraction: float
 
 
-def with_legend(picture: Image.Image, entries: Sequence[Entry], size: int) -> Image.Image:
-    """Put a legend in columns below a picture, or beside one that is much higher than wide."""
+def add_legend(image: Image.Image, entries: Sequence[LegendEntry], size: int) -> Image.Image:
+    """Add a legend in columns below an image, or beside an image that is much higher than wide.
+
+    Args:
+        image: an RGB image.
+        entries: the lines of the legend.
+        size: font size in pixels.
+
+    Returns:
+        A larger RGB image; the same one if there are no entries.
+    """
     if not entries:
-        return picture
-    names = [_cut(entry.name, font(entry.font, size)) for entry in entries]
-    shares = [f"{entry.share:.1%}" if entry.share >= 0.001 else "< 0.1%" for entry in entries]
-    starts = [2 * size + font(entry.font, size).getlength(name) for entry, name in zip(entries, names, strict=True)]
-    ends = [start + font(OWN, size).getlength(share) + 1.5 * size for start, share in zip(starts, shares, strict=True)]
-    line = round(LINE * size)
-    beside = picture.height > TALL * picture.width
-    rows = max(1, picture.height // line - 1) if beside else _rows(ends, picture.width - size)
+        return image
+    names = [_truncate(entry.name, load_font(entry.font, size)) for entry in entries]
+    percents = [f"{entry.fraction:.1%}" if entry.fraction >= 0.001 else "< 0.1%" for entry in entries]
+    # Of each entry: where the percentage starts, and the whole width.
+    starts = [
+        2 * size + load_font(entry.font, size).getlength(name) for entry, name in zip(entries, names, strict=True)
+    ]
+    own_font = load_font(PILLOW_FONT, size)
+    ends = [start + own_font.getlength(percent) + 1.5 * size for start, percent in zip(starts, percents, strict=True)]
+    line_height = round(LINE_HEIGHT * size)
+    beside = image.height > TALL_ASPECT_RATIO * image.width
+    rows = max(1, image.height // line_height - 1) if beside else _legend_rows(ends, image.width - size)
     columns = [range(first, min(first + rows, len(entries))) for first in range(0, len(entries), rows)]
-    widths = [math.ceil(max(ends[place] for place in column)) for column in columns]
-    width = max(size + sum(widths), NARROWEST - picture.width if beside else 0)
-    legend = Image.new("RGB", (width, (len(columns[0]) + 1) * line), "white")
+    column_widths = [math.ceil(max(ends[index] for index in column)) for column in columns]
+    width = max(size + sum(column_widths), MIN_TOTAL_WIDTH - image.width if beside else 0)
+    legend = Image.new("RGB", (width, (len(columns[0]) + 1) * line_height), "white")
     draw = ImageDraw.Draw(legend)
-    for x, column in zip(accumulate(widths, initial=size), columns, strict=False):
-        for row, place in enumerate(column):
-            entry, y = entries[place], (row + 1) * line
+    for x, column in zip(accumulate(column_widths, initial=size), columns, strict=False):
+        for row, index in enumerate(column):
+            entry, y = entries[index], (row + 1) * line_height
             draw.rounded_rectangle((x, y - size / 2, x + size, y + size / 2), radius=size / 5, fill=entry.color)
-            draw.text((x + 1.5 * size, y), names[place], fill="black", font=font(entry.font, size), anchor="lm")
-            draw.text((x + starts[place], y), shares[place], fill=GRAY, font=font(OWN, size), anchor="lm")
-    return joined([picture, legend], across=beside)
+            draw.text((x + 1.5 * size, y), names[index], fill="black", font=load_font(entry.font, size), anchor="lm")
+            draw.text((x + starts[index], y), percents[index], fill=FRACTION_COLOR, font=own_font, anchor="lm")
+    return concatenate([image, legend], horizontal=beside)
 
 
-def _rows(widths: Sequence[float], room: float) -> int:
-    """Find the fewest rows in which entries, column by column, have room beside each other; or one column."""
+def _legend_rows(widths: Sequence[float], available: float) -> int:
+    """Return the smallest number of rows with which the columns fit into the available width, else one column."""
     for rows in range(1, len(widths)):
-        if sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows)) <= room:
+        if sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows)) <= available:
             return rows
     return len(widths)
 
 
-def _cut(text: str, own: Font) -> str:
-    if own.getlength(text) <= LONGEST * own.size:
+def _truncate(text: str, font: Font) -> str:
+    if font.getlength(text) <= MAX_NAME_WIDTH * font.size:
         return text
-    while own.getlength(text + "...") > LONGEST * own.size:
+    while font.getlength(text + "...") > MAX_NAME_WIDTH * font.size:
         text = text[:-1]
     return text + "..."
 
 
-def with_note(picture: Image.Image, note: str, size: int) -> Image.Image:
-    """Put a line of text above a picture."""
-    text, name = readable(note, "?")
-    length = math.ceil(font(name, size).getlength(text)) + size
-    banner = Image.new("RGB", (max(picture.width, length), round(1.8 * size)), NOTE)
-    ImageDraw.Draw(banner).text((size / 2, banner.height / 2), text, fill="white", font=font(name, size), anchor="lm")
-    return joined([banner, picture], across=False)
+def add_title(image: Image.Image, title: str, size: int) -> Image.Image:
+    """Add a line of text above an image.
+
+    Args:
+        image: an RGB image.
+        title: the text.
+        size: font size in pixels.
+
+    Returns:
+        A larger RGB image.
+    """
+    text, font_name = renderable(title, "?")
+    font = load_font(font_name, size)
+    width = max(image.width, math.ceil(font.getlength(text)) + size)
+    banner = Image.new("RGB", (width, round(1.8 * size)), TITLE_BACKGROUND)
+    ImageDraw.Draw(banner).text((size / 2, banner.height / 2), text, fill="white", font=font, anchor="lm")
+    return concatenate([banner, image], horizontal=False)
 
 
-def joined(pictures: Sequence[Image.Image], across: bool, gap: int = 0) -> Image.Image:
-    """Put pictures beside each other or, if not `across`, below each other, on white."""
-    widths, heights = [part.width for part in pictures], [part.height for part in pictures]
-    space = gap * (len(pictures) - 1)
-    size = (sum(widths) + space, max(heights)) if across else (max(widths), sum(heights) + space)
-    canvas, place = Image.new("RGB", size, "white"), 0
-    for part in pictures:
-        canvas.paste(part, (place, 0) if across else (0, place))
-        place += (part.width if across else part.height) + gap
+def concatenate(images: Sequence[Image.Image], horizontal: bool, gap: int = 0) -> Image.Image:
+    """Put images beside each other or below each other, on white.
+
+    Args:
+        images: RGB images of any sizes.
+        horizontal: beside each other if True, below each other if False.
+        gap: space between two images, in pixels.
+
+    Returns:
+        An RGB image of all.
+    """
+    widths, heights = [image.width for image in images], [image.height for image in images]
+    space = gap * (len(images) - 1)
+    size = (sum(widths) + space, max(heights)) if horizontal else (max(widths), sum(heights) + space)
+    canvas, position = Image.new("RGB", size, "white"), 0
+    for image in images:
+        canvas.paste(image, (position, 0) if horizontal else (0, position))
+        position += (image.width if horizontal else image.height) + gap
     return canvas

@@ -1,4 +1,4 @@
-"""Where weights come from and how they are kept."""
+"""Weights: the registry, names, download and cache, and reading and writing of converted checkpoints."""
 
 from lucid_mlx.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from lucid_mlx.weights.enums import (

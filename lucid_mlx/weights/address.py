@@ -1,4 +1,4 @@
-"""What a user may write for weights: a path, a name on the Hugging Face hub, an address, a tag of the registry."""
+"""Parse what a user may write for weights: a path, a name on the Hugging Face hub, an address, a registry tag."""
 
 import re
 from dataclasses import dataclass
@@ -9,15 +9,22 @@ from urllib.parse import unquote, urlsplit
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, WeightsLike, resolve
 
-DEMO = Path(__file__).parents[1] / "demo"  # the small network that comes with the package
+DEMO_FOLDER = Path(__file__).parents[1] / "demo"  # the small checkpoint that comes with the package
 
-_HUB = ("huggingface.co", "www.huggingface.co", "hf.co")
-_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
+_HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
 
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository on the hub at a revision, or one file of it; `sha256` is the file's if it is known beforehand."""
+    """A repository on the Hugging Face hub, or one file of it.
+
+    Attributes:
+        repository: its name, `owner/name`.
+        revision: a branch, tag or commit.
+        file: path of a file within the repository; None for the repository.
+        sha256: digest that the file must have; None if it is not known.
+    """
 
     repository: str
     revision: str = "main"
@@ -31,7 +38,11 @@ class HubAddress:
 
 @dataclass(frozen=True)
 class WebAddress:
-    """A file on the web."""
+    """A file on the web.
+
+    Attributes:
+        url: of the file.
+    """
 
     url: str
 
@@ -40,34 +51,40 @@ class WebAddress:
 
 
 def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
-    """Say where weights are.
+    """Find out where weights are, without access to the network.
 
-    What exists on disk is a path. Else "demo" is the network that comes with the package, and a text is an address if
-    it starts with `hf://` or `https://`, a tag of the registry if it has a colon
-    ("mask2former_swin_small:ADE20K_SEMANTIC"), a name on the hub if it has a single slash.
+    A string that starts with `hf://`, `https://` or `http://` is an address. Otherwise it is a path if that exists on
+    disk; the checkpoint that comes with the package if it is "demo"; a registry tag if it has a colon
+    ("mask2former_swin_small:ADE20K_SEMANTIC"); a name on the Hugging Face hub if it has a single slash.
+
+    Args:
+        weights: what the user wrote, or a member or entry of the registry.
+
+    Returns:
+        The path or the address.
 
     Raises:
         InputError: if it is none of these.
     """
     if isinstance(weights, WeightEntry | WeightsEnum):
-        return _of_entry(resolve(weights))
+        return _entry_address(resolve(weights))
     if not isinstance(weights, str):
         if not isinstance(weights, PathLike):
             raise InputError(f"weights must be a path, a name, an address or a registry member, got {weights!r:.80}")
         return Path(weights).expanduser()
     if weights.startswith("hf://"):
-        return _hub(weights)
+        return _parse_hub_uri(weights)
     if weights.startswith(("https://", "http://")):
         parts = urlsplit(weights)
-        return _hub_page(parts.path, weights) if parts.hostname in _HUB else WebAddress(weights)
+        return _parse_hub_page(parts.path, weights) if parts.hostname in _HUB_HOSTS else WebAddress(weights)
     path = Path(weights).expanduser()
     if weights and path.exists():
         return path
-    if weights == DEMO.name:
-        return DEMO
+    if weights == DEMO_FOLDER.name:
+        return DEMO_FOLDER
     if re.fullmatch(r"\w+:\w+", weights):
-        return _of_entry(resolve(weights))
-    if (match := _NAME.fullmatch(weights)) and not weights.startswith("."):
+        return _entry_address(resolve(weights))
+    if (match := _HUB_NAME.fullmatch(weights)) and not weights.startswith("."):
         return HubAddress(match["repository"], match["revision"] or "main")
     raise InputError(
         f"{weights} does not exist; expected a file, a folder, a name on the Hugging Face hub such as "
@@ -76,7 +93,7 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     )
 
 
-def _of_entry(entry: WeightEntry) -> HubAddress | WebAddress:
+def _entry_address(entry: WeightEntry) -> HubAddress | WebAddress:
     address = parse_address(entry.url)
     assert not isinstance(address, Path)
     if isinstance(address, HubAddress):
@@ -84,21 +101,21 @@ def _of_entry(entry: WeightEntry) -> HubAddress | WebAddress:
     return address
 
 
-def _hub(uri: str) -> HubAddress:
-    """Read `hf://owner/repository[@revision][/path]`."""
+def _parse_hub_uri(uri: str) -> HubAddress:
+    """Parse `hf://owner/repository[@revision][/path]`."""
     owner, _, rest = uri.removeprefix("hf://").partition("/")
     repository, _, file = rest.partition("/")
-    match = _NAME.fullmatch(f"{owner}/{repository}")
+    match = _HUB_NAME.fullmatch(f"{owner}/{repository}")
     if match is None:
-        raise InputError(f"{uri} is no address on the hub; expected hf://owner/repository[@revision][/file]")
+        raise InputError(f"{uri} is not an address on the hub; expected hf://owner/repository[@revision][/file]")
     return HubAddress(match["repository"], match["revision"] or "main", file or None)
 
 
-def _hub_page(path: str, url: str) -> HubAddress:
-    """Read the path of a page: /owner/repository[/(resolve|blob|tree)/revision[/file]]."""
+def _parse_hub_page(path: str, url: str) -> HubAddress:
+    """Parse the path of a web page: /owner/repository[/(resolve|blob|tree)/revision[/file]]."""
     parts = unquote(path).strip("/").split("/")
     if len(parts) == 2:
         return HubAddress("/".join(parts))
     if len(parts) >= 4 and parts[2] in ("resolve", "blob", "tree"):
         return HubAddress("/".join(parts[:2]), parts[3], "/".join(parts[4:]) or None)
-    raise InputError(f"{url} is no model or file on the hub; expected https://huggingface.co/owner/repository")
+    raise InputError(f"{url} is not a model or file on the hub; expected https://huggingface.co/owner/repository")

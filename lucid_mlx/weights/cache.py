@@ -1,23 +1,28 @@
-"""What is on disk already: find it, and remove it."""
+"""Find weights in the cache, and remove them."""
 
 from pathlib import Path
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
-from lucid_mlx.weights.download import WEIGHT_FILES, blob_of, hub_cache, remove, web_file
+from lucid_mlx.weights.checkpoint import WEIGHT_FILES
+from lucid_mlx.weights.download import blob_path, hub_cache, remove_from_hub_cache, web_cache_path
 from lucid_mlx.weights.registry import WeightsLike
 
 
 def cached_path(weights: WeightsLike) -> Path | None:
-    """Return where weights lie in the cache, a file or a repository's folder; None if they are not there.
+    """Return the path of weights in the cache, without access to the network.
 
-    Neither the network is asked nor a digest computed.
+    Args:
+        weights: a path, a name on the Hugging Face hub, an address, a registry tag or member.
+
+    Returns:
+        A file, or the folder of a repository; None if the weights are not in the cache. Digests are not checked.
     """
     address = parse_address(weights)
     if isinstance(address, Path):
         return address if address.exists() else None
     if isinstance(address, WebAddress):
-        path = web_file(address.url)
+        path = web_cache_path(address.url)
         return path if path.exists() else None
     if address.file is not None:
         return _cached(address, address.file)
@@ -26,20 +31,26 @@ def cached_path(weights: WeightsLike) -> Path | None:
 
 
 def remove_cached(weights: WeightsLike) -> int:
-    """Remove weights from the cache; return how many bytes that frees.
+    """Remove weights from the cache.
+
+    Args:
+        weights: a name on the Hugging Face hub, an address, a registry tag or member.
+
+    Returns:
+        The number of bytes that this frees.
 
     Raises:
         InputError: if they are not in the cache, or are the user's own file.
     """
     address, path = parse_address(weights), cached_path(weights)
     if isinstance(address, Path):
-        raise InputError(f"{address} is not in the cache but your own; remove it yourself")
+        raise InputError(f"{address} is not in the cache, but a file of your own; remove it yourself")
     if path is None:
         raise InputError(f"{address} is not in the cache")
     if isinstance(address, HubAddress) and address.file is None:
         return _remove_repository(address)
-    size = blob_of(path).stat().st_size
-    remove(path)
+    size = blob_path(path).stat().st_size
+    remove_from_hub_cache(path)
     return size
 
 

@@ -1,7 +1,7 @@
-"""A converted model on disk: a folder with `config.json`, `model.safetensors` and `preprocessor_config.json`.
+"""A converted checkpoint on disk: a folder with `config.json`, `model.safetensors` and `preprocessor_config.json`.
 
-The arrays are in MLX's layout (convolutions O, H, W, I) under the model's own parameter names, and the file's
-metadata say so with `format: mlx`. A file without that mark is never read as one.
+The arrays have the model's own parameter names and MLX's layout (convolution weights O, H, W, I). The metadata of the
+safetensors file say so with `format: mlx`; a file without that entry is never read as one in MLX's layout.
 """
 
 import contextlib
@@ -20,25 +20,29 @@ from safetensors import SafetensorError, safe_open
 from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = f"{WEIGHTS}.index.json"
-PREPROCESSOR = "preprocessor_config.json"
-CARD = "README.md"
-FORMAT = "mlx"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
+CARD_FILE = "README.md"
 
-SHARD = 5 * 10**9  # bytes in one file at most, as Hugging Face cuts
+# The files that may hold the weights of a Hugging Face folder or repository, in order of preference.
+WEIGHT_FILES = (WEIGHTS_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+MLX_FORMAT = "mlx"
+
+MAX_SHARD_SIZE = 5 * 10**9  # bytes in one file, as in `save_pretrained` of transformers 4
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a folder; the arrays are read from disk when they are used.
+    """The contents of a converted folder; the arrays are read from disk when they are used.
 
     Attributes:
         config: of `config.json`.
         arrays: by parameter name, in MLX's layout.
-        metadata: of the weights file: source, revision, license, dataset, task, things.
-        preprocessor: of `preprocessor_config.json`; empty if there is none.
+        metadata: of the safetensors file: source, revision, license, dataset, task, things.
+        preprocessor: of `preprocessor_config.json`; empty if there is no such file.
     """
 
     config: dict[str, Any]
@@ -48,28 +52,34 @@ class Checkpoint:
 
     @property
     def dataset(self) -> str | None:
-        """What the network was trained on, such as "coco_panoptic"; None if that is not known."""
+        """The dataset that the network was trained on, such as "coco_panoptic"; None if it is not known."""
         return self.metadata.get("dataset")
 
     @property
     def task(self) -> str | None:
-        """What the network was trained for: "semantic", "instance" or "panoptic"; None if that is not known."""
+        """The task that the network was trained for, one of `lucid_mlx.datasets.TASKS`; None if it is not known."""
         if self.dataset in DATASETS:
             return dataset_task(self.dataset)
         return self.metadata.get("task")
 
     @property
     def thing_ids(self) -> frozenset[int] | None:
-        """The classes that have countable objects; None if the checkpoint does not say."""
+        """The ids of the classes that have countable instances; None if the checkpoint does not say."""
         things = self.metadata.get("things")
         return None if things is None else frozenset(map(int, things.split()))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object from a file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The object.
 
     Raises:
-        InputError: if the file is missing, is no JSON, or holds something else.
+        InputError: if the file is missing, is not JSON, or holds something else than an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -82,24 +92,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def checkpoint_folder(path: str | PathLike[str]) -> Path:
-    """Return the path if it is a folder.
-
-    Raises:
-        InputError: if it is not.
-    """
-    folder = Path(path).expanduser()
-    if not folder.exists():
-        raise InputError(f"{folder} does not exist; expected a folder with {CONFIG} and {WEIGHTS}")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder with {CONFIG} and {WEIGHTS}")
-    return folder
-
-
 def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     """Open a safetensors file; the arrays are read when they are used.
 
-    The header is checked by the safetensors library first, against the size of the file.
+    The safetensors library first checks the header against the size of the file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays by name, in the shapes that they have in the file, and its metadata.
 
     Raises:
         InputError: if the file is missing or damaged.
@@ -111,7 +113,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
             metadata = file.metadata() or {}
             keys = list(file.keys())
             if any(file.get_slice(key).get_dtype() == "F64" for key in keys):
-                # MLX does not read float64; some buffers of lucid's are.
+                # MLX does not read float64, which some buffers in lucid's files are.
                 return {key: mx.array(file.get_tensor(key)) for key in keys}, metadata
         arrays = mx.load(str(path), format="safetensors")
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
@@ -120,30 +122,36 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     return arrays, metadata
 
 
-def parts_of_index(index: Path) -> dict[str, str]:
-    """Read which of the files beside it holds each array.
+def read_weight_map(index: Path) -> dict[str, str]:
+    """Read the weight map of an index: which file holds each array of a sharded checkpoint.
+
+    Args:
+        index: a file such as `model.safetensors.index.json`.
+
+    Returns:
+        The name of a file in the same folder for each key.
 
     Raises:
-        InputError: if it is no index, or names a file that is not beside it.
+        InputError: if the file is not an index, or refers to a file in another folder.
     """
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index} has no weight_map")
-    for name in set(map(str, places.values())):
+    for name in set(map(str, weight_map.values())):
         if Path(name).name != name:
-            raise InputError(f"{index} refers to {name!r}, which is not beside it")
-    return {key: str(name) for key, name in places.items()}
+            raise InputError(f"{index} refers to {name!r}, which is not in the same folder")
+    return {key: str(name) for key, name in weight_map.items()}
 
 
 def is_converted(path: Path) -> bool:
     """Return whether a path is a folder in MLX's layout."""
     folder = path.expanduser()
-    file = folder / WEIGHTS
-    if not file.is_file() and (folder / INDEX).is_file():
-        file = folder / next(iter(parts_of_index(folder / INDEX).values()))
+    file = folder / WEIGHTS_FILE
+    if not file.is_file() and (folder / INDEX_FILE).is_file():
+        file = folder / next(iter(read_weight_map(folder / INDEX_FILE).values()))
     try:
         with safe_open(file, framework="numpy") as opened:
-            return (opened.metadata() or {}).get("format") == FORMAT
+            return (opened.metadata() or {}).get("format") == MLX_FORMAT
     except (SafetensorError, OSError):
         return False
 
@@ -151,24 +159,34 @@ def is_converted(path: Path) -> bool:
 def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a converted folder.
 
+    Args:
+        path: the folder.
+
+    Returns:
+        The checkpoint; its arrays are read from disk when they are used.
+
     Raises:
-        InputError: if it is no folder, lacks a file, a file is damaged, or the weights are not MLX's.
+        InputError: if it is not a folder, lacks a file, a file is damaged, or the weights are not in MLX's layout.
     """
-    folder = checkpoint_folder(path)
-    config = read_json(folder / CONFIG)
-    files = [WEIGHTS]
-    if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
-        files = sorted(set(parts_of_index(folder / INDEX).values()))
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise InputError(f"{folder} does not exist; expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}")
+    config = read_json(folder / CONFIG_FILE)
+    files = [WEIGHTS_FILE]
+    if not (folder / WEIGHTS_FILE).exists() and (folder / INDEX_FILE).exists():
+        files = sorted(set(read_weight_map(folder / INDEX_FILE).values()))
     arrays: dict[str, mx.array] = {}
     for name in files:
-        part, metadata = read_safetensors(folder / name)
-        arrays |= part
-    if metadata.get("format") != FORMAT:
+        shard, metadata = read_safetensors(folder / name)
+        arrays |= shard
+    if metadata.get("format") != MLX_FORMAT:
         raise InputError(
             f"{folder / files[-1]} is not in MLX's layout (its format is {metadata.get('format')!r}); "
             f"convert the folder first: lucid-mlx convert {folder} DEST"
         )
-    preprocessor = folder / PREPROCESSOR
+    preprocessor = folder / PREPROCESSOR_FILE
     return Checkpoint(config, arrays, metadata, read_json(preprocessor) if preprocessor.exists() else {})
 
 
@@ -179,38 +197,38 @@ def write_checkpoint(
     metadata: Mapping[str, str],
     preprocessor: Mapping[str, Any],
     card: str = "",
-    layout: str = FORMAT,
+    layout: str = MLX_FORMAT,
 ) -> Path:
-    """Write a folder at once: it is complete, or it is not there.
+    """Write a checkpoint folder completely or not at all.
 
     Args:
         path: the folder; it must not exist, or be empty.
         config: for `config.json`.
         arrays: by parameter name.
-        metadata: for the header of the weights; `format` is added.
+        metadata: for the safetensors file; `format` is added.
         preprocessor: for `preprocessor_config.json`.
-        card: for `README.md`; none is written if it is empty.
-        layout: for `format`, whose names and layout the arrays have: MLX's, or "pt" for torch's.
+        card: for `README.md`, the model card; not written if empty.
+        layout: for `format`: "mlx" if the arrays have MLX's layout, "pt" if they have torch's.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: if there is something already, or the folder cannot be written.
+        InputError: if the folder is not empty, or cannot be written.
     """
     folder = Path(path).expanduser().resolve()
-    ensure_free(folder)
+    ensure_empty(folder)
     missing = [parent for parent in folder.parents if not parent.exists()]
     temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for name, value in ((CONFIG, config), (PREPROCESSOR, preprocessor)):
+        for name, value in ((CONFIG_FILE, config), (PREPROCESSOR_FILE, preprocessor)):
             (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
         if card:
-            (temporary / CARD).write_text(card, encoding="utf-8")
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         _write_arrays(temporary, arrays, {**metadata, "format": layout})
-        temporary.chmod(0o755)  # mkdtemp's folders are private
+        temporary.chmod(0o755)  # mkdtemp creates private folders
         temporary.replace(folder)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{folder} cannot be written: {error}") from error
@@ -218,35 +236,35 @@ def write_checkpoint(
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         for parent in missing:
-            with contextlib.suppress(OSError):  # which means that something is in it
+            with contextlib.suppress(OSError):  # raised for a folder that is not empty
                 parent.rmdir()
     return folder
 
 
 def _write_arrays(folder: Path, arrays: Mapping[str, mx.array], metadata: dict[str, str]) -> None:
-    """Write one file, or several of at most `SHARD` bytes and an index."""
-    parts: list[dict[str, mx.array]] = [{}]
-    room = SHARD
+    """Write one file, or shards of at most `MAX_SHARD_SIZE` bytes and an index."""
+    shards: list[dict[str, mx.array]] = [{}]
+    free = MAX_SHARD_SIZE
     for name, array in arrays.items():
-        if array.nbytes > room and parts[-1]:
-            parts.append({})
-            room = SHARD
-        parts[-1][name] = array
-        room -= array.nbytes
-    if len(parts) == 1:
-        mx.save_safetensors(str(folder / WEIGHTS), parts[0], metadata)
+        if array.nbytes > free and shards[-1]:
+            shards.append({})
+            free = MAX_SHARD_SIZE
+        shards[-1][name] = array
+        free -= array.nbytes
+    if len(shards) == 1:
+        mx.save_safetensors(str(folder / WEIGHTS_FILE), shards[0], metadata)
         return
-    places: dict[str, str] = {}
-    for number, part in enumerate(parts, 1):
-        file = f"model-{number:05}-of-{len(parts):05}.safetensors"
-        mx.save_safetensors(str(folder / file), part, metadata)
-        places |= dict.fromkeys(part, file)
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        mx.save_safetensors(str(folder / file), shard, metadata)
+        weight_map |= dict.fromkeys(shard, file)
     size = sum(array.nbytes for array in arrays.values())
-    index = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def ensure_free(folder: Path) -> None:
-    """Raise InputError if something is where the folder is to be."""
+def ensure_empty(folder: Path) -> None:
+    """Raise an InputError unless a folder does not exist or is empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; choose another destination or remove it first")

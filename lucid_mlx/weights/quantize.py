@@ -1,4 +1,4 @@
-"""Linear layers in 4 or 8 bits: which of them, and there and back."""
+"""Quantization of linear layers to 4 or 8 bits: which layers, quantize and dequantize."""
 
 import re
 from collections.abc import Mapping
@@ -13,23 +13,24 @@ from lucid_mlx.weights.checkpoint import Checkpoint
 BITS = (4, 8)
 GROUP_SIZES = (32, 64, 128)
 
-# Measured part by part (benchmarks/precision.py --parts): what is named is five sixths of the weights and loses the
-# least for its size. Patch merging, the pixel decoder and the heads are few weights that every mask depends on.
-_BLOCKS = re.compile(r"backbone\.stages\.\d+\.blocks\..+|transformer_decoder\.layers\..+")
+# The layers that are quantized: five sixths of the weights, with the smallest loss of accuracy for their size
+# (benchmarks/precision.py --parts). Patch merging, the pixel decoder and the heads are few weights that every mask
+# depends on.
+_QUANTIZED_LAYERS = re.compile(r"backbone\.stages\.\d+\.blocks\..+|transformer_decoder\.layers\..+")
 
 
 def quantize(model: nn.Module, bits: int, group_size: int) -> dict[str, Any]:
-    """Quantize the layers of a model that bear it, in place.
+    """Quantize the linear layers of the Swin blocks and of the transformer decoder layers, in place.
 
-    Kept as they are: what is no linear layer, what is too narrow for the groups, and what is outside of `_BLOCKS`.
+    Layers whose input size is not a multiple of the group size stay in floating point.
 
     Args:
         model: in floating point.
-        bits: 4 or 8.
-        group_size: weights that share a scale: 32, 64 or 128.
+        bits: per weight, 4 or 8.
+        group_size: number of weights that share a scale and a bias, 32, 64 or 128.
 
     Returns:
-        The record for `config.json`: `bits`, `group_size` and the names of the `layers`.
+        The entry "quantization" for `config.json`: `bits`, `group_size` and the names of the `layers`.
 
     Raises:
         InputError: for other bits or group sizes.
@@ -41,45 +42,58 @@ def quantize(model: nn.Module, bits: int, group_size: int) -> dict[str, Any]:
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and _BLOCKS.fullmatch(name) and module.weight.shape[1] % group_size == 0
+        if isinstance(module, nn.Linear)
+        and _QUANTIZED_LAYERS.fullmatch(name)
+        and module.weight.shape[1] % group_size == 0
     ]
-    record = {"bits": bits, "group_size": group_size, "layers": sorted(layers)}
-    apply_record(model, record)
-    return record
+    quantization = {"bits": bits, "group_size": group_size, "layers": sorted(layers)}
+    quantize_layers(model, quantization)
+    return quantization
 
 
-def apply_record(model: nn.Module, record: Mapping[str, Any]) -> None:
-    """Make the layers of a record quantized ones, in place; their weights are those of the layers they replace.
+def quantize_layers(model: nn.Module, quantization: Mapping[str, Any]) -> None:
+    """Replace layers by quantized layers, in place; their weights are quantized too.
+
+    Args:
+        model: in floating point.
+        quantization: the entry "quantization" of `config.json`, as `quantize` returns it.
 
     Raises:
-        InputError: if the record is damaged, or does not fit the model.
+        InputError: if the entry is damaged, or does not fit the model.
     """
     try:
-        layers, bits, group_size = set(record["layers"]), int(record["bits"]), int(record["group_size"])
+        layers = set(quantization["layers"])
+        bits, group_size = int(quantization["bits"]), int(quantization["group_size"])
         nn.quantize(model, group_size, bits, class_predicate=lambda name, module: name in layers)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the configuration's record of quantized layers is damaged: {error}") from error
+        raise InputError(f"the configuration's quantization is damaged: {error}") from error
     missing = layers - {name for name, module in model.named_modules() if isinstance(module, nn.QuantizedLinear)}
     if missing:
         raise InputError(
-            f"the configuration names quantized layers that the model has not: {', '.join(sorted(missing))}"
+            f"the configuration's quantization has layers that the model does not have: {', '.join(sorted(missing))}"
         )
 
 
-def floating_arrays(checkpoint: Checkpoint) -> dict[str, mx.array]:
-    """Return the arrays of a checkpoint in floating point; those of quantized layers are unpacked.
+def dequantized_arrays(checkpoint: Checkpoint) -> dict[str, mx.array]:
+    """Return the arrays of a checkpoint in floating point.
+
+    Args:
+        checkpoint: with or without quantized layers.
+
+    Returns:
+        The arrays by parameter name, in the shapes of the parameters of a model without quantized layers.
 
     Raises:
-        InputError: if the record of quantized layers does not fit the arrays.
+        InputError: if the checkpoint's quantization does not fit its arrays.
     """
-    arrays, record = dict(checkpoint.arrays), checkpoint.config.get("quantization")
-    if record is None:
+    arrays, quantization = dict(checkpoint.arrays), checkpoint.config.get("quantization")
+    if quantization is None:
         return arrays
     try:
-        bits, group_size = int(record["bits"]), int(record["group_size"])
-        for layer in record["layers"]:
+        bits, group_size = int(quantization["bits"]), int(quantization["group_size"])
+        for layer in quantization["layers"]:
             weight, scales, biases = (arrays.pop(f"{layer}.{name}") for name in ("weight", "scales", "biases"))
             arrays[f"{layer}.weight"] = mx.dequantize(weight, scales, biases, group_size=group_size, bits=bits)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the record of quantized layers does not fit the weights: {error}") from error
+        raise InputError(f"the quantization of the configuration does not fit the weights: {error}") from error
     return arrays

@@ -1,4 +1,4 @@
-"""The registry of lucid's weights: what each file is, where it lies, and its digest."""
+"""The registry of lucid's weights: the address, digest and configuration of each file."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from lucid_mlx.errors import InputError
 
 REPOSITORY = "hf://ChanLumerico/lucid@main"
 
-# The Mask2Former files are the original project's models; its zoo is for non-commercial use.
+# The Mask2Former files are the original project's models, whose model zoo is for non-commercial use.
 ZOO_LICENSE = "cc-by-nc-4.0"
 
 _SWIN = {
@@ -27,14 +27,14 @@ _SWIN = {
 
 @dataclass(frozen=True)
 class WeightEntry:
-    """A file of weights, with lucid's fields.
+    """A registered file of weights, with lucid's fields.
 
     Attributes:
         url: its address, `hf://owner/repository@revision/path`.
         sha256: its digest; checked whenever the file is used.
         tag: its name within its enumeration.
-        dataset: what it was trained on, such as "coco_panoptic"; None for a backbone.
-        meta: `config`, `parameters`, `license`.
+        dataset: that it was trained on, such as "coco_panoptic"; None for a backbone.
+        meta: `model`, `config`, `parameters` (their number) and `license`.
     """
 
     url: str
@@ -61,15 +61,18 @@ class WeightsEnum(Enum):
 
 
 WeightsLike = str | PathLike[str] | WeightEntry | WeightsEnum
-"""What a user may write for weights: a path, a name, an address, a tag, a member (see `weights.address`)."""
+"""What a user may write for weights: a path, a name, an address, a tag, a member (see `parse_address`)."""
 
 
-def entry(model: str, tag: str) -> WeightEntry:
-    """Build an entry from the table.
+def registry_entry(model: str, tag: str) -> WeightEntry:
+    """Make an entry from the table `registry.json`.
 
     Args:
         model: the network, such as "mask2former_swin_tiny".
-        tag: a tag of it, or "DEFAULT".
+        tag: one of its tags, or "DEFAULT".
+
+    Returns:
+        The entry.
     """
     rows = _table()[model]
     name = rows["DEFAULT"] if tag == "DEFAULT" else tag
@@ -85,7 +88,7 @@ def _config(size: str, dataset: str) -> dict[str, Any]:
     large = size in ("base", "large")
     return {
         "num_labels": len(dataset_classes(dataset)),
-        # The original's Swin-L models have 200 queries, but for the semantic ones.
+        # The original's Swin-L models have 200 queries, except for the semantic ones.
         "num_queries": 200 if size == "large" and not dataset.endswith("semantic") else 100,
         "backbone_config": {
             "model_type": "swin",
@@ -111,26 +114,35 @@ def _enums() -> dict[str, type[WeightsEnum]]:
 
 
 def get_enum(model_key: str) -> type[WeightsEnum]:
-    """Return the enumeration of a network, such as "mask2former_swin_tiny"; capitals do not matter.
+    """Return the weights enumeration of a network.
+
+    Args:
+        model_key: the network, such as "mask2former_swin_tiny", in any capitalization.
+
+    Returns:
+        The enumeration.
 
     Raises:
         InputError: if no weights of it are registered.
     """
     enums = _enums()
     if model_key.lower() not in enums:
-        raise InputError(f"there are no weights of {model_key!r}; there are some of {', '.join(enums)}")
+        raise InputError(f"there are no weights of {model_key!r}; expected one of {', '.join(enums)}")
     return enums[model_key.lower()]
 
 
 def resolve(weights: Enum | WeightEntry | str, *, model_key: str | None = None) -> WeightEntry:
-    """Return the entry that is meant.
+    """Return the registry entry of a member or tag.
 
     Args:
         weights: a member, an entry, a tag of `model_key`, or a network and a tag in one: "swin_tiny:IMAGENET1K".
         model_key: the network, if `weights` is a tag alone.
 
+    Returns:
+        The entry.
+
     Raises:
-        InputError: if there is no such network or tag. (lucid takes the default in place of a tag it does not know.)
+        InputError: if there is no such network or tag. (lucid uses the default for a tag that it does not know.)
     """
     if isinstance(weights, WeightEntry):
         return weights
@@ -146,12 +158,12 @@ def resolve(weights: Enum | WeightEntry | str, *, model_key: str | None = None) 
         model = model_key
     enum = get_enum(model)
     if tag.upper() not in enum.__members__:
-        raise InputError(f"{model} has no weights {tag!r}; there are {', '.join(enum.__members__)}")
+        raise InputError(f"{model} has no weights {tag!r}; expected one of {', '.join(enum.__members__)}")
     found: WeightEntry = enum[tag.upper()].value
     return found
 
 
 def list_available(model_key: str) -> dict[str, WeightEntry]:
-    """Return the entries of a network by tag; none if it has no registered weights."""
+    """Return the entries of a network by tag; an empty dictionary if it has no registered weights."""
     enum = _enums().get(model_key.lower())
     return {} if enum is None else {member.name: member.value for member in enum}

@@ -36,7 +36,7 @@ class Server:
         environment = {
             **os.environ,
             "TMPDIR": str(folder),
-            "GRADIO_SERVER_NAME": "0.0.0.0",  # what may not have an effect
+            "GRADIO_SERVER_NAME": "0.0.0.0",  # which must have no effect
             "GRADIO_SHARE": "True",
             "GRADIO_ANALYTICS_ENABLED": "True",
         }
@@ -148,9 +148,9 @@ def score(name):
     return float(name.rsplit(", ")[-1])
 
 
-def test_a_photo_is_dropped_segmented_and_looked_at_again_for_another_task(page):
+def test_a_dropped_photo_is_segmented_and_again_for_another_task(page):
     assert "Untrained network, random weights" in page.text()
-    assert "Sureness" not in page.text()
+    assert "Confidence" not in page.text()
     page.drop(PHOTO)
     semantic = page.wait(page.legend)
     assert len(classes(semantic)) == len(semantic) > 1
@@ -161,51 +161,51 @@ def test_a_photo_is_dropped_segmented_and_looked_at_again_for_another_task(page)
 
     page.choose("instance")
     objects = page.wait(lambda: "%" not in page.found() and page.legend())
-    assert "Sureness" in page.text()
+    assert "Confidence" in page.text()
     assert len(set(objects)) == len(objects) > len(classes(objects))
     assert min(score(name) for name in objects) >= 0.5
     page.threshold("0.72")
-    surest = [name for name in objects if score(name) > 0.72]
-    assert 0 < len(surest) < len(objects)
-    page.wait(lambda: sorted(map(score, page.legend())) == sorted(map(score, surest)))
+    confident = [name for name in objects if score(name) > 0.72]
+    assert 0 < len(confident) < len(objects)
+    page.wait(lambda: sorted(map(score, page.legend())) == sorted(map(score, confident)))
 
     data = json.loads(page.download("JSON", "coffee.json"))
     assert (data["image"], data["task"], data["width"]) == ("coffee.jpg", "instance", 600)
-    assert classes(surest) == sorted({segment["label"] for segment in data["segments"]})
+    assert classes(confident) == sorted({segment["label"] for segment in data["segments"]})
     with Image.open(BytesIO(page.download("picture", "coffee.png"))) as picture:
         assert picture.width == 600
-        assert picture.getpixel((1, 1)) == (140, 20, 20)  # the banner that it is untrained
+        assert picture.getpixel((1, 1)) == (140, 20, 20)  # the title, which says that it is untrained
 
 
-def test_a_bad_image_is_told_in_the_page(page, tmp_path):
+def test_a_bad_image_is_reported_in_the_page(page, tmp_path):
     (tmp_path / "notes.jpg").write_text("just text")
     page.drop(tmp_path / "notes.jpg")
     page.wait(lambda: "notes.jpg is not an image that Pillow can read" in page.text())
     assert page.legend() == []
 
 
-def test_the_page_asks_nobody_else(page, browser):
+def test_the_page_contacts_no_other_host(page, browser):
     page.drop(PHOTO)
     page.wait(page.legend)
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {
+    requested = {
         urlsplit(message["params"]["request"]["url"])
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
     }
-    hosts = {address.hostname for address in asked if address.scheme in ("http", "https", "ws", "wss")}
+    hosts = {address.hostname for address in requested if address.scheme in ("http", "https", "ws", "wss")}
     assert hosts == {"127.0.0.1"}
 
 
-def test_it_listens_on_this_machine_alone(server):
+def test_it_listens_on_localhost_only(server):
     port = urlsplit(server.address).port
     with urllib.request.urlopen(server.address, timeout=10) as answer:
         assert answer.status == 200
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=5):
-        pass  # who listens on all addresses has this one too
+        pass  # a server that listens on all addresses would accept this
 
 
-def test_a_port_that_is_taken_is_one_sentence(server):
+def test_a_port_in_use_is_reported_in_one_sentence(server):
     port = str(urlsplit(server.address).port)
     command = [sys.executable, "-m", "lucid_mlx", "app", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
@@ -214,20 +214,20 @@ def test_a_port_that_is_taken_is_one_sentence(server):
     assert "Traceback" not in done.stderr
 
 
-def test_annotations_are_what_the_picture_shows():
+def test_annotations_match_the_drawn_image():
     ids = np.zeros((1000, 2000), np.int32)
     ids[:500, :1000], ids[:500, 1000:], ids[500:, :1000] = 1, 2, 3
     segments = tuple(
-        Segment(number, kind, name, 0.876, 500_000, (0, 0, 1, 1))
-        for number, kind, name in [(1, 0, "cup"), (2, 1, "spoon"), (3, 0, "cup"), (4, 0, "cup")]
+        Segment(number, label_id, name, 0.876, 500_000, (0, 0, 1, 1))
+        for number, label_id, name in [(1, 0, "cup"), (2, 1, "spoon"), (3, 0, "cup"), (4, 0, "cup")]
     )
     photo = np.zeros((1000, 2000, 3), np.uint8)
     result = Segmentation("panoptic", photo, ids, segments, {0: "cup", 1: "spoon"})
-    (picture, parts), colors = annotations(result)
-    assert picture.size == (1280, 640)
-    assert [name for _, name in parts] == ["cup 1, 0.88", "spoon, 0.88", "cup 2, 0.88"]  # the fourth is not seen
+    (image, masks), colors = annotations(result)
+    assert image.size == (1280, 640)
+    assert [name for _, name in masks] == ["cup 1, 0.88", "spoon, 0.88", "cup 2, 0.88"]  # the fourth is not visible
     drawn = np.asarray(result.draw(opacity=1.0, legend=False))
-    for (mask, name), (row, column) in zip(parts, [(50, 50), (50, 1950), (950, 50)], strict=True):
+    for (mask, name), (row, column) in zip(masks, [(50, 50), (50, 1950), (950, 50)], strict=True):
         assert mask.shape == (640, 1280)
         assert mask[row * 640 // 1000, column * 640 // 1000] == mask.max() > 0
         assert np.count_nonzero(mask) == 640 * 1280 // 4

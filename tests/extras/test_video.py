@@ -1,4 +1,4 @@
-"""Videos, made here and read back with PyAV."""
+"""Videos are made here, segmented, and read back with PyAV."""
 
 from fractions import Fraction
 
@@ -9,58 +9,58 @@ from click.testing import CliRunner
 from helpers import PHOTO, small_model
 
 from lucid_mlx import InputError, Segmenter
-from lucid_mlx import video_files as video_files_module
 from lucid_mlx.cli.main import main
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.segment import Segment
+from lucid_mlx.video import io
 from lucid_mlx.video.segment_video import segment_video
 from lucid_mlx.visualization import palette
 from lucid_mlx.visualization.colors import shade
 
 MILLISECONDS = Fraction(1, 1000)
-EVEN = [40 * number for number in range(12)]
-VARIED = [0, 40, 80, 200, 210, 250, 400, 440, 480, 600, 640, 1000]
+CONSTANT_RATE = [40 * number for number in range(12)]
+VARIABLE_RATE = [0, 40, 80, 200, 210, 250, 400, 440, 480, 600, 640, 1000]
 GREEN = (30, 160, 60)
 
 
-def make(path, times=EVEN, size=(64, 48), sound=None, turn=0, last=40):
-    """Write a video of a bright square that moves right by two pixels a frame; its last frame stays `last` ms."""
-    with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
+def make(path, times=CONSTANT_RATE, size=(64, 48), audio=None, rotation=0, last=40):
+    """Write a video of a bright square that moves right by two pixels a frame; the last frame lasts `last` ms."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
         stream.codec_context.time_base = MILLISECONDS
-        if turn:
-            stream.set_display_rotation(turn)
-        voice = film.add_stream(sound, rate=16000, layout="mono") if sound else None
+        if rotation:
+            stream.set_display_rotation(rotation)
+        audio_stream = container.add_stream(audio, rate=16000, layout="mono") if audio else None
         for number, time in enumerate(times):
             pixels = np.full((size[1], size[0], 3), GREEN, np.uint8)
             pixels[10:26, 2 * number : 2 * number + 16] = 250
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = time, MILLISECONDS
-            film.mux(stream.encode(frame))
+            container.mux(stream.encode(frame))
         for packet in stream.encode():
             if packet.pts * packet.time_base == times[-1] * MILLISECONDS:
                 packet.duration = int(last * MILLISECONDS / packet.time_base)
-            film.mux(packet)
-        if voice is not None:
+            container.mux(packet)
+        if audio_stream is not None:
             wave = 0.3 * np.sin(np.arange(16 * times[-1]) * 440 * 2 * np.pi / 16000)
-            kind = voice.codec_context.format.name
-            samples = wave.astype(np.float32) if kind == "fltp" else (wave * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(samples[None], format=kind, layout="mono")
+            sample_format = audio_stream.codec_context.format.name
+            samples = wave.astype(np.float32) if sample_format == "fltp" else (wave * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
-            film.mux(voice.encode(frame))
-            film.mux(voice.encode())
+            container.mux(audio_stream.encode(frame))
+            container.mux(audio_stream.encode())
     return path
 
 
 def frames(path):
-    with av.open(str(path)) as film:
-        return [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
+    with av.open(str(path)) as container:
+        return [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
 def packets(path):
-    with av.open(str(path)) as film:
-        found = [packet for packet in film.demux(audio=0) if packet.size]
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(audio=0) if packet.size]
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in found]
 
 
@@ -70,7 +70,7 @@ def segmenter():
 
 
 class Fake(Segmenter):
-    """Finds the bright square and, on even frames, a small stranger of the same class that is named first."""
+    """Finds the bright square and, on even frames, a small second segment of the same class that is listed first."""
 
     def __init__(self):
         self.labels, self.task = {0: "square", 1: "ground"}, "panoptic"
@@ -87,30 +87,30 @@ class Fake(Segmenter):
             yield Segmentation("panoptic", image, ids, tuple(segments), self.labels)
 
 
-@pytest.mark.parametrize("times", [EVEN, VARIED], ids=["even", "varied"])
-@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
-def test_every_frame_keeps_its_time_and_the_sound_its_bytes(tmp_path, segmenter, times, ending):
-    source = make(tmp_path / "in.mp4", times, sound="aac")
-    assert segment_video(segmenter, source, tmp_path / f"out.{ending}", batch_size=5) == 12
-    seen = frames(tmp_path / f"out.{ending}")
-    before, after = packets(source), packets(tmp_path / f"out.{ending}")
-    # AAC begins with a packet before time 0, which mkv has not: there picture and sound move together.
-    shift = 64 if ending == "mkv" else 0
-    assert [round(time * 1000) - shift for time, _ in seen] == times
-    assert all(frame.shape == (384, 512, 3) for _, frame in seen)  # 64x48 is enlarged
+@pytest.mark.parametrize("times", [CONSTANT_RATE, VARIABLE_RATE], ids=["constant", "variable"])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_keep_their_timestamps_and_audio_its_bytes(tmp_path, segmenter, times, suffix):
+    source = make(tmp_path / "in.mp4", times, audio="aac")
+    assert segment_video(segmenter, source, tmp_path / f"out.{suffix}", batch_size=5) == 12
+    written = frames(tmp_path / f"out.{suffix}")
+    before, after = packets(source), packets(tmp_path / f"out.{suffix}")
+    # AAC starts with a packet before time 0. In mkv, which has no negative times, video and audio are shifted together.
+    shift = 64 if suffix == "mkv" else 0
+    assert [round(time * 1000) - shift for time, _ in written] == times
+    assert all(frame.shape == (384, 512, 3) for _, frame in written)  # 64x48 is enlarged
     assert len(before) > 5
-    assert [sound for _, sound in before] == [sound for _, sound in after]
+    assert [data for _, data in before] == [data for _, data in after]
     assert [round(time * 1000) for time, _ in before] == [round(time * 1000) - shift for time, _ in after]
 
 
-def test_a_video_of_varied_rate_is_as_long_as_it_was(tmp_path, segmenter):
-    segment_video(segmenter, make(tmp_path / "in.mp4", VARIED, last=500), tmp_path / "out.mp4")
-    with av.open(str(tmp_path / "out.mp4")) as film:
-        assert film.duration == 1_500_000
+def test_a_video_with_variable_frame_rate_keeps_its_duration(tmp_path, segmenter):
+    segment_video(segmenter, make(tmp_path / "in.mp4", VARIABLE_RATE, last=500), tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration == 1_500_000
 
 
-def test_a_turned_video_is_segmented_upright(tmp_path, segmenter):
-    source = make(tmp_path / "in.mp4", turn=-90)  # clockwise: what was on the left is above
+def test_a_rotated_video_is_segmented_upright(tmp_path, segmenter):
+    source = make(tmp_path / "in.mp4", rotation=-90)  # clockwise: what was on the left is above
     assert segment_video(segmenter, source, tmp_path / "out.mp4", opacity=0.0) == 12
     _, first = frames(tmp_path / "out.mp4")[0]
     assert first.shape == (512, 384, 3)
@@ -120,23 +120,23 @@ def test_a_turned_video_is_segmented_upright(tmp_path, segmenter):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1280, 720)], ids=["small", "hd"])
-def test_colors_stay_as_they_were(tmp_path, monkeypatch, size):
-    """A green that nothing is known about is BT.601 in small videos and BT.709 in large ones, as players have it."""
+def test_colors_do_not_change(tmp_path, monkeypatch, size):
+    """A green of unspecified color space is BT.601 in small videos and BT.709 in large ones, as in players."""
     source = tmp_path / "in.mkv"
-    with av.open(str(source), "w") as film:
-        stream = film.add_stream("libx264", rate=25, options={"crf": "1"})
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
         stream.width, stream.height = size
         pixels = np.full((size[1], size[0], 3), GREEN, np.uint8)
         matrix = "ITU709" if size[1] >= 720 else "ITU601"
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", dst_colorspace=matrix)
-        frame.colorspace = 2  # untold
-        film.mux(stream.encode(frame))
-        film.mux(stream.encode())
+        frame.colorspace = 2  # unspecified
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     fake = Fake()
     monkeypatch.setattr(fake, "stream", lambda images, **options: (empty(image) for image in images))
     segment_video(fake, source, tmp_path / "out.mp4")
-    _, seen = frames(tmp_path / "out.mp4")[0]
-    np.testing.assert_allclose(np.median(seen, axis=(0, 1)), GREEN, atol=3)
+    _, image = frames(tmp_path / "out.mp4")[0]
+    np.testing.assert_allclose(np.median(image, axis=(0, 1)), GREEN, atol=3)
 
 
 def empty(image):
@@ -144,7 +144,7 @@ def empty(image):
 
 
 def test_odd_sides_are_made_even(tmp_path, segmenter):
-    source = make(tmp_path / "in.mkv", size=(501, 333), times=EVEN[:2])
+    source = make(tmp_path / "in.mkv", size=(501, 333), times=CONSTANT_RATE[:2])
     segment_video(segmenter, source, tmp_path / "out.mp4")
     assert frames(tmp_path / "out.mp4")[0][1].shape == (334, 502, 3)
 
@@ -154,26 +154,26 @@ def test_a_segment_keeps_its_shade_while_others_come_and_go(tmp_path):
     source = make(tmp_path / "in.mp4")
     segment_video(fake, source, tmp_path / "out.mp4", opacity=1.0)
     first, second = (shade(tuple(palette(fake.labels)[0].tolist()), number) for number in (0, 1))
-    for number, (_, picture) in enumerate(frames(tmp_path / "out.mp4")):
-        inside = picture[8 * 22, 8 * (2 * number + 3)]  # the square is named second in the first frame
+    for number, (_, image) in enumerate(frames(tmp_path / "out.mp4")):
+        inside = image[8 * 22, 8 * (2 * number + 3)]  # the square is listed second in the first frame
         np.testing.assert_allclose(inside, second, atol=6, err_msg=str(number))
         assert np.abs(inside.astype(int) - first).max() > 30
 
 
-def test_no_more_than_a_batch_is_read_ahead(tmp_path, monkeypatch):
-    read, ahead = [], []
+def test_no_more_than_a_batch_is_in_memory(tmp_path, monkeypatch):
+    read, pending = [], []
     network = Segmenter(small_model(), "semantic", size="64")
-    pixels = video_files_module._pixels
-    monkeypatch.setattr(video_files_module, "_pixels", lambda *args: read.append(1) or pixels(*args))
-    write = video_files_module.VideoWriter.write
+    to_rgb = io._to_rgb
+    monkeypatch.setattr(io, "_to_rgb", lambda *args: read.append(1) or to_rgb(*args))
+    write = io.VideoWriter.write
 
-    def counting(self, picture):
-        ahead.append(len(read) - len(ahead))
-        write(self, picture)
+    def counting_write(self, image):
+        pending.append(len(read) - len(pending))
+        write(self, image)
 
-    monkeypatch.setattr(video_files_module.VideoWriter, "write", counting)
+    monkeypatch.setattr(io.VideoWriter, "write", counting_write)
     segment_video(network, make(tmp_path / "in.mp4"), tmp_path / "out.mp4", batch_size=4)
-    assert max(ahead) == 4
+    assert max(pending) == 4
 
 
 def run(*arguments, code=0):
@@ -189,17 +189,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_without_weights_an_untrained_network_stands_in_and_says_so(folder):
-    make("in.mp4", EVEN[:2])
+def test_without_weights_an_untrained_network_is_used_and_a_title_says_so(folder):
+    make("in.mp4", CONSTANT_RATE[:2])
     result = run("in.mp4", "out.mp4", "--task", "panoptic", "--size", "64", "--batch-size", 2)
     assert "Untrained network" in result.stderr
     assert "2 frames -> out.mp4" in result.stdout
-    _, picture = frames("out.mp4")[0]
-    np.testing.assert_allclose(picture[1, 1], (140, 20, 20), atol=6)  # the banner
+    _, image = frames("out.mp4")[0]
+    np.testing.assert_allclose(image[1, 1], (140, 20, 20), atol=6)  # the title
 
 
 def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
-    make("in.mp4", EVEN[:2])
+    make("in.mp4", CONSTANT_RATE[:2])
     (folder / "out.mp4").write_text("precious")
     assert "--force" in run("in.mp4", "out.mp4", code=2).stderr
     assert (folder / "out.mp4").read_text() == "precious"
@@ -208,7 +208,7 @@ def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
     assert len(frames("out.mp4")) == 2
 
 
-def cut(path):
+def truncate(path):
     contents = path.read_bytes()
     path.write_bytes(contents[: len(contents) * 3 // 5])
 
@@ -217,33 +217,33 @@ def cut(path):
     ("name", "message"),
     [
         ("text.mp4", "text.mp4 is not a video"),
-        ("notes.txt", "notes.txt has no moving pictures"),
+        ("notes.txt", "notes.txt has no video stream"),
         ("empty.mp4", "empty.mp4 is not a video"),
         ("missing.mp4", "missing.mp4 does not exist"),
         (".", "is a folder"),
-        (PHOTO, "has no moving pictures"),
-        ("sound.mp4", "sound.mp4 has no moving pictures"),
+        (PHOTO, "has no video stream"),
+        ("audio.mp4", "audio.mp4 has no video stream"),
         ("list.m3u8", "list.m3u8 is not a video"),
-        ("cut.mp4", "cut.mp4 is not a video, or damaged"),
-        ("cut_fast.mp4", "cut_fast.mp4 is damaged or incomplete"),
-        ("cut.mkv", "cut.mkv is incomplete: it ends after"),
+        ("truncated.mp4", "truncated.mp4 is not a video, or damaged"),
+        ("truncated_fast.mp4", "truncated_fast.mp4 is damaged or incomplete"),
+        ("truncated.mkv", "truncated.mkv is incomplete: it ends after"),
     ],
 )
-def test_what_is_no_whole_video_is_one_sentence_and_leaves_nothing(folder, name, message):
+def test_bad_videos_give_one_sentence_and_leave_no_file(folder, name, message):
     (folder / "text.mp4").write_text("just text\n" * 50)
     (folder / "notes.txt").write_text("just text\n" * 50)
     (folder / "empty.mp4").touch()
     (folder / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n")
-    with av.open("sound.mp4", "w") as film:
-        voice = film.add_stream("aac", rate=16000, layout="mono")
+    with av.open("audio.mp4", "w") as container:
+        audio_stream = container.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16000, 0
-        film.mux(voice.encode(frame))
-        film.mux(voice.encode())
-    if "cut" in str(name):
+        container.mux(audio_stream.encode(frame))
+        container.mux(audio_stream.encode())
+    if "truncated" in str(name):
         times = [40 * number for number in range(60)]
-        cut(make(folder / name, times, sound="aac"))
-        if name == "cut_fast.mp4":
+        truncate(make(folder / name, times, audio="aac"))
+        if name == "truncated_fast.mp4":
             faststart(folder / name, times)
     there = sorted(folder.iterdir())
     result = run(name, "out.mp4", "--size", "64", code=2)
@@ -252,38 +252,38 @@ def test_what_is_no_whole_video_is_one_sentence_and_leaves_nothing(folder, name,
 
 
 def faststart(path, times):
-    """Write a video whose index comes first, and cut it."""
-    make(path, times, sound="aac")
+    """Write a video whose index comes first, and truncate it."""
+    make(path, times, audio="aac")
     whole = path.with_name("whole.mp4")
-    with av.open(str(path)) as film, av.open(str(whole), "w", options={"movflags": "faststart"}) as copy:
-        streams = {stream.index: copy.add_stream_from_template(stream) for stream in film.streams}
-        for packet in film.demux():
+    with av.open(str(path)) as container, av.open(str(whole), "w", options={"movflags": "faststart"}) as copy:
+        streams = {stream.index: copy.add_stream_from_template(stream) for stream in container.streams}
+        for packet in container.demux():
             if packet.size:
                 packet.stream = streams[packet.stream.index]
                 copy.mux(packet)
     whole.replace(path)
-    cut(path)
+    truncate(path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["out.avi"], "does not name a kind of video"),
+        (["out.avi"], "does not name a video format"),
         (["missing/out.mp4"], "the folder missing does not exist"),
-        (["out.mov"], "does not go into .mov files; choose a name that ends in .mkv"),
-        (["out.mp4", "--label", "unicorn"], "there is no class 'unicorn'"),
-        (["out.mp4", "--opacity", "2"], "opacity must be from 0 to 1"),
-        (["out.mp4", "--threshold", "2"], "threshold must be a number from 0 to 1"),
+        (["out.mov"], ".mov files cannot hold this audio (opus); choose a name with the suffix .mkv"),
+        (["out.mp4", "--labels", "unicorn"], "there is no class 'unicorn'"),
+        (["out.mp4", "--opacity", "2"], "'--opacity': 2.0 is not in the range"),
+        (["out.mp4", "--threshold", "2"], "'--threshold': 2.0 is not in the range"),
         (["out.mp4", "--dtype", "float16"], "--dtype goes with --weights"),
     ],
 )
-def test_bad_options_are_one_sentence_and_leave_nothing(folder, arguments, message):
-    make("in.mkv", EVEN[:5], sound="libopus")
+def test_bad_options_give_one_sentence_and_leave_no_file(folder, arguments, message):
+    make("in.mkv", CONSTANT_RATE[:5], audio="libopus")
     assert message in run("in.mkv", *arguments, "--size", "64", code=2).stderr
     assert [path.name for path in folder.iterdir()] == ["in.mkv"]
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     fake = Fake()
     stream = fake.stream
 
@@ -294,18 +294,18 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
             yield result
 
     monkeypatch.setattr(fake, "stream", interrupted)
-    source = make(tmp_path / "in.mp4", sound="aac")
+    source = make(tmp_path / "in.mp4", audio="aac")
     with pytest.raises(KeyboardInterrupt):
         segment_video(fake, source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_full_disk_is_told(tmp_path, monkeypatch):
-    def full(self, picture):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
+    def full(self, image):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(video_files_module.VideoWriter, "write", full)
-    source = make(tmp_path / "in.mp4", EVEN[:2])
+    monkeypatch.setattr(io.VideoWriter, "write", full)
+    source = make(tmp_path / "in.mp4", CONSTANT_RATE[:2])
     with pytest.raises(InputError, match="cannot be written: No space left"):
         segment_video(Fake(), source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]

@@ -1,4 +1,4 @@
-"""A Hugging Face state dict under other families' names, written independently of the converter's tables."""
+"""Rename a Hugging Face state dict to other families' keys, independently of the converter's rules."""
 
 import re
 
@@ -7,25 +7,25 @@ import torch
 State = dict[str, torch.Tensor]
 
 
-def _renamed(state: State, steps: list[tuple[str, str]]) -> State:
-    """Apply substitutions in turn to every key."""
+def _renamed(state: State, substitutions: list[tuple[str, str]]) -> State:
+    """Apply substitutions in order to every key."""
     renamed = {}
     for key, value in state.items():
-        for pattern, replacement in steps:
+        for pattern, replacement in substitutions:
             key = re.sub(pattern, replacement, key)
         renamed[key] = value
     return renamed
 
 
-def _fuse(state: State, pattern: str, parts: tuple[str, ...], fused: str) -> State:
-    """Stack the rows of arrays that differ in one word of their key into one."""
+def _fuse(state: State, pattern: str, names: tuple[str, ...], fused: str) -> State:
+    """Concatenate arrays whose keys differ in one name along the first axis."""
     result = dict(state)
     for key in state:
         if match := re.fullmatch(pattern, key):
-            if match["part"] != parts[0]:
+            if match["name"] != names[0]:
                 continue
-            names = [key[: match.start("part")] + part + key[match.end("part") :] for part in parts]
-            result[match.expand(fused)] = torch.cat([result.pop(name) for name in names])
+            keys = [key[: match.start("name")] + name + key[match.end("name") :] for name in names]
+            result[match.expand(fused)] = torch.cat([result.pop(key) for key in keys])
     return result
 
 
@@ -36,7 +36,7 @@ def _without(state: State, *words: str) -> State:
 def _fused_swin(state: State) -> State:
     return _fuse(
         state,
-        r"(.*)attention\.self\.(?P<part>query|key|value)\.(weight|bias)",
+        r"(.*)attention\.self\.(?P<name>query|key|value)\.(weight|bias)",
         ("query", "key", "value"),
         r"\1attn.qkv.\3",
     )
@@ -45,7 +45,7 @@ def _fused_swin(state: State) -> State:
 def _fused_self_attention(state: State, target: str) -> State:
     return _fuse(
         state,
-        r"model\.transformer_module\.decoder\.layers\.(\d+)\.self_attn\.(?P<part>q|k|v)_proj\.(weight|bias)",
+        r"model\.transformer_module\.decoder\.layers\.(\d+)\.self_attn\.(?P<name>q|k|v)_proj\.(weight|bias)",
         ("q", "k", "v"),
         target,
     )
@@ -60,7 +60,7 @@ def _swin_index(window: int) -> torch.Tensor:
 
 
 def detectron2(state: State, old: bool = False) -> State:
-    """The original project's names; `old`, those of version 1 of its checkpoints."""
+    """Rename to the original project's keys; with `old` to those of version 1 of its checkpoints."""
     state = _fused_swin(_without(state, "swin.layernorm", "num_batches_tracked"))
     state = _fused_self_attention(
         state, r"sem_seg_head.predictor.transformer_self_attention_layers.\1.self_attn.in_proj_\3"
@@ -124,7 +124,7 @@ def detectron2(state: State, old: bool = False) -> State:
 
 
 def openmmlab(state: State, head: str = "panoptic_head.", before_3: bool = False) -> State:
-    """MMDetection's names, or MMSegmentation's with the head `decode_head.`; `before_3`, those before version 3."""
+    """Rename to MMDetection's keys (before version 3 with `before_3`), or MMSegmentation's with head="decode_head."."""
     state = _fused_swin(_without(state, "swin.layernorm", "criterion"))
     state = _fused_self_attention(state, head + r"transformer_decoder.layers.\1.self_attn.attn.in_proj_\3")
     state = _renamed(
@@ -179,10 +179,10 @@ def openmmlab(state: State, head: str = "panoptic_head.", before_3: bool = False
         ],
     )
     for key in [key for key in state if ".downsample." in key and ".stages." in key]:
-        # From four runs of C, in the order (0,0), (1,0), (0,1), (1,1), to C runs of (0,0), (0,1), (1,0), (1,1).
+        # From (neighbor, C), in the order (0,0), (1,0), (0,1), (1,1), to (C, neighbor), (0,0), (0,1), (1,0), (1,1).
         value = state[key]
-        runs = value.reshape(*value.shape[:-1], 4, -1)[..., [0, 2, 1, 3], :]
-        state[key] = runs.transpose(-1, -2).reshape(value.shape).contiguous()
+        neighbors = value.reshape(*value.shape[:-1], 4, -1)[..., [0, 2, 1, 3], :]
+        state[key] = neighbors.transpose(-1, -2).reshape(value.shape).contiguous()
     if before_3:
         state = _renamed(
             state,
@@ -197,7 +197,7 @@ def openmmlab(state: State, head: str = "panoptic_head.", before_3: bool = False
 
 
 def lucid2(state: State, by_column: bool = False) -> State:
-    """lucid 2's names; `by_column`, with bias tables in the order of models that it initialized itself."""
+    """Rename to lucid 2's keys; with `by_column` bias tables have the order of models that it initialized itself."""
     state = _renamed(
         _fused_swin(_without(state, "swin.layernorm")),
         [
@@ -214,7 +214,7 @@ def lucid2(state: State, by_column: bool = False) -> State:
         side = int(len(table) ** 0.5)
         index = _swin_index((side + 1) // 2)
         if by_column:
-            # The entry for (down, right) lies at (right, down), and the index says so.
+            # The row for (down, right) is at (right, down), as the index says.
             state[key] = table.reshape(side, side, -1).transpose(0, 1).reshape(table.shape).contiguous()
             index = index % side * side + index // side
         state[key.replace("relative_position_bias_table", "relative_pos_index")] = index.double()
@@ -223,6 +223,6 @@ def lucid2(state: State, by_column: bool = False) -> State:
 
 
 def lucid3(memory: State) -> State:
-    """lucid 3's names, from those that transformers has in memory."""
-    steps = [(r"^model\.", ""), (r"cross_attn\.out_proj\.", "cross_attn.out_proj_")]
-    return _renamed(_without(memory, "criterion", "swin.layernorm"), steps)
+    """Rename a state dict in memory in transformers to lucid 3's keys."""
+    substitutions = [(r"^model\.", ""), (r"cross_attn\.out_proj\.", "cross_attn.out_proj_")]
+    return _renamed(_without(memory, "criterion", "swin.layernorm"), substitutions)

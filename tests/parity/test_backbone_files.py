@@ -1,4 +1,4 @@
-"""Image classifiers of every family, saved as their users find them: our backbone's maps are the classifier's."""
+"""Image classifiers of every family, saved as it publishes them: our backbone gives the same feature maps."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ RESNETS = {
 
 
 def assert_same_maps(path: Path, config: dict[str, Any], pixels: np.ndarray, wanted: list[torch.Tensor]) -> None:
-    """Compare our backbone, filled from a file, with a reference's NCHW maps."""
+    """Compare the maps of our backbone, with the weights of a file, with a reference's NCHW maps."""
     backbone: Any = build_backbone(config)
     arrays = read_backbone(path, config)
     load_parameters(backbone, {name.removeprefix("backbone."): array for name, array in arrays.items()}, strict=False)
@@ -53,7 +53,7 @@ def assert_same_maps(path: Path, config: dict[str, Any], pixels: np.ndarray, wan
 
 
 def saved(state: families.State, path: Path) -> Path:
-    """Write a state dict as its family's users find it."""
+    """Write a state dict as its family publishes it."""
     if path.suffix == ".safetensors":
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     else:
@@ -70,13 +70,13 @@ def swin(tmp_path_factory: pytest.TempPathFactory) -> Any:
     perturb(classifier)
     folder = tmp_path_factory.mktemp("swin")
     classifier.save_pretrained(folder)
-    # Its norms after each stage are as ours are at first, those of a layer that has not learned anything.
+    # The norms after each stage keep their initial values, as in our backbone.
     backbone = SwinBackbone(config).eval()
-    lost = backbone.load_state_dict(
+    result = backbone.load_state_dict(
         {key: value for key, value in classifier.state_dict().items() if key.startswith("swin.")}, strict=False
     )
-    assert not lost.unexpected_keys
-    assert all(key.startswith("hidden_states_norms.") for key in lost.missing_keys)
+    assert not result.unexpected_keys
+    assert all(key.startswith("hidden_states_norms.") for key in result.missing_keys)
     pixels = photo_batch(122, 150)
     with torch.inference_mode():
         maps = backbone(torch.from_numpy(pixels)).feature_maps
@@ -84,17 +84,19 @@ def swin(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def original_swin(folder: Path) -> families.State:
-    """The names of Swin's first release, which detectron2's backbone has too."""
+    """The keys of Swin's original release, which detectron2's backbone has too."""
     state = load_file(folder / "model.safetensors")
-    inside = {re.sub(r"^swin\.", "model.pixel_level_module.encoder.", key): value for key, value in state.items()}
-    renamed = {key.removeprefix("backbone."): value for key, value in families.detectron2(inside).items()}
+    in_mask2former = {
+        re.sub(r"^swin\.", "model.pixel_level_module.encoder.", key): value for key, value in state.items()
+    }
+    renamed = {key.removeprefix("backbone."): value for key, value in families.detectron2(in_mask2former).items()}
     for theirs, ours in (("layernorm", "norm"), ("classifier", "head")):
         renamed = {re.sub(f"^{theirs}\\.", f"{ours}.", key): value for key, value in renamed.items()}
     return {**renamed, **{f"layers.{stage}.blocks.1.attn_mask": torch.zeros(4, 16, 16) for stage in (0, 2, 3)}}
 
 
 def lucid2_swin(folder: Path, by_column: bool) -> families.State:
-    """The original's names but for the index, which is that of the order in which the table lies."""
+    """The original's keys, except for the index, which is that of the bias table's order."""
     state = original_swin(folder)
     for key in [key for key in state if key.endswith("relative_position_index")]:
         index, table_key = state.pop(key), key.replace("index", "bias_table")
@@ -108,7 +110,7 @@ def lucid2_swin(folder: Path, by_column: bool) -> families.State:
 
 
 def timm_swin(folder: Path) -> families.State:
-    """Merging at the start of a stage, and no buffers."""
+    """Patch merging at the start of a stage, and no buffers."""
     state = {
         re.sub(r"^layers\.(\d)\.downsample", lambda match: f"layers.{int(match[1]) + 1}.downsample", key): value
         for key, value in original_swin(folder).items()
@@ -135,7 +137,7 @@ def test_a_swin_classifier_of_each_family_gives_the_reference_s_maps(name: str, 
 
 
 class Unit(nn.Module):
-    """A residual block with torchvision's names: two convolutions of 3x3, or of 1x1, 3x3 and 1x1."""
+    """A residual block with torchvision's keys: two convolutions of 3x3, or of 1x1, 3x3 and 1x1."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, bottleneck: bool):
         super().__init__()
@@ -162,7 +164,7 @@ class Unit(nn.Module):
 
 
 class TorchvisionResNet(nn.Module):
-    """He et al.'s network with torchvision's names, and its stride in the 3x3 convolution."""
+    """He et al.'s network with torchvision's keys, and its stride in the 3x3 convolution."""
 
     def __init__(self, embedding_size: int, hidden_sizes: list[int], depths: list[int], layer_type: str):
         super().__init__()
@@ -182,16 +184,16 @@ class TorchvisionResNet(nn.Module):
 
 
 def lucid2_resnet(state: families.State) -> families.State:
-    """Its own stem, and in bottlenecks convolutions that bring their norm with them; no counters."""
-    steps = [(r"^conv1", "stem.0"), (r"^bn1", "stem.1")]
+    """Another stem, in bottlenecks modules of a convolution and its norm, and no counters."""
+    substitutions = [(r"^conv1", "stem.0"), (r"^bn1", "stem.1")]
     if "layer1.0.conv3.weight" in state:
-        steps += [(r"\.conv3", ".conv3.0"), (r"\.bn3", ".conv3.1")]
-        steps += [(r"\.conv([12])", r".conv\1.conv"), (r"\.bn([12])", r".conv\1.bn")]
+        substitutions += [(r"\.conv3", ".conv3.0"), (r"\.bn3", ".conv3.1")]
+        substitutions += [(r"\.conv([12])", r".conv\1.conv"), (r"\.bn([12])", r".conv\1.bn")]
     renamed = {}
     for key, value in state.items():
         if key.endswith("num_batches_tracked"):
             continue
-        for pattern, replacement in steps:
+        for pattern, replacement in substitutions:
             key = re.sub(pattern, replacement, key)
         renamed[key] = value.double() if "running" in key else value
     return renamed
@@ -204,26 +206,26 @@ RESNET_CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", RESNETS)
+@pytest.mark.parametrize("resnet", RESNETS)
 @pytest.mark.parametrize("name", RESNET_CASES)
-def test_a_resnet_classifier_of_each_family_gives_the_reference_s_maps(name: str, kind: str, tmp_path: Path) -> None:
+def test_a_resnet_classifier_of_each_family_gives_the_reference_s_maps(name: str, resnet: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    reference = TorchvisionResNet(**RESNETS[kind]).eval()
+    reference = TorchvisionResNet(**RESNETS[resnet]).eval()
     perturb(reference)
     pixels = photo_batch(97, 130)
     with torch.inference_mode():
         maps = reference(torch.from_numpy(pixels))
     path = RESNET_CASES[name](reference.state_dict(), tmp_path)
-    assert_same_maps(path, {"model_type": "resnet", **RESNETS[kind]}, pixels, maps)
+    assert_same_maps(path, {"model_type": "resnet", **RESNETS[resnet]}, pixels, maps)
 
 
-@pytest.mark.parametrize("kind", RESNETS)
-def test_hugging_face_s_resnet_classifier_gives_its_maps(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resnet", RESNETS)
+def test_hugging_face_s_resnet_classifier_gives_its_maps(resnet: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    reference = ResNetForImageClassification(ResNetConfig(num_labels=7, **RESNETS[kind])).eval()
+    reference = ResNetForImageClassification(ResNetConfig(num_labels=7, **RESNETS[resnet])).eval()
     perturb(reference)
     reference.save_pretrained(tmp_path)
     pixels = photo_batch(97, 130)
     with torch.inference_mode():
         maps = reference(torch.from_numpy(pixels), output_hidden_states=True).hidden_states[1:]
-    assert_same_maps(tmp_path, {"model_type": "resnet", **RESNETS[kind]}, pixels, maps)
+    assert_same_maps(tmp_path, {"model_type": "resnet", **RESNETS[resnet]}, pixels, maps)

@@ -10,17 +10,17 @@ from transformers import AutoImageProcessor, Mask2FormerForUniversalSegmentation
 import lucid_mlx
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.weights.address import DEMO
+from lucid_mlx.weights.address import DEMO_FOLDER
 
 
 def test_the_maps_of_the_exported_demo_are_the_same_in_transformers(tmp_path: Path) -> None:
-    folder = export_huggingface(DEMO, tmp_path / "theirs")
+    folder = export_huggingface(DEMO_FOLDER, tmp_path / "theirs")
     model, report = Mask2FormerForUniversalSegmentation.from_pretrained(
         folder, output_loading_info=True, dtype=torch.float32
     )
     assert not any(report.values()), report
     processor = AutoImageProcessor.from_pretrained(folder)
-    scene = read_image(DEMO / "scene.png")
+    scene = read_image(DEMO_FOLDER / "scene.png")
     with torch.inference_mode():
         out = model.eval()(**processor(scene, return_tensors="pt"))
     semantic = processor.post_process_semantic_segmentation(out, [scene.shape[:2]])[0].numpy()

@@ -1,4 +1,4 @@
-"""What this package writes for transformers, transformers loads: key for key, bit by bit, logit by logit."""
+"""transformers loads what this package exports: the same keys, bits and logits."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lucid_mlx.weights import write_checkpoint
 
 
 def loaded(folder: Path) -> Mask2FormerForUniversalSegmentation:
-    """Load a folder of which transformers must use every array, and miss none."""
+    """Load a folder with transformers, without missing or unexpected keys."""
     model, report = Mask2FormerForUniversalSegmentation.from_pretrained(folder, output_loading_info=True)
     assert not any(report.values()), report
     return model.eval()
@@ -49,11 +49,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_reference_that_went_there_and_back_is_the_same(name: str, tmp_path: Path) -> None:
+def test_a_round_trip_keeps_the_reference(name: str, tmp_path: Path) -> None:
     values, dtype = CASES[name]
     original = build(small_config(**values), tmp_path / "built").to(dtype)
     with torch.no_grad():
-        # The one part of the state that is not kept, for no forward runs it.
+        # The only parameters that are not kept: no forward uses them.
         for key, value in original.state_dict().items():
             if key.endswith("encoder.swin.layernorm.weight"):
                 value.fill_(1.0)
@@ -88,7 +88,7 @@ def test_a_model_of_ours_gives_the_same_logits_in_transformers(backbone: dict, t
         assert error <= 1e-4, f"{key} is off by {error:.1e}"
 
 
-def test_transformers_prepares_images_by_the_written_image_config(tmp_path: Path) -> None:
+def test_transformers_preprocesses_images_with_the_written_image_config(tmp_path: Path) -> None:
     model = helpers.small_model()
     folder = write_checkpoint(tmp_path / "ours", model.config.to_dict(), named_parameters(model), {}, {})
     processor = AutoImageProcessor.from_pretrained(export_huggingface(folder, tmp_path / "theirs"), backend="pil")

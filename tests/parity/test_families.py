@@ -1,4 +1,4 @@
-"""Every family of checkpoints: from the reference's weights under that family's names to the reference's logits."""
+"""Every family of checkpoints: the reference's weights under its keys, converted, give the reference's logits."""
 
 import pickle
 import re
@@ -18,7 +18,7 @@ from transformers import ResNetConfig
 
 import lucid_mlx
 from lucid_mlx.convert import convert
-from lucid_mlx.convert.families import FAMILIES, detect
+from lucid_mlx.convert.families import FAMILIES, detect_family
 from lucid_mlx.convert.source import read_source
 
 
@@ -30,7 +30,7 @@ def _resnet() -> ResNetConfig:
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A reference model, its state dict as saved and as in memory."""
     folder = tmp_path_factory.mktemp(request.param)
-    # The pixel decoder's points are 4 and its heads follow from the shapes: nothing is told but shapes.
+    # The configuration can be inferred: the pixel decoder has 4 points, and its heads follow from the shapes.
     config = small_config(**({"backbone_config": _resnet()} if request.param == "resnet" else {}))
     model = build(config, folder)
     return model, load_file(folder / "model.safetensors"), dict(model.state_dict())
@@ -48,7 +48,7 @@ def assert_same_logits(model: torch.nn.Module, path: Path, destination: Path, **
 
 
 def saved(state: families.State, path: Path) -> Path:
-    """Write a state dict as the family's users find it."""
+    """Write a state dict as the family publishes it."""
     if path.suffix == ".safetensors":
         save_file({key: value.contiguous() for key, value in state.items()}, path)
     elif path.suffix == ".pkl":
@@ -80,13 +80,13 @@ def test_a_checkpoint_of_each_family_gives_the_reference_s_logits(name: str, ref
 
 @pytest.mark.parametrize("reference", ["swin"], indirect=True)
 @pytest.mark.parametrize("name", CASES)
-def test_two_names_swapped_in_a_table_would_be_seen(
+def test_two_swapped_names_in_a_rule_are_detected(
     name: str, reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, state, memory = reference
     rename, file = CASES[name]
     path = saved(rename(state, memory), tmp_path / file)
-    family = detect(read_source(path).arrays)
+    family = detect_family(read_source(path).arrays)
     swap = {"attention_norm": "feedforward_norm", "feedforward_norm": "attention_norm"}
     rules = []
     for rule in family.rules:
@@ -108,7 +108,7 @@ SWIN_CASES = {
 
 @pytest.mark.parametrize("reference", ["swin"], indirect=True)
 @pytest.mark.parametrize("name", SWIN_CASES)
-def test_what_only_a_swin_checkpoint_can_be(name: str, reference: Any, tmp_path: Path) -> None:
+def test_a_swin_checkpoint_gives_the_reference_s_logits(name: str, reference: Any, tmp_path: Path) -> None:
     model, state, memory = reference
     rename, file = SWIN_CASES[name]
     assert_same_logits(model, saved(rename(state, memory), tmp_path / file), tmp_path / "ours")

@@ -14,16 +14,16 @@ from lucid_mlx.utils.parameters import named_parameters
 def test_steps_are_those_of_torch() -> None:
     model = helpers.small_model(backbone_config=helpers.RESNET)
     model.train()
-    config = OptimizerConfig(3e-3, 0.1, weight_decay=0.05, clip=0.01, schedule="poly", warm_up=2)
+    config = OptimizerConfig(3e-3, 0.1, weight_decay=0.05, max_grad_norm=0.01, schedule="poly", warmup_steps=2)
     optimizer = Optimizer(model, config, 5)
     trained = dict(tree_flatten(model.trainable_parameters()))
     theirs = {name: torch.tensor(np.array(x), requires_grad=True) for name, x in trained.items()}
-    still = without_decay(model)
+    no_decay = without_decay(model)
     groups = [
         {
             "params": [x],
             "lr": 3e-3 * (0.1 if name.startswith("backbone.") else 1.0),
-            "weight_decay": 0.0 if name in still else 0.05,
+            "weight_decay": 0.0 if name in no_decay else 0.05,
         }
         for name, x in theirs.items()
     ]

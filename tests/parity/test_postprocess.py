@@ -1,7 +1,7 @@
 """Post-processing against the original project's formulas and against transformers, both live and in float64.
 
-Maps may differ only where the two best scores are within 1e-6 of each other. In float32 torch itself leaves its
-float64 result by up to 4e-6, where it rounds the coordinates of a resize.
+Maps may differ only where the two best scores are within 1e-6 of each other. Torch's own
+float32 results differ from its float64 results by up to 4e-6, because of rounded resize coordinates.
 """
 
 from types import SimpleNamespace
@@ -39,30 +39,32 @@ SIZES = [
     (3, (1, 1), (3, 2), (2, 1), (5, 400)),
     (65, (60, 8), (240, 32), (240, 32), (11, 300)),
 ]
-KINDS = ["noise", "blobs"]
+PATTERNS = ["noise", "blobs"]
 
 
-def logits(kind: str, labels: int, size: Size, queries: int = 12, batch: int = 2, seed: int = 0) -> Logits:
-    """Mask logits of noise, or of round spots; half of the queries are sure of a class, a few of no object."""
+def logits(pattern: str, labels: int, size: Size, queries: int = 12, batch: int = 2, seed: int = 0) -> Logits:
+    """Mask logits of noise or of blobs; half of the queries have a high score for a class, a few for no object."""
     rng = np.random.default_rng(seed)
     classes = rng.standard_normal((batch, queries, labels + 1))
-    sure = rng.random((batch, queries)) < 0.5
+    confident = rng.random((batch, queries)) < 0.5
     peaks = rng.integers(0, labels + 1, (batch, queries))
-    np.put_along_axis(classes, peaks[..., None], np.where(sure, rng.uniform(5, 12, sure.shape), 1.0)[..., None], -1)
-    if kind == "noise":
+    np.put_along_axis(
+        classes, peaks[..., None], np.where(confident, rng.uniform(5, 12, confident.shape), 1.0)[..., None], -1
+    )
+    if pattern == "noise":
         masks = 5 * rng.standard_normal((batch, queries, *size))
     else:
         y, x = np.mgrid[: size[0], : size[1]] / max(size)
-        place, radius = rng.random((2, batch, queries, 1, 1)), rng.uniform(0.1, 0.6, (batch, queries, 1, 1))
-        masks = 8 - 8 * np.hypot(y - place[0], x - place[1]) / radius
+        center, radius = rng.random((2, batch, queries, 1, 1)), rng.uniform(0.1, 0.6, (batch, queries, 1, 1))
+        masks = 8 - 8 * np.hypot(y - center[0], x - center[1]) / radius
     return classes.astype(np.float32), masks.astype(np.float32)
 
 
-def ours_of(arrays: Logits) -> dict[str, mx.array]:
+def to_mlx(arrays: Logits) -> dict[str, mx.array]:
     return {"class_queries_logits": mx.array(arrays[0]), "masks_queries_logits": mx.array(arrays[1])}
 
 
-def theirs_of(arrays: Logits, dtype: torch.dtype = torch.float64) -> SimpleNamespace:
+def to_torch(arrays: Logits, dtype: torch.dtype = torch.float64) -> SimpleNamespace:
     classes, masks = (torch.from_numpy(x).to(dtype) for x in arrays)
     return SimpleNamespace(class_queries_logits=classes, masks_queries_logits=masks)
 
@@ -72,7 +74,7 @@ def bilinear(x: torch.Tensor, size: Size) -> torch.Tensor:
 
 
 def relative_gap(scores: torch.Tensor) -> np.ndarray:
-    """How far the second best lies below the best, of the best."""
+    """Return the difference of the two highest scores, relative to the highest."""
     if len(scores) == 1:
         return np.ones(scores.shape[1:])
     best, second = scores.topk(2, dim=0).values
@@ -88,7 +90,7 @@ def assert_equal_but_for_ties(ours: mx.array, wanted: np.ndarray, gap: np.ndarra
 
 
 class Original:
-    """The original project's three inferences for one image, from their published form, in float64."""
+    """The original project's inference for one image and all three tasks, as published, in float64."""
 
     def __init__(self, arrays: Logits, image: int, input_size: Size, content_size: Size, size: Size):
         self.classes, masks = (torch.from_numpy(x[image]).double() for x in arrays)
@@ -106,7 +108,7 @@ class Original:
         return self.resized(scores) if resize_scores else scores
 
     def panoptic(self, things: Any) -> tuple[np.ndarray, list[tuple[int, int]], np.ndarray]:
-        """The map, (id, label) of each segment, and how far each pixel is from being decided otherwise."""
+        """Return the map, (id, label) of each segment, and each pixel's distance from another decision."""
         scores, labels = self.classes.softmax(-1).max(-1)
         keep = (labels != self.classes.shape[-1] - 1) & (scores > 0.8)
         result = torch.zeros(self.size, dtype=torch.int32)
@@ -132,7 +134,7 @@ class Original:
         return result.numpy(), segments, np.minimum(relative_gap(weighted), border)
 
     def instance(self, top_k: int, things: Any) -> list[tuple[float, int, torch.Tensor]]:
-        """Score, label and mask logits of each."""
+        """Return score, label and mask logits of each instance."""
         scores, pairs = self.classes.softmax(-1)[:, :-1].flatten().topk(top_k)
         found = []
         for score, pair in zip(scores, pairs.tolist(), strict=True):
@@ -144,15 +146,15 @@ class Original:
         return sorted(found, key=lambda one: -one[0])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 class TestOriginal:
     @pytest.mark.parametrize("resize_scores", [False, True])
-    def test_semantic(self, kind: str, sizes: Any, resize_scores: bool) -> None:
-        labels, cells, input_size, content_size, size = sizes
-        arrays = logits(kind, labels, cells)
+    def test_semantic(self, pattern: str, sizes: Any, resize_scores: bool) -> None:
+        labels, mask_size, input_size, content_size, size = sizes
+        arrays = logits(pattern, labels, mask_size)
         ours = semantic_segmentation(
-            ours_of(arrays),
+            to_mlx(arrays),
             input_size,
             [size, content_size],
             content_sizes=[content_size, content_size],
@@ -162,11 +164,11 @@ class TestOriginal:
             scores = Original(arrays, image, input_size, content_size, target).semantic(resize_scores)
             assert_equal_but_for_ties(ours[image], scores.argmax(0).numpy().astype(np.int32), relative_gap(scores))
 
-    def test_panoptic(self, kind: str, sizes: Any) -> None:
-        labels, cells, input_size, content_size, size = sizes
-        arrays = logits(kind, labels, cells)
+    def test_panoptic(self, pattern: str, sizes: Any) -> None:
+        labels, mask_size, input_size, content_size, size = sizes
+        arrays = logits(pattern, labels, mask_size)
         ours = panoptic_segmentation(
-            ours_of(arrays),
+            to_mlx(arrays),
             input_size,
             [size, content_size],
             content_sizes=[content_size, content_size],
@@ -180,11 +182,11 @@ class TestOriginal:
             assert [one.area for one in ours[image].segments] == areas[1:].tolist()
 
     @pytest.mark.parametrize("things", [None, THINGS])
-    def test_instance(self, kind: str, sizes: Any, things: Any) -> None:
-        labels, cells, input_size, content_size, size = sizes
-        arrays = logits(kind, labels, cells)
+    def test_instance(self, pattern: str, sizes: Any, things: Any) -> None:
+        labels, mask_size, input_size, content_size, size = sizes
+        arrays = logits(pattern, labels, mask_size)
         ours = instance_segmentation(
-            ours_of(arrays),
+            to_mlx(arrays),
             input_size,
             [size, content_size],
             content_sizes=[content_size, content_size],
@@ -203,11 +205,11 @@ def assert_instances(ours: Instances, wanted: list[tuple[float, int, torch.Tenso
     np.testing.assert_allclose(np.array(ours.scores), [score for score, _, _ in wanted], atol=1e-6)
     masks = np.array(ours.masks())
     areas, boxes = np.array(ours.areas), np.array(ours.boxes)
-    # Pairs of one query and of nearly one score may change places.
-    left = list(range(len(wanted)))
+    # Instances of one query with nearly the same score may be swapped.
+    remaining = list(range(len(wanted)))
     for number, (label, score) in enumerate(zip(ours.label_ids.tolist(), ours.scores.tolist(), strict=True)):
-        match = next(i for i in left if wanted[i][1] == label and abs(wanted[i][0] - score) < 1e-6)
-        left.remove(match)
+        match = next(i for i in remaining if wanted[i][1] == label and abs(wanted[i][0] - score) < 1e-6)
+        remaining.remove(match)
         mask_logits = wanted[match][2].numpy()
         clear = np.abs(mask_logits) > 1e-5
         assert np.array_equal(masks[number][clear], mask_logits[clear] > 0)
@@ -217,11 +219,11 @@ def assert_instances(ours: Instances, wanted: list[tuple[float, int, torch.Tenso
         assert boxes[number].tolist() == box
 
 
-def test_the_original_s_cases_have_something_to_find() -> None:
+def test_the_cases_have_segments() -> None:
     found = [
-        Original(logits(kind, labels, cells), 0, input_size, content_size, size).panoptic(THINGS)
-        for kind in KINDS
-        for labels, cells, input_size, content_size, size in SIZES
+        Original(logits(pattern, labels, mask_size), 0, input_size, content_size, size).panoptic(THINGS)
+        for pattern in PATTERNS
+        for labels, mask_size, input_size, content_size, size in SIZES
     ]
     assert max(len(segments) for _, segments, _ in found) >= 3
 
@@ -232,30 +234,30 @@ CASES = [("noise", 70, (96, 96)), ("blobs", 70, (96, 96)), ("blobs", 65, (33, 57
 
 
 @pytest.mark.parametrize("targets", TARGETS, ids=str)
-@pytest.mark.parametrize(("kind", "labels", "cells"), CASES)
+@pytest.mark.parametrize(("pattern", "labels", "mask_size"), CASES)
 class TestHuggingFace:
-    def test_semantic(self, kind: str, labels: int, cells: Size, targets: Any) -> None:
-        arrays = logits(kind, labels, cells)
-        ours = huggingface.post_process_semantic_segmentation(ours_of(arrays), targets)
+    def test_semantic(self, pattern: str, labels: int, mask_size: Size, targets: Any) -> None:
+        arrays = logits(pattern, labels, mask_size)
+        ours = huggingface.post_process_semantic_segmentation(to_mlx(arrays), targets)
         for dtype, tie in ((torch.float64, TIE), (torch.float32, 1e-5)):
-            theirs = PROCESSOR.post_process_semantic_segmentation(theirs_of(arrays, dtype), targets, True)
+            theirs = PROCESSOR.post_process_semantic_segmentation(to_torch(arrays, dtype), targets, True)
             for mine, their in zip(ours, theirs, strict=True):
                 gap = relative_gap(their.segmentation_scores)
                 assert_equal_but_for_ties(mine, their.segmentation.numpy().astype(np.int32), gap, tie)
 
     @pytest.mark.parametrize("fuse", [None, set(range(0, 80, 2))], ids=["apart", "fused"])
-    def test_panoptic(self, kind: str, labels: int, cells: Size, targets: Any, fuse: Any) -> None:
-        check_panoptic(logits(kind, labels, cells), targets, label_ids_to_fuse=fuse, threshold=0.6)
+    def test_panoptic(self, pattern: str, labels: int, mask_size: Size, targets: Any, fuse: Any) -> None:
+        check_panoptic(logits(pattern, labels, mask_size), targets, label_ids_to_fuse=fuse, threshold=0.6)
 
     @pytest.mark.parametrize("form", [{}, {"return_coco_annotation": True}, {"return_binary_maps": True}], ids=str)
-    def test_instance(self, kind: str, labels: int, cells: Size, targets: Any, form: Any) -> None:
-        arrays = logits(kind, labels, cells)
+    def test_instance(self, pattern: str, labels: int, mask_size: Size, targets: Any, form: Any) -> None:
+        arrays = logits(pattern, labels, mask_size)
         check_instance(arrays, target_sizes=targets, **form)
 
 
 def check_panoptic(arrays: Logits, targets: Any, **options: Any) -> list[dict[str, Any]]:
-    ours = huggingface.post_process_panoptic_segmentation(ours_of(arrays), target_sizes=targets, **options)
-    outputs = theirs_of(arrays)
+    ours = huggingface.post_process_panoptic_segmentation(to_mlx(arrays), target_sizes=targets, **options)
+    outputs = to_torch(arrays)
     theirs = PROCESSOR.post_process_panoptic_segmentation(outputs, target_sizes=targets, **options)
     for image, (mine, their) in enumerate(zip(ours, theirs, strict=True)):
         size = (384, 384) if targets is None else targets[image]
@@ -274,8 +276,8 @@ def check_panoptic(arrays: Logits, targets: Any, **options: Any) -> list[dict[st
 def check_instance(arrays: Logits, dtype: torch.dtype = torch.float64, **options: Any) -> list[dict[str, Any]]:
     # With the published threshold of 0.5, and with one at which objects overlap.
     for threshold in (0.5, 0.02):
-        ours = huggingface.post_process_instance_segmentation(ours_of(arrays), threshold, **options)
-        theirs = PROCESSOR.post_process_instance_segmentation(theirs_of(arrays, dtype), threshold, **options)
+        ours = huggingface.post_process_instance_segmentation(to_mlx(arrays), threshold, **options)
+        theirs = PROCESSOR.post_process_instance_segmentation(to_torch(arrays, dtype), threshold, **options)
         for mine, their in zip(ours, theirs, strict=True):
             assert_same_segments(mine["segments_info"], their["segments_info"])
             if isinstance(their["segmentation"], list):
@@ -294,7 +296,7 @@ def assert_same_segments(mine: list[dict[str, Any]], their: list[dict[str, Any]]
     np.testing.assert_allclose([one["score"] for one in mine], [one["score"] for one in their], atol=1.5e-6)
 
 
-def test_a_number_given_twice_after_fusing_is_given_twice() -> None:
+def test_an_id_occurs_twice_after_fusing() -> None:
     # Four quarters of the image: stuff, a thing, the same stuff, another thing.
     classes = np.zeros((1, 4, 66), np.float32)
     classes[0, range(4), [0, 1, 0, 2]] = 20
@@ -308,23 +310,23 @@ def test_a_number_given_twice_after_fusing_is_given_twice() -> None:
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
-    cells=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    mask_size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     target=st.tuples(st.integers(1, 900), st.integers(1, 900)),
     labels=st.integers(64, 70),
     overlap=st.sampled_from([0.1, 0.5, 0.8]),
     mask_threshold=st.sampled_from([0.3, 0.5, 0.7]),
 )
 def test_any_sizes_and_thresholds_of_transformers(
-    seed: int, cells: Size, target: Size, labels: int, overlap: float, mask_threshold: float
+    seed: int, mask_size: Size, target: Size, labels: int, overlap: float, mask_threshold: float
 ) -> None:
-    arrays = logits("blobs", labels, cells, queries=6, batch=1, seed=seed)
+    arrays = logits("blobs", labels, mask_size, queries=6, batch=1, seed=seed)
     options = {"mask_threshold": mask_threshold, "overlap_mask_area_threshold": overlap}
     check_panoptic(arrays, [target], label_ids_to_fuse=set(range(0, 70, 2)), **options)
     check_instance(arrays, target_sizes=[target], **options)
 
 
-def test_an_area_test_at_its_very_threshold() -> None:
-    # 4/5 of the mask: torch divides in float32, where 0.8 lies above the 0.8 it is compared with.
+def test_an_overlap_exactly_at_the_threshold() -> None:
+    # 4/5 of the mask: torch divides in float32, where 4/5 is slightly above the 0.8 it is compared with.
     classes = np.full((1, 2, 65), -20, np.float32)
     classes[0, :, :2] = np.eye(2) * [[20], [30]]
     masks = np.full((1, 2, 384, 384), [[[-30]], [[-20]]], np.float32)
@@ -334,13 +336,13 @@ def test_an_area_test_at_its_very_threshold() -> None:
         check_panoptic((classes, masks), None, overlap_mask_area_threshold=overlap, label_ids_to_fuse=set())
 
 
-def test_with_few_classes_the_order_alone_is_torch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_few_classes_only_the_order_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = logits("blobs", 8, (96, 96))
     topk = torch.Tensor.topk
-    found = PROCESSOR.post_process_instance_segmentation(theirs_of(arrays), 0.02, return_binary_maps=True)
+    found = PROCESSOR.post_process_instance_segmentation(to_torch(arrays), 0.02, return_binary_maps=True)
     monkeypatch.setattr(torch.Tensor, "topk", lambda self, k, sorted: topk(self, k))
     check_instance(arrays)
-    ours = huggingface.post_process_instance_segmentation(ours_of(arrays), 0.02, return_binary_maps=True)
+    ours = huggingface.post_process_instance_segmentation(to_mlx(arrays), 0.02, return_binary_maps=True)
     for mine, their in zip(ours, found, strict=True):
         objects = [
             sorted(

@@ -14,37 +14,37 @@ from transformers.models.mask2former.image_processing_pil_mask2former import Mas
 
 from lucid_mlx.preprocessing import ImageConfig, preprocess, published_image_config, read_image
 
-# Of one unit of 8-bit values, before normalization: what rounding of float32 leaves.
+# In units of 8-bit values before normalization: the rounding of float32.
 TOLERANCE = 1e-4
 
-RECIPES: dict[str, dict[str, Any]] = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "hub": {"size": {"height": 384, "width": 384}},
     "shortest edge": {"size": {"shortest_edge": 200, "longest_edge": 333}},
     "any size": {"size": {"shortest_edge": 160, "longest_edge": 240}, "size_divisor": 0},
     "old keys": {"size": 128, "max_size": 200, "reduce_labels": True},
     "bicubic": {"size": {"height": 100, "width": 224}, "size_divisor": 16, "resample": 3, "image_mean": 0.5},
     "padded": {"size": {"shortest_edge": 64, "longest_edge": 96}, "pad_size": {"height": 128, "width": 160}},
-    "as it is": {"do_resize": False, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.5, 0.7]},
-    "no colors": {"size": [64, 96], "do_rescale": False, "do_normalize": False},
+    "not resized": {"do_resize": False, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.9, 0.5, 0.7]},
+    "not normalized": {"size": [64, 96], "do_rescale": False, "do_normalize": False},
 }
 
 
 def photos(count: int = 50) -> list[np.ndarray]:
-    """Cut and resize the photo to random sizes."""
+    """Return random crops of the photo, resized to random sizes."""
     rng = np.random.default_rng(0)
     photo = Image.fromarray(read_image(PHOTO))
-    found = []
+    crops = []
     for height, width in np.exp(rng.uniform(np.log(20), np.log(700), (count, 2))).astype(int):
         left, top = rng.uniform(0, 0.5, 2) * photo.size
-        part = photo.resize((int(width), int(height)), Image.Resampling.LANCZOS, (left, top, *photo.size))
-        found.append(np.asarray(part))
-    return found
+        crop = photo.resize((int(width), int(height)), Image.Resampling.LANCZOS, (left, top, *photo.size))
+        crops.append(np.asarray(crop))
+    return crops
 
 
 def error(ours: np.ndarray, theirs: np.ndarray, image_config: ImageConfig) -> float:
     """Return the largest difference in units of 8-bit values."""
     assert ours.shape == theirs.shape
-    return float(np.abs((ours - theirs) * image_config.std / image_config.scale).max())
+    return float(np.abs((ours - theirs) * image_config.std / image_config.rescale_factor).max())
 
 
 @settings(max_examples=200, deadline=None)
@@ -56,11 +56,11 @@ def test_sizes_equal_the_image_processor_s(height: int, width: int, divisor: int
     assert ours.content_size(height, width) == tuple(max(-(-side // step), 1) * step for side in wanted)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_pixels_equal_the_image_processor_s(name: str) -> None:
-    image_config = ImageConfig.from_dict(RECIPES[name])
-    # As it reads the file; called directly, it takes other defaults for old keys.
-    processor = Mask2FormerImageProcessorPil.from_dict(dict(RECIPES[name]))
+    image_config = ImageConfig.from_dict(CONFIGS[name])
+    # As when it reads a file. Its constructor has other defaults for old keys.
+    processor = Mask2FormerImageProcessorPil.from_dict(dict(CONFIGS[name]))
     worst = 0.0
     for photo in photos():
         pixels, (content_size,) = preprocess(photo, image_config)
@@ -73,8 +73,8 @@ def test_pixels_equal_the_image_processor_s(name: str) -> None:
     assert worst < TOLERANCE
 
 
-def test_what_we_store_the_image_processor_reads_alike() -> None:
-    for raw in RECIPES.values():
+def test_the_image_processor_reads_what_we_write() -> None:
+    for raw in CONFIGS.values():
         image_config = ImageConfig.from_dict(raw)
         processor = Mask2FormerImageProcessorPil.from_dict(image_config.to_dict())
         for photo in photos(5):
@@ -83,7 +83,7 @@ def test_what_we_store_the_image_processor_reads_alike() -> None:
 
 
 def detectron2_size(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
-    """What ResizeShortestEdge makes of a size."""
+    """Return the size that ResizeShortestEdge computes."""
     factor = shortest / min(height, width)
     new = [factor * height, factor * width]
     new[0 if height < width else 1] = shortest
@@ -94,7 +94,7 @@ def detectron2_size(height: int, width: int, shortest: int, longest: int) -> tup
 
 
 def detectron2_input(image: np.ndarray, content_size: tuple[int, int], divisor: int) -> torch.Tensor:
-    """What ResizeTransform, MaskFormer's normalization and ImageList make of an image at test time."""
+    """Apply ResizeTransform, MaskFormer's normalization and ImageList to an image, as at test time."""
     resized = np.array(Image.fromarray(image).resize(content_size[::-1], Image.Resampling.BILINEAR))
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
     pixels = (torch.from_numpy(resized) - mean) / std
@@ -125,8 +125,8 @@ def test_pixels_of_published_image_configs_equal_detectron2_s(dataset: str, size
     sizes=st.sampled_from([(800, 1333), (2048, 2048), (512, 2048)]),
 )
 def test_sizes_of_published_image_configs_equal_detectron2_s(height: int, width: int, sizes: tuple[int, int]) -> None:
-    ours = ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divide="pad")
+    ours = ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divisor_mode="pad")
     wanted = detectron2_size(height, width, *sizes)
-    assume(min(wanted) > 0)  # which Pillow refuses; ours is 1
+    assume(min(wanted) > 0)  # Pillow refuses 0; ours is at least 1
     assert ours.content_size(height, width) == wanted
     assert ours.input_size(height, width) == tuple((side + 31) // 32 * 32 for side in wanted)

@@ -1,4 +1,4 @@
-"""`--verify`: what it says of a conversion that is right, and of one that is not."""
+"""`--verify`: correct and wrong conversions."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_right_conversion_agrees_with_transformers(source: Path, tmp_path: Path) -> None:
+def test_a_correct_conversion_agrees_with_transformers(source: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["convert", str(source), str(tmp_path / "ours"), "--verify"])
     assert result.exit_code == 0, result.output
     assert "verified against transformers: logits within" in result.output
@@ -30,7 +30,7 @@ def test_a_right_conversion_agrees_with_transformers(source: Path, tmp_path: Pat
     assert found.changed < 1e-3
 
 
-def test_a_wrong_number_and_a_coarse_one_are_seen(source: Path, tmp_path: Path) -> None:
+def test_wrong_and_rounded_weights_are_detected(source: Path, tmp_path: Path) -> None:
     wrong = convert(source, tmp_path / "wrong")
     arrays, metadata = mx.load(str(wrong / "model.safetensors"), return_metadata=True)
     name = "pixel_decoder.layers.0.linear1.bias"
@@ -38,10 +38,10 @@ def test_a_wrong_number_and_a_coarse_one_are_seen(source: Path, tmp_path: Path) 
     mx.eval(arrays)
     mx.save_safetensors(str(wrong / "model.safetensors"), arrays, metadata)
     assert verify(read_source(source), wrong).error > 1e-3
-    coarse = convert(source, tmp_path / "coarse", dtype=mx.bfloat16)
-    assert 1e-3 < verify(read_source(source), coarse).error < 1
+    rounded = convert(source, tmp_path / "rounded", dtype=mx.bfloat16)
+    assert 1e-3 < verify(read_source(source), rounded).error < 1
 
 
-def test_a_source_that_cannot_be_run_is_told(source: Path, tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_run_is_reported(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.safetensors cannot be run here"):
         verify(read_source(source / "model.safetensors"), convert(source, tmp_path / "ours"))

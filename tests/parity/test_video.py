@@ -23,32 +23,32 @@ Reference = tuple[torch.nn.Module, Path]
 Positions = Callable[[torch.Size], torch.Tensor]
 
 
-def waves(position: torch.Tensor, width: int) -> torch.Tensor:
-    """Sines and cosines of a position in turn, (..., width)."""
+def sinusoids(position: torch.Tensor, width: int) -> torch.Tensor:
+    """Alternating sines and cosines of a position, (..., width)."""
     channel = torch.arange(width, dtype=position.dtype)
     angles = position[..., None] / 10000 ** (2 * (channel // 2) / width)
     return torch.where(channel % 2 == 0, angles.sin(), angles.cos())
 
 
-def in_time_and_space(frames: int, height: int, width: int, channels: int) -> torch.Tensor:
+def video_positions(frames: int, height: int, width: int, channels: int) -> torch.Tensor:
     """The original project's positions of a video, (frames, channels, height, width).
 
-    A position is counted from 1 and divided by the last one; those in time have all channels, those in space half of
-    them each, y before x, and they are added.
+    Positions are counted from 1 and divided by the last one. The embedding of time has all channels, those of y and x
+    have half of the channels each, y first; the two are added.
     """
     t, y, x = (torch.arange(1, n + 1, dtype=torch.float64) / (n + 1e-6) * 2 * math.pi for n in (frames, height, width))
     shape = (frames, height, width, channels // 2)
-    rows = waves(y, channels // 2)[None, :, None].expand(shape)
-    columns = waves(x, channels // 2)[None, None].expand(shape)
-    return (torch.cat([rows, columns], dim=-1) + waves(t, channels)[:, None, None]).permute(0, 3, 1, 2)
+    rows = sinusoids(y, channels // 2)[None, :, None].expand(shape)
+    columns = sinusoids(x, channels // 2)[None, None].expand(shape)
+    return (torch.cat([rows, columns], dim=-1) + sinusoids(t, channels)[:, None, None]).permute(0, 3, 1, 2)
 
 
-def of_a_frame(shape: torch.Size) -> torch.Tensor:
+def frame_positions(shape: torch.Size) -> torch.Tensor:
     _, channels, height, width = shape
-    return in_time_and_space(1, height, width, channels)
+    return video_positions(1, height, width, channels)
 
 
-def of_an_image(shape: torch.Size) -> torch.Tensor:
+def image_positions(shape: torch.Size) -> torch.Tensor:
     embedder = Mask2FormerSinePositionEmbedding(shape[1] // 2, normalize=True)
     return embedder(shape, torch.device("cpu"), torch.float64)
 
@@ -64,36 +64,36 @@ def logits(model: torch.nn.Module, positions: Positions | None = None) -> dict[s
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         if positions is not None:
             embedder = model.model.transformer_module.position_embedder
-            patch.setattr(embedder, "forward", lambda shape, *others: positions(shape))
+            patch.setattr(embedder, "forward", lambda shape, *_: positions(shape))
         outputs = model.double()(torch.from_numpy(photo_batch(96, 130)).double())
     return {key: outputs[key] for key in KEYS}
 
 
-def difference(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
-    """The largest, of the largest magnitude."""
-    return max(((some[key] - others[key]).abs().max() / others[key].abs().max()).item() for key in KEYS)
+def difference(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
+    """Return the largest difference relative to the largest magnitude."""
+    return max(((got[key] - wanted[key]).abs().max() / wanted[key].abs().max()).item() for key in KEYS)
 
 
 def test_positions_in_time_add_one_vector_to_a_frame() -> None:
     shape = torch.Size((1, 64, 7, 9))
-    added = of_a_frame(shape) - of_an_image(shape)
+    added = frame_positions(shape) - image_positions(shape)
     assert (added - added[:, :, :1, :1]).abs().max() < 1e-12
     assert added.abs().max() > 0.9
 
 
-def test_a_frame_of_a_video_gives_the_logits_of_an_image(reference: Reference) -> None:
+def test_a_frame_of_a_video_gives_the_logits_image_positions(reference: Reference) -> None:
     model, _ = reference
-    assert difference(logits(model, of_a_frame), logits(model)) < 1e-5
+    assert difference(logits(model, frame_positions), logits(model)) < 1e-5
 
 
-def test_any_vector_drops_out_but_different_ones_do_not(reference: Reference) -> None:
+def test_a_constant_vector_cancels_but_a_varying_one_does_not(reference: Reference) -> None:
     model, _ = reference
     vector = 5 * torch.randn(64, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     image = logits(model)
-    assert difference(logits(model, of_an_image), image) == 0
-    assert difference(logits(model, lambda shape: of_an_image(shape) + vector), image) < 1e-5
-    uneven = logits(model, lambda shape: of_an_image(shape) + vector * torch.linspace(0, 1, shape[3]))
-    assert difference(uneven, image) > 1e-2
+    assert difference(logits(model, image_positions), image) == 0
+    assert difference(logits(model, lambda shape: image_positions(shape) + vector), image) < 1e-5
+    varying = logits(model, lambda shape: image_positions(shape) + vector * torch.linspace(0, 1, shape[3]))
+    assert difference(varying, image) > 1e-2
 
 
 NAMES = {
@@ -103,7 +103,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("family", NAMES)
-def test_a_converted_video_checkpoint_gives_the_logits_of_a_frame(
+def test_a_converted_video_checkpoint_gives_the_logits_frame_positions(
     family: str, reference: Reference, tmp_path: Path, ties: Ties
 ) -> None:
     model, folder = reference
@@ -111,4 +111,4 @@ def test_a_converted_video_checkpoint_gives_the_logits_of_a_frame(
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "video.safetensors")
     ours = lucid_mlx.load(convert(tmp_path / "video.safetensors", tmp_path / "ours"))(mx.array(photo_batch(96, 130)))
     got = {key: torch.from_numpy(np.array(ours[key])) for key in KEYS}
-    assert difference(got, logits(model, of_a_frame)) < 1e-4
+    assert difference(got, logits(model, frame_positions)) < 1e-4

@@ -18,7 +18,7 @@ _DENSITY = 1 / math.sqrt(2 * math.pi)
 
 
 def gelu(definition: Callable[..., mx.array], x: mx.array) -> mx.array:
-    """Compute `ops.gelu` of float32 numbers.
+    """Compute `ops.gelu` of float32 numbers; arguments and result as there.
 
     MLX's CPU backend evaluates erf one element at a time. A rational function, which its compiler turns into one
     vectorized loop, is 20 times faster (without a C++ compiler on the machine, 4 times), and so is its gradient.

@@ -31,7 +31,7 @@ OPERATIONS: Mapping[str, Implementation] = {
     "matmul": Implementation(layers.matmul),
     "max_pool": Implementation(max_pool.max_pool),
     "multi_scale_deformable_attention": Implementation(deformable_attention.deformable_attention),
-    "point_sample": Implementation(layers.planes),
+    "point_sample": Implementation(layers.point_sample),
     "resize_by_weights": Implementation(layers.resize_by_weights),
     "row_sum": Implementation(reduction.row_sum),
     "sigmoid": Implementation(sigmoid.sigmoid, FLOAT32),

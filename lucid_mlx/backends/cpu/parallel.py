@@ -37,11 +37,11 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
 
     Args:
         function: what gives the same for chunks along the axis, joined, as for the whole.
-        arrays: of one length along the axis.
+        *arrays: of one length along the axis.
         axis: where to cut and to join.
 
     Returns:
-        What the function returns for the whole arrays.
+        What the function returns for the whole arrays, of any shape.
     """
     length = arrays[0].shape[axis]
     chunks = min(STREAMS, length, arrays[0].size // _SMALL)
@@ -60,7 +60,12 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
 
 
 def run_in_threads(function: Callable[[int], None], numbers: Iterable[int]) -> None:
-    """Call a function for each number on all cores: one in NumPy and SciPy, which let other threads run meanwhile."""
+    """Call a function for each number on all cores.
+
+    Args:
+        function: one in NumPy and SciPy, which let other threads run meanwhile.
+        numbers: what to call it with.
+    """
     with ThreadPoolExecutor(STREAMS) as pool:
         for _ in pool.map(function, numbers):
             pass

@@ -16,7 +16,7 @@ _OFFSET = 300  # makes numbers positive, so that cutting them to whole ones roun
 
 
 def sigmoid(definition: Callable[..., mx.array], x: mx.array) -> mx.array:
-    """Compute `ops.sigmoid` of float32 numbers.
+    """Compute `ops.sigmoid` of float32 numbers; arguments and result as there.
 
     MLX's CPU backend takes exponentials one element at a time. Here 2^n comes from the bits of a float and 2^f from
     a polynomial, in vectorized loops: 8 times faster (2 times without a C++ compiler on the machine). The error is

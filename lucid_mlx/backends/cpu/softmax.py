@@ -14,7 +14,7 @@ _LEAST = -87.0  # exp of less is no normal float32
 
 
 def softmax(definition: Callable[..., mx.array], x: mx.array) -> mx.array:
-    """Compute `ops.softmax` of float32 numbers.
+    """Compute `ops.softmax` of float32 numbers; arguments and result as there.
 
     MLX's CPU backend takes exponentials one element at a time and adds a row up in one sum. Here 2^n comes from the
     bits of a float and 2^f from a polynomial, in vectorized loops, and long rows are reduced in blocks: 3 to 6 times
@@ -24,7 +24,7 @@ def softmax(definition: Callable[..., mx.array], x: mx.array) -> mx.array:
 
 
 def softmax_of_rows(x: mx.array) -> mx.array:
-    """Do the above."""
+    """Return the softmax over the last axis of (..., N) float32 numbers, of the same shape."""
     result: mx.array = _softmax(x)
     return result
 
@@ -45,7 +45,7 @@ _softmax.vjp(_gradient)
 
 
 def exp_of_negative(x: mx.array) -> mx.array:
-    """Return e^x of float32 numbers that are not positive; of less than -87 what it is there."""
+    """Return e^x, of the same shape, for float32 numbers that are not positive; below -87 it stays as it is there."""
     bits, fraction = _split(mx.maximum(x, _LEAST))
     return scaled_power(fraction, mx.stop_gradient(bits.view(mx.float32)))
 
@@ -60,6 +60,14 @@ def _split(x: mx.array) -> tuple[mx.array, mx.array]:
 
 @mx.compile
 def scaled_power(f: mx.array, scale: mx.array) -> mx.array:
-    """Return scale * 2^f."""
+    """Return scale * 2^f.
+
+    Args:
+        f: float32, from -1/2 to 1/2.
+        scale: float32.
+
+    Returns:
+        Of the same shape.
+    """
     f2 = f * f
     return scale * ((1.0 + _EXP2[0] * f) + f2 * ((_EXP2[1] + _EXP2[2] * f) + f2 * (_EXP2[3] + _EXP2[4] * f)))

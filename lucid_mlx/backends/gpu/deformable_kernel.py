@@ -28,7 +28,15 @@ HEAD_DIMS = (8, 16, 32, 64, 128)  # four channels a lane, and a SIMD group of 32
 
 
 def supports(value: mx.array, locations: mx.array) -> bool:
-    """Whether there is a kernel for (B, S, heads, D) and (B, Q, heads, levels, points, 2)."""
+    """Return whether there is a kernel for these arrays.
+
+    Args:
+        value: (B, S, heads, D).
+        locations: (B, Q, heads, levels, points, 2).
+
+    Returns:
+        True if there is one.
+    """
     heads, dim = value.shape[2:]
     output = locations.shape[0] * locations.shape[1] * heads * dim
     sizes = value.size, locations.size, output  # the kernel counts them in int32
@@ -58,7 +66,7 @@ def kernels(language: Literal["metal", "cuda"]) -> tuple[Any, Any]:
 
 
 def arguments(value: mx.array, locations: mx.array, weights: mx.array, levels: Levels) -> dict[str, Any]:
-    """Return what both kernels are called with, apart from their outputs."""
+    """Return what both kernels are called with, apart from their outputs; arguments as of `ops`."""
     batch, queries = locations.shape[:2]
     heads, dim = value.shape[2:]
     starts = np.cumsum([0] + [height * width for height, width in levels])

@@ -28,7 +28,16 @@ class Case(NamedTuple):
 
 
 def usable(value: mx.array, locations: mx.array, definition: Attention) -> bool:
-    """Whether the default device has the kernel for these arrays and passes the comparison with the definition."""
+    """Return whether the default device has the kernel for these arrays and passes the comparison with the definition.
+
+    Args:
+        value: (B, S, heads, D).
+        locations: (B, Q, heads, levels, points, 2).
+        definition: the operation in plain MLX, to compare with.
+
+    Returns:
+        True if the kernel may be used.
+    """
     if device() != "gpu" or not supports(value, locations):
         return False
     return _passes(Case(value.dtype, *value.shape[2:], *locations.shape[3:5]), definition)
@@ -67,7 +76,15 @@ def problem(case: Case, definition: Attention) -> str | None:
 
 
 def example(case: Case) -> tuple[list[mx.array], Levels]:
-    """Make value, locations, weights and a gradient of the output, and the levels, which are odd and unequal."""
+    """Make an input of odd and unequal levels.
+
+    Args:
+        case: whose dtype and shapes it has.
+
+    Returns:
+        Value, locations, weights and a gradient of the output, shapes as of `multi_scale_deformable_attention`; and the
+        levels.
+    """
     rng = np.random.default_rng(0)
     levels = [(3 + 2 * (level % 2), 4 - level % 3) for level in range(case.levels)]
     samples = (2, 5, case.heads, case.levels, case.points)

@@ -35,6 +35,9 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
     Args:
         raw: `model_type` ("swin" or "resnet") and fields of `SwinConfig` or `ResNetConfig`.
 
+    Returns:
+        The configuration.
+
     Raises:
         InputError: for an unknown backbone or key, or values that do not fit.
     """
@@ -58,6 +61,12 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
 
 def build_backbone(raw: Mapping[str, Any]) -> Backbone:
     """Build a randomly initialized backbone from its dictionary.
+
+    Args:
+        raw: as for `parse_backbone_config`.
+
+    Returns:
+        The backbone.
 
     Raises:
         InputError: as `parse_backbone_config`.

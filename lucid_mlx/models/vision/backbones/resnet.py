@@ -16,9 +16,15 @@ from lucid_mlx.utils.validation import field_problems
 class ResNetConfig:
     """The shape of a ResNet; the defaults are ResNet-50.
 
-    `stem` is "plain" (one 7x7 convolution) or "deep" (three 3x3 convolutions, as in detectron2's R101c).
-    `layer_type` is "basic" or "bottleneck"; if None, "basic" when the first stage is no wider than the stem.
-    `downsample_in_bottleneck` puts the stride in a bottleneck's first 1x1 convolution, not in its 3x3.
+    Attributes:
+        num_channels: channels of the image.
+        embedding_size: width of the stem.
+        hidden_sizes: widths of the stages.
+        depths: blocks of each stage.
+        layer_type: "basic" or "bottleneck"; if None, "basic" when the first stage is no wider than the stem.
+        stem: "plain" (one 7x7 convolution) or "deep" (three 3x3 convolutions, as in detectron2's R101c).
+        downsample_in_bottleneck: put the stride in a bottleneck's first 1x1 convolution, not in its 3x3.
+        freeze_batch_norm: keep statistics, scales and shifts of batch normalization as they are in training.
     """
 
     num_channels: int = 3

@@ -28,7 +28,20 @@ MASKED = -100.0
 
 @dataclass(frozen=True)
 class SwinConfig:
-    """The shape of a Swin Transformer; the defaults are Swin-T."""
+    """The shape of a Swin Transformer; the defaults are Swin-T.
+
+    Attributes:
+        num_channels: channels of the image.
+        patch_size: side of the patches that become tokens, in pixels.
+        embed_dim: width of the first stage; each further stage doubles it.
+        depths: blocks of each stage.
+        num_heads: attention heads of each stage.
+        window_size: side of the attention windows, in tokens.
+        mlp_ratio: hidden width of the feed-forward part, in widths of its stage.
+        qkv_bias: add a bias to queries, keys and values.
+        drop_path_rate: rate of stochastic depth in the last block; it rises from 0 in the first.
+        layer_norm_eps: added to the variance in every layer normalization.
+    """
 
     num_channels: int = 3
     patch_size: int = 4
@@ -78,7 +91,17 @@ def relative_position_index(window: int) -> mx.array:
 
 @lru_cache(maxsize=32)
 def shift_regions(height: int, width: int, window: int, shift: int) -> mx.array:
-    """Number the parts of a shifted map that belong together, (windows, window^2) int32."""
+    """Number the parts of a shifted map that belong together.
+
+    Args:
+        height: of the map.
+        width: of the map.
+        window: rows and columns of a window.
+        shift: rows and columns by which the map is shifted.
+
+    Returns:
+        (windows, window^2) int32.
+    """
 
     def regions(size: int) -> np.ndarray:
         padded = -(-size // window) * window
@@ -91,7 +114,17 @@ def shift_regions(height: int, width: int, window: int, shift: int) -> mx.array:
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> mx.array:
-    """Return the mask that keeps the parts of a shifted map apart, (windows, window^2, window^2) float32."""
+    """Return the mask that keeps the parts of a shifted map apart.
+
+    Args:
+        height: of the map.
+        width: of the map.
+        window: rows and columns of a window.
+        shift: rows and columns by which the map is shifted.
+
+    Returns:
+        (windows, window^2, window^2) float32, added to the scores.
+    """
     regions = shift_regions(height, width, window, shift)
     return mx.where(regions[:, :, None] != regions[:, None, :], MASKED, 0.0)
 

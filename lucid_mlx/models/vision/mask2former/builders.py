@@ -154,7 +154,10 @@ def mask2former_swin_tiny(
         weights: fill the whole model: a tag of lucid's registry, a member of an enumeration, or anything that
             `lucid_mlx.load` takes. Their configuration counts, but for the backbone's, which is the preset's.
             Random weights if None.
-        config_kwargs: fields of `Mask2FormerConfig` that count more than both.
+        **config_kwargs: fields of `Mask2FormerConfig` that count more than both.
+
+    Returns:
+        The model, in training mode.
 
     Raises:
         InputError: if a value or the weights do not fit, or the weights cannot be had.

@@ -172,7 +172,13 @@ class Mask2FormerConfig:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
-        """Read what `to_dict` wrote; what is not the network's is passed over.
+        """Read what `to_dict` wrote; what is not the network's is ignored.
+
+        Args:
+            raw: the contents of a `config.json`.
+
+        Returns:
+            The configuration.
 
         Raises:
             InputError: for keys that are missing or unknown, or values that do not fit.
@@ -194,6 +200,12 @@ class Mask2FormerConfig:
     def from_huggingface(cls, raw: Mapping[str, Any]) -> "Mask2FormerConfig":
         """Read the contents of a Hugging Face `config.json`; `id2label` is kept.
 
+        Args:
+            raw: the contents.
+
+        Returns:
+            The configuration.
+
         Raises:
             InputError: if it is of another model, or of a network that this package does not build.
         """
@@ -213,7 +225,10 @@ class Mask2FormerConfig:
         return config
 
     def to_huggingface(self) -> dict[str, Any]:
-        """Return the contents of a Hugging Face `config.json`, which `from_huggingface` reads back the same.
+        """Translate to the contents of a Hugging Face `config.json`, which `from_huggingface` reads back the same.
+
+        Returns:
+            Values for JSON.
 
         Raises:
             InputError: if transformers has no such network.

@@ -70,7 +70,7 @@ def compute_losses(
 
 
 def mean_number_of_masks(targets: Targets) -> mx.array | int:
-    """Return the number of objects of the batch, averaged over the processes of a distributed run; at least 1."""
+    """Return the number of objects of the batch, averaged over the processes of a distributed run; a scalar >= 1."""
     count = sum(map(len, targets.classes))
     group = mx.distributed.init()
     if group.size() == 1:

@@ -68,6 +68,9 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
         raw: the contents of `config.json`.
         known: names of the fields of `Mask2FormerConfig`.
 
+    Returns:
+        Arguments of `Mask2FormerConfig` by name.
+
     Raises:
         InputError: if it describes another kind of model, or a backbone that is not supported.
     """
@@ -110,6 +113,12 @@ def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_huggingface(config: "Mask2FormerConfig") -> dict[str, Any]:
     """Translate a configuration into the contents of a Hugging Face `config.json`.
+
+    Args:
+        config: of the network.
+
+    Returns:
+        Values for JSON.
 
     Raises:
         InputError: if transformers does not build that network.

@@ -189,7 +189,7 @@ class Mask2Former(nn.Module):
         return compute_losses(predictions, targets, matches, self.config)
 
     def get_loss(self, loss_dict: dict[str, mx.array]) -> mx.array:
-        """Add up the losses that `get_loss_dict` returns."""
+        """Add up the losses that `get_loss_dict` returns, to a float32 scalar."""
         return mx.stack(list(loss_dict.values())).sum()
 
     def get_auxiliary_logits(self, classes: list[mx.array], output_masks: list[mx.array]) -> list[dict[str, mx.array]]:

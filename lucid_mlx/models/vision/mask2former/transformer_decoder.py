@@ -156,28 +156,26 @@ class DecoderLayer(nn.Module):
         Returns:
             The refined (B, Q, C), and the self-attention weights, (B, heads, Q, Q), computed only if they are used.
         """
-        weights: list[mx.array] = []
+        y = self._before(self.cross_attention_norm, x)
+        y, _ = self.cross_attention(y + query_positions, memory + memory_positions, memory, attention_mask)
+        x = self._after(self.cross_attention_norm, x + self.dropout(y))
 
-        def masked_attention(y: mx.array) -> mx.array:
-            return self.cross_attention(y + query_positions, memory + memory_positions, memory, attention_mask)[0]
+        y = self._before(self.self_attention_norm, x)
+        y, weights = self.self_attention(y + query_positions, y + query_positions, y)
+        x = self._after(self.self_attention_norm, x + self.dropout(y))
 
-        def self_attention(y: mx.array) -> mx.array:
-            mixed, probabilities = self.self_attention(y + query_positions, y + query_positions, y)
-            weights.append(probabilities)
-            return mixed
+        y = self._before(self.feedforward_norm, x)
+        y = feed_forward(y, self.linear1, self.linear2, _ACTIVATIONS[self.activation], self.dropout)
+        x = self._after(self.feedforward_norm, x + self.dropout(y))
+        return x, weights
 
-        def feed_forward_network(y: mx.array) -> mx.array:
-            return feed_forward(y, self.linear1, self.linear2, _ACTIVATIONS[self.activation], self.dropout)
+    def _before(self, norm: LayerNorm, x: mx.array) -> mx.array:
+        """Normalize what a part reads, if norms come before the parts."""
+        return norm(x) if self.pre_norm else x
 
-        x = self._residual(x, masked_attention, self.cross_attention_norm)
-        x = self._residual(x, self_attention, self.self_attention_norm)
-        x = self._residual(x, feed_forward_network, self.feedforward_norm)
-        return x, weights[0]
-
-    def _residual(self, x: mx.array, part: Callable[[mx.array], mx.array], norm: LayerNorm) -> mx.array:
-        if self.pre_norm:
-            return x + self.dropout(part(norm(x)))
-        return norm(x + self.dropout(part(x)))
+    def _after(self, norm: LayerNorm, x: mx.array) -> mx.array:
+        """Normalize what a part and its residual give, if norms come after the parts."""
+        return x if self.pre_norm else norm(x)
 
 
 class TransformerDecoder(nn.Module):
@@ -213,6 +211,9 @@ class TransformerDecoder(nn.Module):
         Args:
             mask_features: (B, H / 4, W / 4, mask_feature_size).
             memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
+
+        Returns:
+            All predictions and states.
         """
         batch, height, width, _ = mask_features.shape
         levels = [self._level(index, memory) for index, memory in enumerate(memories)]
