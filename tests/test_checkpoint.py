@@ -181,7 +181,7 @@ def test_weights_that_are_not_floats_are_reported(folder):
         lucid_mlx.load(folder)
 
 
-@pytest.mark.parametrize("dtype", ["float16", mx.int32])
+@pytest.mark.parametrize("dtype", ["float15", "int32", "array", mx.int32, 16])
 def test_a_dtype_that_is_not_floating_point_is_reported(folder, dtype):
     with pytest.raises(InputError, match="must be a floating-point type"):
         lucid_mlx.load(folder, dtype=dtype)

@@ -1,5 +1,7 @@
 import re
+import shutil
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,102 +16,13 @@ from lucid_mlx.models import Mask2Former
 from lucid_mlx.preprocessing import ImageConfig
 
 # The project's largest COCO model and its two base files, without settings that only a trainer reads.
-BASE = """
-MODEL:
-  BACKBONE:
-    FREEZE_AT: 0
-    NAME: "build_resnet_backbone"
-  WEIGHTS: "detectron2://ImageNetPretrained/torchvision/R-50.pkl"
-  PIXEL_MEAN: [123.675, 116.280, 103.530]
-  PIXEL_STD: [58.395, 57.120, 57.375]
-  RESNETS:
-    DEPTH: 50
-    STEM_TYPE: "basic"  # not used
-    STEM_OUT_CHANNELS: 64
-    STRIDE_IN_1X1: False
-    OUT_FEATURES: ["res2", "res3", "res4", "res5"]
-    # NORM: "SyncBN"
-    RES5_MULTI_GRID: [1, 1, 1]  # not used
-DATASETS:
-  TRAIN: ("coco_2017_train_panoptic",)
-  TEST: ("coco_2017_val_panoptic_with_sem_seg",)  # to evaluate instance and semantic performance as well
-SOLVER:
-  STEPS: (327778, 355092)
-  CLIP_GRADIENTS:
-    ENABLED: True
-INPUT:
-  IMAGE_SIZE: 1024
-  FORMAT: "RGB"
-VERSION: 2
-"""
-R50 = """
-_BASE_: Base-COCO-PanopticSegmentation.yaml
-MODEL:
-  META_ARCHITECTURE: "MaskFormer"
-  SEM_SEG_HEAD:
-    NAME: "MaskFormerHead"
-    IN_FEATURES: ["res2", "res3", "res4", "res5"]
-    IGNORE_VALUE: 255
-    NUM_CLASSES: 133
-    LOSS_WEIGHT: 1.0
-    CONVS_DIM: 256
-    MASK_DIM: 256
-    NORM: "GN"
-    # pixel decoder
-    PIXEL_DECODER_NAME: "MSDeformAttnPixelDecoder"
-    IN_FEATURES: ["res2", "res3", "res4", "res5"]
-    DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES: ["res3", "res4", "res5"]
-    COMMON_STRIDE: 4
-    TRANSFORMER_ENC_LAYERS: 6
-  MASK_FORMER:
-    TRANSFORMER_DECODER_NAME: "MultiScaleMaskedTransformerDecoder"
-    TRANSFORMER_IN_FEATURE: "multi_scale_pixel_decoder"
-    DEEP_SUPERVISION: True
-    NO_OBJECT_WEIGHT: 0.1
-    CLASS_WEIGHT: 2.0
-    MASK_WEIGHT: 5.0
-    DICE_WEIGHT: 5.0
-    HIDDEN_DIM: 256
-    NUM_OBJECT_QUERIES: 100
-    NHEADS: 8
-    DROPOUT: 0.0
-    DIM_FEEDFORWARD: 2048
-    ENC_LAYERS: 0
-    PRE_NORM: False
-    ENFORCE_INPUT_PROJ: False
-    SIZE_DIVISIBILITY: 32
-    DEC_LAYERS: 10  # 9 decoder layers, add one for the loss on learnable query
-    TRAIN_NUM_POINTS: 12544
-    TEST:
-      OVERLAP_THRESHOLD: 0.8
-"""
-SWIN = """
-_BASE_: ../maskformer2_R50_bs16_50ep.yaml
-MODEL:
-  BACKBONE:
-    NAME: "D2SwinTransformer"
-  SWIN:
-    EMBED_DIM: 192
-    DEPTHS: [2, 2, 18, 2]
-    NUM_HEADS: [6, 12, 24, 48]
-    WINDOW_SIZE: 12
-    APE: False
-    DROP_PATH_RATE: 0.3
-    PATCH_NORM: True
-    PRETRAIN_IMG_SIZE: 384
-  MASK_FORMER:
-    NUM_OBJECT_QUERIES: 200
-"""
+PROJECT = Path(__file__).parent / "data" / "detectron2"
 
 
 @pytest.fixture
 def project(tmp_path):
     """The project's folder of COCO panoptic configurations."""
-    (tmp_path / "swin").mkdir()
-    (tmp_path / "Base-COCO-PanopticSegmentation.yaml").write_text(BASE)
-    (tmp_path / "maskformer2_R50_bs16_50ep.yaml").write_text(R50)
-    (tmp_path / "swin" / "large.yaml").write_text(SWIN)
-    return tmp_path
+    return shutil.copytree(PROJECT, tmp_path / "project")
 
 
 @pytest.fixture
@@ -439,11 +352,8 @@ VALUES = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(name=st.sampled_from(NAMES), value=VALUES)
 def test_any_value_of_any_setting_is_read_or_raises_an_input_error(name, value, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("any")
-    (folder / "Base-COCO-PanopticSegmentation.yaml").write_text(BASE)
-    (folder / "maskformer2_R50_bs16_50ep.yaml").write_text(R50)
-    (folder / "swin.yaml").write_text(SWIN.replace("../", ""))
+    folder = shutil.copytree(PROJECT, tmp_path_factory.mktemp("any") / "project")
     for key in reversed(name.split(".")):
         value = {key: value}
-    (folder / "mine.yaml").write_text(yaml.safe_dump({"_BASE_": "swin.yaml", **value}))
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"_BASE_": "swin/large.yaml", **value}))
     read_or_input_error(folder / "mine.yaml")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logits import CONFIDENT, NO_OBJECT, boxed, labeled, noise, outputs
 
 from lucid_mlx import InputError
 from lucid_mlx.postprocessing import (
@@ -13,37 +14,6 @@ from lucid_mlx.postprocessing import (
     tiles,
 )
 from lucid_mlx.postprocessing.inputs import ImageSizes
-
-CONFIDENT, NO_OBJECT = 20.0, 2  # a class logit with a probability near 1; the index of "no object"
-
-
-def outputs(classes, masks):
-    """The outputs for one image."""
-    return {
-        "class_queries_logits": mx.array(np.asarray(classes, np.float32)[None]),
-        "masks_queries_logits": mx.array(np.asarray(masks, np.float32)[None]),
-    }
-
-
-def noise(seed, queries=6, labels=5, size=(7, 10), batch=1):
-    rng = np.random.default_rng(seed)
-    classes = 4 * rng.standard_normal((batch, queries, labels + 1))
-    masks = 5 * rng.standard_normal((batch, queries, *size))
-    names = ("class_queries_logits", "masks_queries_logits")
-    return {name: mx.array(x.astype(np.float32)) for name, x in zip(names, (classes, masks), strict=True)}
-
-
-def labeled(*labels):
-    """Class logits of queries with a high score for a label."""
-    return CONFIDENT * np.eye(NO_OBJECT + 1)[list(labels)]
-
-
-def boxed(*boxes, size=(8, 8), inside=9.0):
-    """Mask logits that are positive inside a box: top, bottom, left, right."""
-    masks = np.full((len(boxes), *size), -9.0)
-    for mask, (top, bottom, left, right) in zip(masks, boxes, strict=True):
-        mask[top:bottom, left:right] = inside
-    return masks
 
 
 def lerp(x, size, axes=(0, 1)):
@@ -302,61 +272,6 @@ def test_half_precision_logits_give_the_map_of_their_values():
     full = {name: x.astype(mx.float32) for name, x in half.items()}
     maps = [np.array(semantic_segmentation(x, (28, 40))[0]) for x in (half, full)]
     assert np.array_equal(*maps)
-
-
-class TestHuggingFace:
-    def test_panoptic_ids_may_occur_twice_after_a_fused_segment(self):
-        quarters = [(0, 4, 0, 4), (0, 4, 4, 8), (4, 8, 0, 4), (4, 8, 4, 8)]
-        got = huggingface.post_process_panoptic_segmentation(
-            outputs(labeled(0, 1, 0, 1), boxed(*quarters)), label_ids_to_fuse={0}, target_sizes=[(4, 4)]
-        )[0]
-        assert np.array(got["segmentation"]).tolist() == [[1, 1, 2, 2]] * 2 + [[1, 1, 2, 2]] * 2
-        assert [(one["id"], one["label_id"], one["was_fused"]) for one in got["segments_info"]] == [
-            (1, 0, True), (2, 1, False), (1, 0, True), (2, 1, False),
-        ]  # fmt: skip
-
-    @pytest.mark.parametrize("sizes", [None, [(384, 384)]])
-    def test_panoptic_at_the_internal_size(self, sizes):
-        network = outputs(labeled(0, 1), boxed((0, 8, 0, 4), (0, 8, 4, 8)))
-        got = huggingface.post_process_panoptic_segmentation(network, target_sizes=sizes)[0]
-        halves = np.repeat([[1.0, 2.0]], 192, axis=1).repeat(384, axis=0)
-        assert np.array_equal(np.array(got["segmentation"]), halves)
-
-    def test_no_segment_is_minus_one_everywhere(self):
-        network = outputs(labeled(NO_OBJECT), boxed((0, 8, 0, 8)))
-        for process in (
-            huggingface.post_process_panoptic_segmentation,
-            huggingface.post_process_instance_segmentation,
-        ):
-            got = process(network)[0]
-            assert got["segments_info"] == []
-            assert np.array_equal(np.array(got["segmentation"]), np.full((384, 384), -1.0, np.float32))
-
-    def test_the_object_with_the_lower_score_is_on_top(self):
-        classes = labeled(0, 1)
-        classes[1] *= 0.2
-        network = outputs(classes, boxed((0, 8, 0, 8), (0, 8, 4, 8), inside=30.0))
-        got = huggingface.post_process_instance_segmentation(network, target_sizes=[(1, 4)])[0]
-        assert np.array(got["segmentation"]).tolist() == [[0, 0, 1, 1]]
-
-    def test_objects_in_run_lengths_and_as_masks(self):
-        network = outputs(labeled(0, 1), boxed((0, 4, 0, 4), (4, 8, 0, 8)))
-        size = [(2, 2)]
-        runs = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_coco_annotation=True)
-        masks = huggingface.post_process_instance_segmentation(network, target_sizes=size, return_binary_maps=True)
-        assert runs[0]["segmentation"] == [[2, 1], [1, 1], [3, 2]]
-        assert np.array(masks[0]["segmentation"]).tolist() == [[[1, 0], [0, 0]], [[0, 0], [1, 1]]]
-
-    def test_an_object_between_the_pixels_is_dropped(self):
-        network = outputs(labeled(0, 1), boxed((1, 2, 1, 2), (0, 8, 0, 8)))
-        got = huggingface.post_process_instance_segmentation(network, target_sizes=[(2, 2)])[0]
-        assert [(one["id"], one["label_id"]) for one in got["segments_info"]] == [(0, 1)]
-
-    def test_both_forms_at_once_are_refused(self):
-        with pytest.raises(InputError, match="exclude each other"):
-            huggingface.post_process_instance_segmentation(
-                noise(0), return_coco_annotation=True, return_binary_maps=True
-            )
 
 
 class TestBadInput:

@@ -30,5 +30,5 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
     if weights is None:
         click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
     segmenter = Segmenter(untrained_network() if weights is None else weights, task)
-    note = UNTRAINED if weights is None else None
-    serve(segmenter, lambda address: click.echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, note=note)
+    title = UNTRAINED if weights is None else None
+    serve(segmenter, lambda address: click.echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, title=title)

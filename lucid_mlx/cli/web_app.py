@@ -24,15 +24,15 @@ from lucid_mlx.visualization.colors import class_colors, segment_colors
 if TYPE_CHECKING:
     import gradio as gr
 
-HERE = "127.0.0.1"
-LARGEST = 1280  # longer side of the picture on the page; the downloads have all pixels
-TINT = 0.6
+HOST = "127.0.0.1"
+MAX_SIDE = 1280  # longer side of the picture on the page; the downloads have all pixels
+TINT_OPACITY = 0.6
 
 Annotation = tuple[np.ndarray | tuple[int, int, int, int], str]  # as AnnotatedImage has it; ours are all masks
 
 
 def serve(
-    segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, note: str | None = None
+    segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, title: str | None = None
 ) -> None:
     """Serve a page that segments the photos that are dropped on it, until Ctrl-C.
 
@@ -42,7 +42,7 @@ def serve(
         segmenter: finds the segments; its task is the one that is chosen at first.
         ready: called with the page's address when it is there.
         port: where to listen; the first free one from 7860 on if None.
-        note: a line to show above, if any.
+        title: a line to show above, if any.
 
     Raises:
         InputError: if gradio is missing, or no port is free.
@@ -55,10 +55,10 @@ def serve(
             "GRADIO_TEMP_DIR": folder,
         }
         require("gradio", "app")
-        page = build(segmenter, Path(folder), note)
+        page = build(segmenter, Path(folder), title)
         try:
             _, address, _ = page.launch(
-                server_name=HERE,
+                server_name=HOST,
                 server_port=port,
                 share=False,
                 ssr_mode=False,
@@ -83,13 +83,13 @@ def _theme() -> Any:
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Blocks":
+def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.Blocks":
     """Make the page.
 
     Args:
         segmenter: finds the segments.
         folder: where to put what can be downloaded.
-        note: a line to show above, if any.
+        title: a line to show above, if any.
     """
     import gradio as gr
 
@@ -105,7 +105,7 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
             result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
             result = replace(result, name=Path(path).name)
             place = Path(tempfile.mkdtemp(dir=folder))
-            drawn = result.save(place / f"{Path(path).stem}.png", title=note)
+            drawn = result.save(place / f"{Path(path).stem}.png", title=title)
         except InputError as error:
             raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
         listed = place / f"{Path(path).stem}.json"
@@ -119,8 +119,8 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
         )
 
     with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
-        if note:
-            gr.Markdown(f"**{note}**")
+        if title:
+            gr.Markdown(f"**{title}**")
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.File(label="Photo")
@@ -132,12 +132,12 @@ def build(segmenter: Segmenter, folder: Path, note: str | None = None) -> "gr.Bl
                 picture = gr.DownloadButton("Download the picture", interactive=False)
                 data = gr.DownloadButton("Download the JSON", interactive=False)
             with gr.Column(scale=3):
-                seen = gr.AnnotatedImage(label="Segments")
+                segments = gr.AnnotatedImage(label="Segments")
                 summary = gr.Textbox(label="Found", interactive=False)
         run: dict[str, Any] = {
             "fn": segment,
             "inputs": [photo, task, threshold],
-            "outputs": [seen, summary, picture, data],
+            "outputs": [segments, summary, picture, data],
             "api_visibility": "private",
         }
         # While the slider moves, only its latest place waits for its turn.
@@ -150,21 +150,21 @@ def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotatio
     """Return what gradio's AnnotatedImage shows, in the colors of `result.draw()`.
 
     Returns:
-        A picture and, of each segment that is seen in it, the mask, (H, W) from 0 to 1, and the name; and the names'
-        colors. A name has its class, its number if there are several of that, and how sure it is or, of a semantic
-        segmentation, how much of the picture it has.
+        A picture and, of each segment that is visible in it, the mask, (H, W) from 0 to 1, and the name; and the names'
+        colors. A name has its class, its number if there are several of that, and its score or, of a semantic
+        segmentation, its fraction of the picture.
     """
     height, width = result.map.shape
-    scale = min(1.0, LARGEST / max(height, width))
+    scale = min(1.0, MAX_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     rows, columns = (np.arange(new) * old // new for new, old in ((size[1], height), (size[0], width)))
     small = result.map[rows][:, columns]
 
-    kinds = [segment.label_id for segment in result.segments]
+    label_ids = [segment.label_id for segment in result.segments]
     # As `draw` has it: a class gets its color by the number, not by the size, of what is there.
-    colors = segment_colors(kinds, class_colors(result.labels, set(kinds)))
-    of_class, numbers = Counter(kinds), Counter[int]()
-    parts: list[Annotation] = []
+    colors = segment_colors(label_ids, class_colors(result.labels, set(label_ids)))
+    of_class, numbers = Counter(label_ids), Counter[int]()
+    annotated: list[Annotation] = []
     named: dict[str, str] = {}
     for segment, (red, green, blue) in zip(result.segments, colors, strict=True):
         numbers[segment.label_id] += 1
@@ -174,6 +174,6 @@ def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotatio
         number = f" {numbers[segment.label_id]}" if of_class[segment.label_id] > 1 else ""
         measure = f"{segment.area / result.map.size:.0%}" if segment.score is None else f"{segment.score:.2f}"
         name = f"{segment.label}{number}, {measure}"
-        parts.append((TINT * mask, name))
+        annotated.append((TINT_OPACITY * mask, name))
         named[name] = f"#{red:02x}{green:02x}{blue:02x}"
-    return (Image.fromarray(result.image).resize(size), parts), named
+    return (Image.fromarray(result.image).resize(size), annotated), named
