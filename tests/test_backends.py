@@ -41,8 +41,13 @@ CASES = {
     "gelu": ([3 * normal(4, 50)], lambda op: op),
     "layer_norm": ([normal(2, 9, 6), normal(6), normal(1, 6)[0]], lambda op: op),
     "linear": ([normal(2, 9, 6), normal(4, 6), normal(4)], lambda op: op),
+    "mask_matching_cost": (
+        [5 * normal(7, 6, 5)],
+        lambda op: lambda logits: op(logits, (normal(3, 30) > 0).astype(mx.float32), POINTS[0], 5.0, 2.0),
+    ),
     "matmul": ([normal(2, 5, 6), normal(1, 2, 6, 9)[0]], lambda op: op),
     "max_pool": ([normal(2, 9, 7, 3)], lambda op: op),
+    "most_uncertain_points": ([POINTS], lambda op: lambda points: op(normal(2, 6, 5), points, 11)),
     "multi_scale_deformable_attention": (
         [
             normal(2, 27, 2, 8),

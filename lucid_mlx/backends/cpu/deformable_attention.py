@@ -23,7 +23,7 @@ def deformable_attention(
     so that the memory limit is fitted here.
     """
     samples = place_samples(value, levels, locations, weights)
-    MEMORY.fit(round(_PIXELS * value.shape[0] * value.shape[1]))
+    MEMORY.fit(round(_PIXELS * value.shape[0] * value.shape[1]), levels)  # which all layers of a forward share
     if start(*samples[:3]):
         sums = sum_by_sparse_product(samples)
     else:

@@ -1,4 +1,4 @@
-"""Operations on tokens and heads that are as they are defined, cut for all cores."""
+"""Operations on tokens, heads and masks that are as they are defined, cut for all cores."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +35,25 @@ def attention(
 def matmul(definition: Definition, a: mx.array, b: mx.array) -> mx.array:
     """Compute `ops.matmul`, columns in parallel; arguments and result as there."""
     return parallel(lambda b: definition(a, b), b, axis=b.ndim - 1)
+
+
+def by_mask(definition: Definition, mask_logits: mx.array, *rest: Any) -> mx.array:
+    """Compute an operation that treats every mask alike, masks in parallel.
+
+    Args:
+        definition: the operation.
+        mask_logits: (M, H, W).
+        *rest: its other arguments, the same for all masks.
+
+    Returns:
+        What the definition returns, (M, ...).
+    """
+    return parallel(lambda logits: definition(logits, *rest), mask_logits, axis=0)
+
+
+def most_uncertain_points(definition: Definition, mask_logits: mx.array, points: mx.array, count: int) -> mx.array:
+    """Compute `ops.most_uncertain_points`, masks in parallel; arguments and result as there."""
+    return parallel(lambda points, logits: definition(logits, points, count), points, mask_logits, axis=0)
 
 
 def resize_by_weights(definition: Definition, x: mx.array, rows: mx.array, columns: mx.array) -> mx.array:

@@ -54,14 +54,23 @@ class MemoryLimit:
         self.on = False
         self._before: int | None = None  # the limit that there was before ours
         self._ours: int | None = None
+        self._forward: object = None
 
-    def fit(self, pixels: int) -> None:
-        """Give a forward of so many pixels what it needs beside the arrays that there are."""
-        self._set(mx.get_active_memory() + BYTES_A_PIXEL * max(pixels, LEAST_PIXELS))
+    def fit(self, pixels: int, forward: object) -> None:
+        """Give a forward what it needs beside the arrays that there were before it.
+
+        Args:
+            pixels: of its images.
+            forward: an object that stands for it; of several calls for one forward the first counts.
+        """
+        if forward is not self._forward:
+            self._forward = forward
+            self._set(mx.get_active_memory() + BYTES_A_PIXEL * max(pixels, LEAST_PIXELS))
 
     def lift(self) -> None:
         """Set the limit that was there before: gradients keep more than a forward, and would wait at each operation."""
         if self._before is not None:
+            self._forward = None
             self._set(self._before)
 
     def _set(self, limit: int) -> None:

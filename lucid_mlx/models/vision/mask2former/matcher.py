@@ -12,7 +12,7 @@ import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.targets import Targets
-from lucid_mlx.ops import point_sample, row_sum, softplus_and_sigmoid
+from lucid_mlx.ops import mask_matching_cost, most_uncertain_points, point_sample
 
 Pairs = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[tuple[int, ...]], mx.array]
@@ -77,7 +77,7 @@ def match(
             matches.append(Match(row, object_, mx.zeros((0, count, 2)), mx.zeros((0, count))))
             continue
         logits = prediction.masks.flatten(0, 1)[row].astype(mx.float32)
-        points = uncertain_points(logits[:, None], config, draw)
+        points = uncertain_points(logits, config, draw)
         labels = point_sample(masks[object_][:, None], points)[:, 0]
         matches.append(Match(row, object_, points, labels))
     mx.eval([(found.points, found.labels) for found in matches])
@@ -127,15 +127,13 @@ def matching_cost(
     Returns:
         (Q, N) float32.
     """
-    x = point_sample(mask_logits[None].astype(mx.float32), points[None])[0]
-    labels = point_sample(masks[None], points[None])[0].T
-    # Means of the cross entropy of every pair: softplus(x) where the label is 0, softplus(x) - x where it is 1.
-    negative, p = softplus_and_sigmoid(x)
-    mask_cost = (row_sum(negative) - x @ labels) / len(points)
-    dice_cost = 1.0 - (2.0 * (p @ labels) + 1.0) / (row_sum(p) + labels.sum(axis=0) + 1.0)
+    labels = point_sample(masks[None], points[None])[0]
+    mask_cost = mask_matching_cost(
+        mask_logits.astype(mx.float32), labels, points, config.mask_weight, config.dice_weight
+    )
     # The probability, not its logarithm, so that this cost is of the size of the others (DETR).
     class_cost = -mx.softmax(class_logits.astype(mx.float32), axis=-1)[:, mx.array(classes)]
-    return config.class_weight * class_cost + config.mask_weight * mask_cost + config.dice_weight * dice_cost
+    return config.class_weight * class_cost + mask_cost
 
 
 def assign(cost: np.ndarray) -> Pairs:
@@ -165,7 +163,7 @@ def uncertain_points(logits: mx.array, config: Mask2FormerConfig, draw: Draw) ->
     """Choose points for each mask, most where its logit is nearest 0 (PointRend, Kirillov et al. 2020, section 3.1).
 
     Args:
-        logits: (M, 1, H, W).
+        logits: (M, H, W).
         config: the number of points, of candidates for each, and the share that is chosen from them.
         draw: the source of the candidates and of the other points.
 
@@ -174,10 +172,8 @@ def uncertain_points(logits: mx.array, config: Mask2FormerConfig, draw: Draw) ->
     """
     masks, total = len(logits), config.train_num_points
     chosen = int(config.importance_sample_ratio * total)
-    points = draw((masks, int(config.oversample_ratio * total), 2))
-    certainty = mx.abs(point_sample(logits, points)[:, 0])
-    nearest = mx.argpartition(certainty, max(chosen - 1, 0), axis=1)[:, :chosen]
-    points = mx.take_along_axis(points, nearest[..., None], axis=1)
+    candidates = draw((masks, int(config.oversample_ratio * total), 2))
+    points = most_uncertain_points(logits, candidates, chosen)
     if chosen < total:
         points = mx.concatenate([points, draw((masks, total - chosen, 2))], axis=1)
     return points

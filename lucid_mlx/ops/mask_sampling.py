@@ -1,0 +1,49 @@
+"""What the objective computes for each mask by itself, at sampled points (Mask2Former, section 3.3)."""
+
+import mlx.core as mx
+
+from lucid_mlx.backends import accelerated
+from lucid_mlx.ops.point_sample import point_sample
+from lucid_mlx.ops.row_sum import row_sum
+from lucid_mlx.ops.softplus import softplus_and_sigmoid
+
+
+@accelerated
+def mask_matching_cost(
+    mask_logits: mx.array, labels: mx.array, points: mx.array, mask_weight: float, dice_weight: float
+) -> mx.array:
+    """Return what it costs to match masks with objects: cross entropy and dice, at the same points for all.
+
+    Args:
+        mask_logits: (Q, H, W) float32.
+        labels: (N, P) float32, the objects' masks at the points.
+        points: (P, 2) as (x, y); 0 and 1 are the outer borders of a mask.
+        mask_weight: of the mean cross entropy.
+        dice_weight: of the dice loss.
+
+    Returns:
+        (Q, N) float32.
+    """
+    x = point_sample(mask_logits[None], points[None])[0]
+    # The cross entropy is softplus(x) where the label is 0, and softplus(x) - x where it is 1.
+    negative, p = softplus_and_sigmoid(x)
+    cross_entropy = (row_sum(negative) - x @ labels.T) / len(points)
+    dice = 1.0 - (2.0 * (p @ labels.T) + 1.0) / (row_sum(p) + labels.sum(axis=1) + 1.0)
+    return mask_weight * cross_entropy + dice_weight * dice
+
+
+@accelerated
+def most_uncertain_points(mask_logits: mx.array, points: mx.array, count: int) -> mx.array:
+    """Choose the points of each mask where its logit is nearest 0 (PointRend, Kirillov et al. 2020, section 3.1).
+
+    Args:
+        mask_logits: (M, H, W) float32.
+        points: (M, K, 2), the candidates.
+        count: how many to choose, at most K.
+
+    Returns:
+        (M, count, 2).
+    """
+    certainty = mx.abs(point_sample(mask_logits[:, None], points)[:, 0])
+    nearest = mx.argpartition(certainty, max(count - 1, 0), axis=1)[:, :count]
+    return mx.take_along_axis(points, nearest[..., None], axis=1)
