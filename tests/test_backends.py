@@ -41,6 +41,10 @@ CASES = {
     "gelu": ([3 * normal(4, 50)], lambda op: op),
     "layer_norm": ([normal(2, 9, 6), normal(6), normal(1, 6)[0]], lambda op: op),
     "linear": ([normal(2, 9, 6), normal(4, 6), normal(4)], lambda op: op),
+    "mask_losses": (
+        [5 * normal(2, 6, 5)],
+        lambda op: lambda logits: op(logits, POINTS, (normal(2, 30) > 0).astype(mx.float32)),
+    ),
     "mask_matching_cost": (
         [5 * normal(7, 6, 5)],
         lambda op: lambda logits: op(logits, (normal(3, 30) > 0).astype(mx.float32), POINTS[0], 5.0, 2.0),

@@ -6,7 +6,7 @@ from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import GroupNorm, group_norm
 from lucid_mlx.ops.linear import LayerNorm, Linear, feed_forward, initialize_normal, layer_norm, linear
-from lucid_mlx.ops.mask_sampling import mask_matching_cost, most_uncertain_points
+from lucid_mlx.ops.mask_sampling import mask_losses, mask_matching_cost, most_uncertain_points
 from lucid_mlx.ops.matmul import matmul
 from lucid_mlx.ops.max_pool import max_pool
 from lucid_mlx.ops.point_sample import point_sample
@@ -31,6 +31,7 @@ __all__ = [
     "initialize_normal",
     "layer_norm",
     "linear",
+    "mask_losses",
     "mask_matching_cost",
     "matmul",
     "max_pool",

@@ -47,3 +47,22 @@ def most_uncertain_points(mask_logits: mx.array, points: mx.array, count: int) -
     certainty = mx.abs(point_sample(mask_logits[:, None], points)[:, 0])
     nearest = mx.argpartition(certainty, max(count - 1, 0), axis=1)[:, :count]
     return mx.take_along_axis(points, nearest[..., None], axis=1)
+
+
+@accelerated
+def mask_losses(mask_logits: mx.array, points: mx.array, labels: mx.array) -> mx.array:
+    """Return the mean cross entropy and the dice loss of each mask at its points.
+
+    Args:
+        mask_logits: (M, H, W) float32.
+        points: (M, P, 2) in 0 to 1.
+        labels: (M, P) float32, the objects' masks at the points.
+
+    Returns:
+        (M, 2) float32.
+    """
+    x = point_sample(mask_logits[:, None], points)[:, 0]
+    negative, p = softplus_and_sigmoid(x)
+    cross_entropy = row_sum(negative - x * labels) / labels.shape[1]
+    dice = 1.0 - (2.0 * row_sum(p * labels) + 1.0) / (row_sum(p + labels) + 1.0)
+    return mx.concatenate([cross_entropy, dice], axis=1)

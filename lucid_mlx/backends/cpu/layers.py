@@ -51,6 +51,13 @@ def by_mask(definition: Definition, mask_logits: mx.array, *rest: Any) -> mx.arr
     return parallel(lambda logits: definition(logits, *rest), mask_logits, axis=0)
 
 
+def mask_losses(definition: Definition, mask_logits: mx.array, points: mx.array, labels: mx.array) -> mx.array:
+    """Compute `ops.mask_losses`, masks in parallel; arguments and result as there."""
+    return parallel(
+        lambda points, logits, labels: definition(logits, points, labels), points, mask_logits, labels, axis=0
+    )
+
+
 def most_uncertain_points(definition: Definition, mask_logits: mx.array, points: mx.array, count: int) -> mx.array:
     """Compute `ops.most_uncertain_points`, masks in parallel; arguments and result as there."""
     return parallel(lambda points, logits: definition(logits, points, count), points, mask_logits, axis=0)

@@ -28,6 +28,7 @@ OPERATIONS: Mapping[str, Implementation] = {
     "gelu": Implementation(gelu.gelu, FLOAT32),
     "layer_norm": Implementation(layers.by_token),
     "linear": Implementation(layers.by_token),
+    "mask_losses": Implementation(layers.mask_losses),
     "mask_matching_cost": Implementation(layers.by_mask),
     "matmul": Implementation(layers.matmul),
     "max_pool": Implementation(max_pool.max_pool),

@@ -17,7 +17,7 @@ import numpy as np
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.matcher import Match, Prediction
 from lucid_mlx.models.vision.mask2former.targets import Targets
-from lucid_mlx.ops import point_sample, row_sum, softplus_and_sigmoid
+from lucid_mlx.ops import mask_losses
 
 
 def supervised(
@@ -62,7 +62,8 @@ def compute_losses(
         suffix = f"_{number - 1}" if number else ""
         logits = prediction.classes.flatten(0, 1)
         cross_entropy = class_loss(logits, match.rows, classes[match.objects], config.no_object_weight)
-        mask, dice = mask_losses(prediction.masks.flatten(0, 1)[match.rows], match.points, match.labels)
+        matched = prediction.masks.flatten(0, 1)[match.rows].astype(mx.float32)
+        mask, dice = mask_losses(matched, match.points, match.labels).sum(axis=0)
         results[f"loss_cross_entropy{suffix}"] = config.class_weight * cross_entropy
         results[f"loss_mask{suffix}"] = config.mask_weight * mask / count
         results[f"loss_dice{suffix}"] = config.dice_weight * dice / count
@@ -96,23 +97,3 @@ def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, no_object_we
     weights = mx.where(labels == outputs - 1, no_object_weight, 1.0)
     total = len(rows) + no_object_weight * (queries - len(rows))
     return nn.losses.cross_entropy(logits.astype(mx.float32), labels, weights).sum() / (total or 1.0)
-
-
-def mask_losses(logits: mx.array, points: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-    """Return the cross entropy and the dice loss of matched masks at a few points of each, summed over masks.
-
-    Args:
-        logits: (M, H, W).
-        points: (M, points, 2) in 0 to 1.
-        labels: (M, points), the objects' masks there.
-
-    Returns:
-        Two float32 scalars.
-    """
-    if not len(logits):
-        return mx.zeros(()), mx.zeros(())
-    x = point_sample(logits.astype(mx.float32)[:, None], points)[:, 0]
-    negative, p = softplus_and_sigmoid(x)
-    cross_entropy = row_sum(negative - x * labels).sum() / labels.shape[1]
-    dice = 1.0 - (2.0 * row_sum(p * labels) + 1.0) / (row_sum(p + labels) + 1.0)
-    return cross_entropy, dice.sum()
