@@ -132,7 +132,7 @@ def test_points_fewer_than_half_of_the_candidates_are_the_reference_s(points: Sa
     config, theirs = Mask2FormerConfig(6, train_num_points=400), small_config(train_num_points=400)
     reference = Mask2FormerLoss(theirs, {})
     logits = np.random.default_rng(1).standard_normal((5, 1, 24, 32)).astype(np.float32)
-    ours = np.array(matcher.uncertain_points(mx.array(logits), config, points.draw))
+    ours = np.array(matcher.uncertain_points(mx.array(logits)[:, 0], config, points.draw))
     with points.replayed():
         wanted = reference.sample_points_using_uncertainty(
             torch.from_numpy(logits), reference.calculate_uncertainty, 400, 3.0, 0.75
