@@ -61,6 +61,7 @@ CASES = {
         lambda op: lambda value, *rest: op(value, LEVELS, *rest),
     ),
     "point_sample": ([normal(2, 3, 6, 5)], lambda op: lambda planes: op(planes, POINTS)),
+    "random_uniform": ([], lambda op: lambda: op((3, 5), mx.random.key(1))),
     "resize_by_weights": ([normal(2, 6, 5, 3), normal(9, 6), normal(4, 5)], lambda op: op),
     "row_sum": ([normal(3, 256)], lambda op: op),
     "sigmoid": ([5 * normal(4, 50)], lambda op: op),

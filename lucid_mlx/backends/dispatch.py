@@ -29,7 +29,7 @@ def accelerated(definition: Callable[Parameters, Result]) -> Callable[Parameters
     """Let a backend compute an operation, if it has a way for the device and the dtype; a decorator.
 
     Args:
-        definition: the operation in plain MLX, whose first argument is an array. Its name is what backends list it by.
+        definition: the operation in plain MLX. Its name is what backends list it by.
 
     Returns:
         The operation; `__wrapped__` is the definition.
@@ -39,8 +39,10 @@ def accelerated(definition: Callable[Parameters, Result]) -> Callable[Parameters
     @wraps(definition)
     def operation(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         implementation = operations().get(name)
+        if implementation is None:
+            return definition(*args, **kwargs)
         x: Any = args[0]
-        if implementation is None or (implementation.dtypes is not None and x.dtype not in implementation.dtypes):
+        if implementation.dtypes is not None and x.dtype not in implementation.dtypes:
             return definition(*args, **kwargs)
         result: Result = implementation.function(definition, *args, **kwargs)
         return result

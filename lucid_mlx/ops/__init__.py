@@ -10,6 +10,7 @@ from lucid_mlx.ops.mask_sampling import mask_losses, mask_matching_cost, most_un
 from lucid_mlx.ops.matmul import matmul
 from lucid_mlx.ops.max_pool import max_pool
 from lucid_mlx.ops.point_sample import point_sample
+from lucid_mlx.ops.random_uniform import random_uniform
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.row_sum import row_sum
 from lucid_mlx.ops.sigmoid import sigmoid
@@ -38,6 +39,7 @@ __all__ = [
     "most_uncertain_points",
     "multi_scale_deformable_attention",
     "point_sample",
+    "random_uniform",
     "resize_map",
     "resize_planes",
     "row_sum",

@@ -12,7 +12,7 @@ import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.targets import Targets
-from lucid_mlx.ops import mask_matching_cost, most_uncertain_points, point_sample
+from lucid_mlx.ops import mask_matching_cost, most_uncertain_points, point_sample, random_uniform
 
 Pairs = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[tuple[int, ...]], mx.array]
@@ -187,6 +187,6 @@ def uniform(key: mx.array | None) -> Draw:
         part = None
         if key is not None:
             key, part = mx.random.split(key)
-        return mx.random.uniform(shape=shape, key=part)
+        return random_uniform(shape, part)
 
     return draw
