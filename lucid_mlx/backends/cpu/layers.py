@@ -37,30 +37,11 @@ def matmul(definition: Definition, a: mx.array, b: mx.array) -> mx.array:
     return parallel(lambda b: definition(a, b), b, axis=b.ndim - 1)
 
 
-def by_mask(definition: Definition, mask_logits: mx.array, *rest: Any) -> mx.array:
-    """Compute an operation that treats every mask alike, masks in parallel.
-
-    Args:
-        definition: the operation.
-        mask_logits: (M, H, W).
-        *rest: its other arguments, the same for all masks.
-
-    Returns:
-        What the definition returns, (M, ...).
-    """
-    return parallel(lambda logits: definition(logits, *rest), mask_logits, axis=0)
-
-
 def mask_losses(definition: Definition, mask_logits: mx.array, points: mx.array, labels: mx.array) -> mx.array:
     """Compute `ops.mask_losses`, masks in parallel; arguments and result as there."""
     return parallel(
         lambda points, logits, labels: definition(logits, points, labels), points, mask_logits, labels, axis=0
     )
-
-
-def most_uncertain_points(definition: Definition, mask_logits: mx.array, points: mx.array, count: int) -> mx.array:
-    """Compute `ops.most_uncertain_points`, masks in parallel; arguments and result as there."""
-    return parallel(lambda points, logits: definition(logits, points, count), points, mask_logits, axis=0)
 
 
 def resize_by_weights(definition: Definition, x: mx.array, rows: mx.array, columns: mx.array) -> mx.array:

@@ -10,13 +10,13 @@ from lucid_mlx.backends.cpu import (
     gelu,
     layers,
     max_pool,
-    random_uniform,
     reduction,
     sigmoid,
     softmax,
     softplus,
     window_attention,
 )
+from lucid_mlx.backends.cpu.parallel import in_next_stream
 from lucid_mlx.backends.dispatch import Implementation
 from lucid_mlx.backends.window_gather import window_merge, window_partition
 
@@ -30,13 +30,13 @@ OPERATIONS: Mapping[str, Implementation] = {
     "layer_norm": Implementation(layers.by_token),
     "linear": Implementation(layers.by_token),
     "mask_losses": Implementation(layers.mask_losses),
-    "mask_matching_cost": Implementation(layers.by_mask),
+    "mask_matching_cost": Implementation(in_next_stream),
     "matmul": Implementation(layers.matmul),
     "max_pool": Implementation(max_pool.max_pool),
-    "most_uncertain_points": Implementation(layers.most_uncertain_points),
+    "most_uncertain_points": Implementation(in_next_stream),
     "multi_scale_deformable_attention": Implementation(deformable_attention.deformable_attention),
     "point_sample": Implementation(layers.point_sample),
-    "random_uniform": Implementation(random_uniform.random_uniform),
+    "random_uniform": Implementation(in_next_stream),
     "resize_by_weights": Implementation(layers.resize_by_weights),
     "row_sum": Implementation(reduction.row_sum),
     "sigmoid": Implementation(sigmoid.sigmoid, FLOAT32),

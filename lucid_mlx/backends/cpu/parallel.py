@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
+from itertools import count
 
 import mlx.core as mx
 
@@ -19,6 +20,7 @@ STREAMS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 _SMALL = 1 << 15  # numbers; a chunk that is smaller is not worth a stream
 
 _inside = ContextVar("inside a chunk", default=False)
+_calls = count()
 
 
 def stream(number: int) -> AbstractContextManager[object]:
@@ -57,6 +59,24 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
     finally:
         _inside.reset(token)
     return mx.concatenate(results, axis)
+
+
+def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.array:
+    """Compute `function(*arguments)` in the stream after that of the last such call, so that several run side by side.
+
+    Args:
+        function: what to compute; inside of it nothing is cut into chunks.
+        *arguments: what to call it with.
+
+    Returns:
+        What the function returns, of any shape.
+    """
+    token = _inside.set(True)
+    try:
+        with stream(next(_calls)):
+            return function(*arguments)
+    finally:
+        _inside.reset(token)
 
 
 def run_in_threads(function: Callable[[int], None], numbers: Iterable[int]) -> None:

@@ -79,6 +79,7 @@ def match(
         logits = prediction.masks.flatten(0, 1)[row].astype(mx.float32)
         points = uncertain_points(logits, config, draw)
         labels = point_sample(masks[object_][:, None], points)[:, 0]
+        mx.async_eval(points, labels)  # while the next ones are built
         matches.append(Match(row, object_, points, labels))
     mx.eval([(found.points, found.labels) for found in matches])
     return matches
@@ -93,6 +94,7 @@ def _match(predictions: Sequence[Prediction], targets: Targets, config: Mask2For
             costs.append(
                 matching_cost(prediction.masks[image], prediction.classes[image], masks, classes, points, config)
             )
+        mx.async_eval(costs[-len(targets.masks) :])  # while the next ones are built
     mx.eval(costs)
     images = len(targets.masks)
     first_rows = config.num_queries * np.arange(images)
