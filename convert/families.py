@@ -1,4 +1,7 @@
-"""The families of checkpoints, and which family a checkpoint belongs to."""
+"""The families of checkpoints, and which family a checkpoint belongs to.
+
+To add one: a module with its `RULES`, an entry in `FAMILIES`, and its name where `pipeline.py` lists them.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Mask2Former, universal image segmentation, native on Apple silicon with MLX."""
+"""Mask2Former, universal image segmentation, native on Apple silicon with MLX.
+
+In this package's documentation "the reference" is Hugging Face transformers' Mask2Former, "the original" the authors'
+code for detectron2, and "lucid" the framework whose names and behaviour the models have.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

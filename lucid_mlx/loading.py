@@ -121,13 +121,13 @@ def load_into(model: Mask2Former, weights: WeightsLike | Checkpoint, strict: boo
             parameters, or all settings that differ without a difference in shapes. The model is then unchanged.
     """
     checkpoint = weights if isinstance(weights, Checkpoint) else load_checkpoint(weights)
-    source = Mask2FormerConfig.from_dict(checkpoint.config)
-    if differing := model.config.differences(source):
+    config = Mask2FormerConfig.from_dict(checkpoint.config)
+    if differing := model.config.differences(config):
         raise InputError(f"the weights are of a network that computes differently: {'; '.join(differing)}")
     load_parameters(model, dequantized_arrays(checkpoint), strict=strict)
     mx.eval(model.parameters())
-    if source.num_labels == model.config.num_labels:
-        model.config.id2label = source.id2label
+    if config.num_labels == model.config.num_labels:
+        model.config.id2label = config.id2label
 
 
 def load_backbone_into(model: Mask2Former, weights: WeightsLike, backbone_config: Mapping[str, Any]) -> None:

@@ -104,6 +104,18 @@ def test_numbers_of_a_type_that_a_backend_does_not_serve_take_the_definition():
     assert mx.array_equal(ops.gelu(x), inspect.unwrap(ops.gelu)(x)).item()
 
 
+def test_arguments_may_have_names():
+    x = normal(4, 50)
+    assert mx.array_equal(ops.softmax(x=x), ops.softmax(x)).item()
+    layer = Linear(50, 3)
+    assert mx.array_equal(ops.linear(x, weight=layer.weight), ops.linear(x, layer.weight)).item()
+    key = mx.random.key(0)
+    assert mx.array_equal(ops.random_uniform((3,), key=key), ops.random_uniform((3,), key)).item()
+    masks, points = normal(2, 4, 5), POINTS
+    chosen = ops.most_uncertain_points(masks, points, count=3)
+    assert mx.array_equal(chosen, ops.most_uncertain_points(masks, points, 3)).item()
+
+
 @pytest.mark.parametrize(
     "transform",
     [

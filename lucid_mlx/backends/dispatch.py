@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
+from inspect import signature
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import mlx.core as mx
@@ -17,8 +18,8 @@ class Implementation(NamedTuple):
     """How a backend computes an operation.
 
     Attributes:
-        function: called with the operation's definition and then its arguments.
-        dtypes: of the first argument for which it serves; any if None.
+        function: called with the operation's definition and then its arguments, all by position.
+        dtypes: of the first argument that it handles; any if None.
     """
 
     function: Callable[..., Any]
@@ -41,10 +42,14 @@ def accelerated(definition: Callable[Parameters, Result]) -> Callable[Parameters
         implementation = operations().get(name)
         if implementation is None:
             return definition(*args, **kwargs)
-        x: Any = args[0]
-        if implementation.dtypes is not None and x.dtype not in implementation.dtypes:
+        arguments: tuple[Any, ...] = args
+        if kwargs:
+            bound = signature(definition).bind(*args, **kwargs)
+            bound.apply_defaults()
+            arguments = bound.args
+        if implementation.dtypes is not None and arguments[0].dtype not in implementation.dtypes:
             return definition(*args, **kwargs)
-        result: Result = implementation.function(definition, *args, **kwargs)
+        result: Result = implementation.function(definition, *arguments)
         return result
 
     return operation

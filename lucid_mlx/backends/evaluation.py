@@ -22,8 +22,8 @@ def start(*arrays: mx.array) -> bool:
         *arrays: what to compute.
 
     Returns:
-        False inside of `mx.grad`, `mx.vjp` and `mx.compile`, where there are no numbers yet. MLX has no function that
-        tells; this is the one place that relies on the error that it raises.
+        False inside of `mx.grad`, `mx.vjp` and `mx.compile`, where arrays cannot be computed ahead. MLX has no
+        function that tells; this is the one place that relies on the error that it raises.
     """
     try:
         mx.async_eval(*arrays)

@@ -18,7 +18,7 @@ from lucid_mlx.profiling.timing import product_rate
 
 @click.command()
 def doctor() -> None:
-    """Show versions, devices and BLAS, and check every op in a second.
+    """Show versions, devices and BLAS, and check the operations in a second.
 
     The exit code is 1 if an op gives wrong numbers.
 

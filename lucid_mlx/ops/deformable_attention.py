@@ -39,7 +39,7 @@ def _bilinear_sum(values: mx.array, size: tuple[int, int], points: mx.array, sha
     """Add the samples of one level up; its values are (B, heads, H * W, D)."""
     height, width = size
     batch, heads, area, dim = values.shape
-    # Nothing but zeros lies beyond -1 and the size. A NaN stays one.
+    # Clamp: beyond -1 and the size all is zero. A NaN passes through.
     last = mx.array([width, height], mx.float32)
     pixels = points.astype(mx.float32) * last - 0.5
     pixels = mx.where(pixels < -1.0, -1.0, mx.where(pixels >= last, last, pixels))

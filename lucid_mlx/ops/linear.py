@@ -1,4 +1,4 @@
-"""What transformers do to each token by itself: projection, normalization, the feed-forward network."""
+"""What a transformer does to each token by itself: projection, normalization, the feed-forward network."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def linear(x: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.ar
 
 
 class Linear(nn.Linear):
-    """A linear layer."""
+    """A linear layer that computes `linear`, which backends may accelerate."""
 
     def initialize_xavier(self, gain: float = 1.0, stacked: int = 1) -> None:
         """Draw the weights uniformly (Glorot and Bengio 2010), and set the bias to zero.
@@ -64,7 +64,7 @@ def layer_norm(x: mx.array, weight: mx.array | None, bias: mx.array | None, eps:
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalization."""
+    """Layer normalization that computes `layer_norm`, which backends may accelerate."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """Normalize (..., C)."""

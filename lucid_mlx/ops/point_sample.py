@@ -16,7 +16,7 @@ def point_sample(planes: mx.array, points: mx.array) -> mx.array:
         points: (B, N, 2) float32 as (x, y); 0 and 1 are the outer borders of a plane.
 
     Returns:
-        (B, C, N) float32. Differentiable in the planes; the points count as given.
+        (B, C, N) float32. Differentiable in the planes; no gradient reaches the points.
     """
     batch, channels, height, width = planes.shape
     # A border of zeros, one cell wide on the left and top and two on the right and bottom.

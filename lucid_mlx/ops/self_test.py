@@ -1,4 +1,4 @@
-"""A quick check of every op against a plain NumPy transcription, for `lucid-mlx doctor` and the tests."""
+"""A quick check of the operations whose formula is short against NumPy, for `lucid-mlx doctor` and the tests."""
 
 import math
 from collections.abc import Callable
@@ -18,10 +18,10 @@ from lucid_mlx.ops.softplus import softplus_and_sigmoid
 
 
 def self_test() -> dict[str, float]:
-    """Run every op on a small input on the default device.
+    """Run each operation on a small input on the default device.
 
     Returns:
-        For each op, its largest error relative to the largest magnitude.
+        For each operation, its largest error relative to the largest magnitude.
     """
     checks: dict[str, Callable[[np.random.Generator], tuple[mx.array, np.ndarray]]] = {
         "deformable attention": _deformable_attention,

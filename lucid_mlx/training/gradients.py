@@ -14,7 +14,7 @@ from mlx.utils import tree_unflatten
 
 from lucid_mlx.models.vision.backbones.resnet import BatchNorm
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.models.vision.mask2former.criterion import compute_losses, supervised
+from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
 from lucid_mlx.models.vision.mask2former.matcher import Match, Prediction, match
 from lucid_mlx.models.vision.mask2former.targets import Targets, read_targets
 from lucid_mlx.utils.deferred_array import deferred, write
@@ -61,7 +61,7 @@ def loss_and_gradients(
             copies = [(name, x.astype(dtype)) for name, x in named_parameters(model).items() if name in originals]
             model.update(tree_unflatten(copies))
         out = model(pixel_values, output_auxiliary_logits=True)
-        predictions = supervised(
+        predictions = scored_predictions(
             out["masks_queries_logits"], out["class_queries_logits"], out["auxiliary_logits"], config
         )
         losses = compute_losses(predictions, targets, matches, config)

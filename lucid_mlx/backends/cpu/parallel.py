@@ -62,7 +62,7 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
 
 
 def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.array:
-    """Compute `function(*arguments)` in the stream after that of the last such call, so that several run side by side.
+    """Call a function in the stream after that of the last such call, so that several run side by side.
 
     Args:
         function: what to compute; inside of it nothing is cut into chunks.

@@ -1,6 +1,6 @@
 """The training objective: classes and masks of matched queries (Mask2Former, Cheng et al., CVPR 2022, section 3.3).
 
-Numbers are transformers'. Where that differs from the original (detectron2), or this from transformers:
+The losses equal transformers'. Where transformers differs from the original (detectron2), or this from transformers:
 
 - The number of masks is averaged over processes as the original does; transformers divides the mean once more.
 - All masks of a batch have one size, as both require but only the original ensures.
@@ -20,7 +20,7 @@ from lucid_mlx.models.vision.mask2former.targets import Targets
 from lucid_mlx.ops import mask_losses
 
 
-def supervised(
+def scored_predictions(
     masks: mx.array, classes: mx.array, auxiliary: Sequence[Mapping[str, mx.array]], config: Mask2FormerConfig
 ) -> list[Prediction]:
     """Return the predictions that are scored.
@@ -85,7 +85,7 @@ def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, no_object_we
     Args:
         logits: (queries, num_labels + 1), "no object" last.
         rows: (M,) the queries with an object.
-        classes: (M,) its class.
+        classes: (M,) the class of each.
         no_object_weight: weight of the others, whose class is "no object".
 
     Returns:

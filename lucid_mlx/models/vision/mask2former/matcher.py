@@ -57,7 +57,7 @@ def match(
     """Match each prediction with the targets, and choose the points of its losses; all is computed now.
 
     Args:
-        predictions: the predictions, computed or not.
+        predictions: the predictions, not traced by `mx.grad` (see `Prediction.detached`).
         targets: the objects.
         config: the weights of the costs, and the number of points.
         key: of all random points; None draws from `mx.random.state`.
@@ -65,9 +65,9 @@ def match(
     Returns:
         A match for each prediction.
     """
-    of_costs, of_losses = (None, None) if key is None else mx.random.split(key)
-    pairs = _match(predictions, targets, config, uniform(of_costs))
-    draw = uniform(of_losses)
+    cost_key, loss_key = (None, None) if key is None else mx.random.split(key)
+    pairs = _match(predictions, targets, config, uniform(cost_key))
+    draw = uniform(loss_key)
     masks = mx.concatenate(targets.masks)
     matches = []
     for prediction, (rows, objects) in zip(predictions, pairs, strict=True):
@@ -182,7 +182,7 @@ def uncertain_points(logits: mx.array, config: Mask2FormerConfig, draw: Draw) ->
 
 
 def uniform(key: mx.array | None) -> Draw:
-    """Draw from a key, or from `mx.random.state` if it is None; each draw takes new numbers."""
+    """Return a function that draws from a key, or from `mx.random.state` if it is None; each call gives new numbers."""
 
     def draw(shape: tuple[int, ...]) -> mx.array:
         nonlocal key

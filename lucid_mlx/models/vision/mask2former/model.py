@@ -10,7 +10,7 @@ import mlx.nn as nn
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
-from lucid_mlx.models.vision.mask2former.criterion import compute_losses, supervised
+from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
 from lucid_mlx.models.vision.mask2former.matcher import match
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
 from lucid_mlx.models.vision.mask2former.targets import read_targets
@@ -47,6 +47,7 @@ class Mask2Former(nn.Module):
         self.backbone = backbone
         self.pixel_decoder = PixelDecoder(config, channels)
         self.transformer_decoder = TransformerDecoder(config)
+        # Normal weights first; then each decoder draws its exceptions.
         initialize_normal(self.pixel_decoder, config.init_std)
         initialize_normal(self.transformer_decoder, config.init_std)
         self.pixel_decoder.initialize()
@@ -102,10 +103,11 @@ class Mask2Former(nn.Module):
 
             - `loss`: the sum of the weighted losses, a float32 scalar; None without labels.
             - `class_queries_logits`: (B, Q, num_labels + 1), "no object" last.
-            - `masks_queries_logits`: (B, Q, H / 4, W / 4).
+            - `masks_queries_logits`: (B, Q, H / common_stride, W / common_stride).
             - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions.
             - `encoder_last_hidden_state`: (B, C, H / 32, W / 32), the backbone's last map.
-            - `pixel_decoder_last_hidden_state`: (B, mask_feature_size, H / 4, W / 4), the mask features.
+            - `pixel_decoder_last_hidden_state`: (B, mask_feature_size, H / common_stride, W / common_stride), the mask
+              features.
             - `transformer_decoder_last_hidden_state`: (B, Q, hidden_dim).
             - `encoder_hidden_states`: four (B, C, H / stride, W / stride), strides 4 to 32.
             - `pixel_decoder_hidden_states`: three (B, feature_size, H / stride, W / stride), strides 32 to 8.
@@ -168,7 +170,7 @@ class Mask2Former(nn.Module):
         """Compute the weighted losses of predictions.
 
         Args:
-            masks_queries_logits: (B, Q, H / 4, W / 4) of the last prediction.
+            masks_queries_logits: (B, Q, H / common_stride, W / common_stride) of the last prediction.
             class_queries_logits: (B, Q, num_labels + 1) of the last prediction.
             mask_labels: as `forward` takes them.
             class_labels: as `forward` takes them.
@@ -183,7 +185,9 @@ class Mask2Former(nn.Module):
         Raises:
             InputError: for labels that do not fit.
         """
-        predictions = supervised(masks_queries_logits, class_queries_logits, auxiliary_predictions or [], self.config)
+        predictions = scored_predictions(
+            masks_queries_logits, class_queries_logits, auxiliary_predictions or [], self.config
+        )
         targets = read_targets(mask_labels, class_labels, len(masks_queries_logits), self.config.num_labels)
         matches = match([x.detached() for x in predictions], targets, self.config, key)
         return compute_losses(predictions, targets, matches, self.config)
@@ -193,11 +197,11 @@ class Mask2Former(nn.Module):
         return mx.stack(list(loss_dict.values())).sum()
 
     def get_auxiliary_logits(self, classes: list[mx.array], output_masks: list[mx.array]) -> list[dict[str, mx.array]]:
-        """Pair the predictions of all layers but the last.
+        """Pair the predictions but the last.
 
         Args:
             classes: (B, Q, num_labels + 1) of every prediction.
-            output_masks: (B, Q, H / 4, W / 4) of every prediction.
+            output_masks: (B, Q, H / common_stride, W / common_stride) of every prediction.
 
         Returns:
             A dictionary with `masks_queries_logits` and `class_queries_logits` for each.
@@ -219,7 +223,8 @@ class Mask2Former(nn.Module):
         """Segment semantically: give each pixel a class.
 
         The image is padded with zeros to a multiple of the largest stride, and the padding is cropped from the
-        result (lucid 2 resizes it into the image). Runs in inference mode and leaves every mode as it was.
+        result (lucid 2 resizes image and padding together to the output size). Runs in inference mode and leaves every
+        mode as it was.
 
         Args:
             pixel_values: (B, num_channels, H, W), normalized.

@@ -154,7 +154,7 @@ class PixelDecoder(nn.Module):
         self.mask_projection = Linear(dims, config.mask_feature_size)
 
     def initialize(self) -> None:
-        """Draw the initial weights that are not normal, after the reference (transformers 5, `_init_weights`)."""
+        """Draw what `initialize_normal` does not, after it, as the reference does (transformers 5, `_init_weights`)."""
         self.level_embedding = mx.random.normal(self.level_embedding.shape)
         for layer in self.layers:
             layer.attention.initialize()
@@ -166,7 +166,7 @@ class PixelDecoder(nn.Module):
             maps: the backbone's four maps, (B, H / stride, W / stride, channels[i]), stride 4 first.
 
         Returns:
-            The mask features, (B, H / 4, W / 4, mask_feature_size), at the stride `common_stride`; and the three
+            The mask features, (B, H / common_stride, W / common_stride, mask_feature_size); and the three
             memories, (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
         """
         projected = [projection(x) for projection, x in zip(self.input_projections, maps[:0:-1], strict=True)]

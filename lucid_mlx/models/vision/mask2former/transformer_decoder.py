@@ -35,7 +35,7 @@ class DecoderOutput:
     class_logits: list[mx.array]
     """(B, Q, num_labels + 1), "no object" last."""
     mask_logits: list[mx.array]
-    """(B, Q, H / 4, W / 4)."""
+    """(B, Q, H / common_stride, W / common_stride)."""
     states: list[mx.array]
     """(B, Q, C), normalized: what the heads see."""
     hidden: list[mx.array]
@@ -196,7 +196,7 @@ class TransformerDecoder(nn.Module):
         self.mask_head = MLP(dims, dims, config.mask_feature_size, layers=3)
 
     def initialize(self, gain: float) -> None:
-        """Draw the initial weights that are not normal, after the reference (transformers 5, `_init_weights`)."""
+        """Draw what `initialize_normal` does not, after it, as the reference does (transformers 5, `_init_weights`)."""
         for name in ("query_features", "query_positions", "level_embedding"):
             setattr(self, name, mx.random.normal(self[name].shape))
         for projection in self.input_projections:
@@ -209,7 +209,7 @@ class TransformerDecoder(nn.Module):
         """Predict classes and masks.
 
         Args:
-            mask_features: (B, H / 4, W / 4, mask_feature_size).
+            mask_features: (B, H / common_stride, W / common_stride, mask_feature_size).
             memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
 
         Returns:
