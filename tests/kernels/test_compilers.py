@@ -10,9 +10,9 @@ import pytest
 from address_spaces import complaints
 from kernel_texts import CudaKernel, metal_text
 
+from lucid_mlx.backends.gpu import deformable_source as source
 from lucid_mlx.backends.gpu.deformable_kernel import arguments, kernels
 from lucid_mlx.backends.gpu.self_check import Case, example
-from lucid_mlx.ops import deformable_kernel_source as source
 
 CASES = {
     "as in the network": Case(mx.float32, heads=8, dim=32, levels=3, points=4),
