@@ -5,12 +5,12 @@ therefore goes to as many streams as there are cores.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
-from itertools import count
 
 import mlx.core as mx
 
@@ -20,7 +20,7 @@ STREAMS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 _SMALL = 1 << 15  # numbers; a chunk that is smaller is not worth a stream
 
 _inside = ContextVar("inside a chunk", default=False)
-_calls = count()
+_calls: Counter[Callable[..., mx.array]] = Counter()  # of each function
 
 
 def stream(number: int) -> AbstractContextManager[object]:
@@ -62,7 +62,7 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
 
 
 def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.array:
-    """Call a function in the stream after that of the last such call, so that several run side by side.
+    """Call a function in the stream after that of its last call, so that several calls run side by side.
 
     Args:
         function: what to compute; inside of it nothing is cut into chunks.
@@ -73,7 +73,8 @@ def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.
     """
     token = _inside.set(True)
     try:
-        with stream(next(_calls)):
+        _calls[function] += 1
+        with stream(_calls[function]):
             return function(*arguments)
     finally:
         _inside.reset(token)
