@@ -47,7 +47,7 @@ CASES = {
     ),
     "mask_matching_cost": (
         [5 * normal(7, 6, 5)],
-        lambda op: lambda logits: op(logits, (normal(3, 30) > 0).astype(mx.float32), POINTS[0], 5.0, 2.0),
+        lambda op: lambda logits: op(logits, normal(3, 8, 9) > 0, POINTS[0], 5.0, 2.0),
     ),
     "matmul": ([normal(2, 5, 6), normal(1, 2, 6, 9)[0]], lambda op: op),
     "max_pool": ([normal(2, 9, 7, 3)], lambda op: op),

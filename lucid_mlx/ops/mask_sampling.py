@@ -10,13 +10,13 @@ from lucid_mlx.ops.softplus import softplus_and_sigmoid
 
 @accelerated
 def mask_matching_cost(
-    mask_logits: mx.array, labels: mx.array, points: mx.array, mask_weight: float, dice_weight: float
+    mask_logits: mx.array, masks: mx.array, points: mx.array, mask_weight: float, dice_weight: float
 ) -> mx.array:
     """Return what it costs to match masks with objects: cross entropy and dice, at the same points for all.
 
     Args:
         mask_logits: (Q, H, W) float32.
-        labels: (N, P) float32, the objects' masks at the points.
+        masks: (N, height, width) of 0 and 1, of any dtype and size: the objects.
         points: (P, 2) as (x, y); 0 and 1 are the outer borders of a mask.
         mask_weight: of the mean cross entropy.
         dice_weight: of the dice loss.
@@ -25,6 +25,7 @@ def mask_matching_cost(
         (Q, N) float32.
     """
     x = point_sample(mask_logits[None], points[None])[0]
+    labels = point_sample(masks[None], points[None])[0]
     # The cross entropy is softplus(x) where the label is 0, and softplus(x) - x where it is 1.
     negative, p = softplus_and_sigmoid(x)
     cross_entropy = (row_sum(negative) - x @ labels.T) / len(points)

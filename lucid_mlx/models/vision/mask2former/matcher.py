@@ -129,9 +129,8 @@ def matching_cost(
     Returns:
         (Q, N) float32.
     """
-    labels = point_sample(masks[None], points[None])[0]
     mask_cost = mask_matching_cost(
-        mask_logits.astype(mx.float32), labels, points, config.mask_weight, config.dice_weight
+        mask_logits.astype(mx.float32), masks, points, config.mask_weight, config.dice_weight
     )
     # The probability, not its logarithm, so that this cost is of the size of the others (DETR).
     class_cost = -mx.softmax(class_logits.astype(mx.float32), axis=-1)[:, mx.array(classes)]
