@@ -51,7 +51,6 @@ CASES = {
     ),
     "matmul": ([normal(2, 5, 6), normal(1, 2, 6, 9)[0]], lambda op: op),
     "max_pool": ([normal(2, 9, 7, 3)], lambda op: op),
-    "most_uncertain_points": ([POINTS], lambda op: lambda points: op(normal(2, 6, 5), points, 11)),
     "multi_scale_deformable_attention": (
         [
             normal(2, 27, 2, 8),
@@ -61,9 +60,20 @@ CASES = {
         lambda op: lambda value, *rest: op(value, LEVELS, *rest),
     ),
     "point_sample": ([normal(2, 3, 6, 5)], lambda op: lambda planes: op(planes, POINTS)),
-    "random_uniform": ([], lambda op: lambda: op((3, 5), mx.random.key(1))),
     "resize_by_weights": ([normal(2, 6, 5, 3), normal(9, 6), normal(4, 5)], lambda op: op),
     "row_sum": ([normal(3, 256)], lambda op: op),
+    "sample_matched_masks": (
+        [normal(4, 6, 5)],
+        lambda op: (
+            lambda logits: op(
+                logits,
+                normal(3, 8, 9) > 0,
+                mx.array([3, 1]),
+                mx.array([0, 2]),
+                lambda x: x.flatten(1)[..., None] * 0.1 + POINTS,
+            )[1]
+        ),
+    ),
     "sigmoid": ([5 * normal(4, 50)], lambda op: op),
     "softmax": ([5 * normal(4, 96)], lambda op: op),
     "softplus_and_sigmoid": ([5 * normal(4, 50)], lambda op: lambda x: mx.stack(op(x))),
@@ -109,11 +119,10 @@ def test_arguments_may_have_names():
     assert mx.array_equal(ops.softmax(x=x), ops.softmax(x)).item()
     layer = Linear(50, 3)
     assert mx.array_equal(ops.linear(x, weight=layer.weight), ops.linear(x, layer.weight)).item()
-    key = mx.random.key(0)
-    assert mx.array_equal(ops.random_uniform((3,), key=key), ops.random_uniform((3,), key)).item()
-    masks, points = normal(2, 4, 5), POINTS
-    chosen = ops.most_uncertain_points(masks, points, count=3)
-    assert mx.array_equal(chosen, ops.most_uncertain_points(masks, points, 3)).item()
+    cost = ops.mask_matching_cost(normal(7, 6, 5), normal(3, 8, 9) > 0, POINTS[0], mask_weight=5.0, dice_weight=2.0)
+    assert mx.array_equal(
+        cost, ops.mask_matching_cost(normal(7, 6, 5), normal(3, 8, 9) > 0, POINTS[0], 5.0, 2.0)
+    ).item()
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import GroupNorm, group_norm
 from lucid_mlx.ops.linear import LayerNorm, Linear, feed_forward, initialize_normal, layer_norm, linear
-from lucid_mlx.ops.mask_sampling import mask_losses, mask_matching_cost, most_uncertain_points
+from lucid_mlx.ops.mask_sampling import mask_losses, mask_matching_cost, sample_matched_masks
 from lucid_mlx.ops.matmul import matmul
 from lucid_mlx.ops.max_pool import max_pool
 from lucid_mlx.ops.point_sample import point_sample
-from lucid_mlx.ops.random_uniform import random_uniform
 from lucid_mlx.ops.resize import resize_map, resize_planes
 from lucid_mlx.ops.row_sum import row_sum
 from lucid_mlx.ops.sigmoid import sigmoid
@@ -36,13 +35,12 @@ __all__ = [
     "mask_matching_cost",
     "matmul",
     "max_pool",
-    "most_uncertain_points",
     "multi_scale_deformable_attention",
     "point_sample",
-    "random_uniform",
     "resize_map",
     "resize_planes",
     "row_sum",
+    "sample_matched_masks",
     "sigmoid",
     "sine_positions",
     "softmax",

@@ -1,5 +1,7 @@
 """What the objective computes for each mask by itself, at sampled points (Mask2Former, section 3.3)."""
 
+from collections.abc import Callable
+
 import mlx.core as mx
 
 from lucid_mlx.backends import accelerated
@@ -34,20 +36,27 @@ def mask_matching_cost(
 
 
 @accelerated
-def most_uncertain_points(mask_logits: mx.array, points: mx.array, count: int) -> mx.array:
-    """Choose the points of each mask where its logit is nearest 0 (PointRend, Kirillov et al. 2020, section 3.1).
+def sample_matched_masks(
+    mask_logits: mx.array,
+    masks: mx.array,
+    rows: mx.array,
+    objects: mx.array,
+    choose: Callable[[mx.array], mx.array],
+) -> tuple[mx.array, mx.array]:
+    """Choose points for M matched pairs of a query and an object, and sample the objects' masks there.
 
     Args:
-        mask_logits: (M, H, W) float32.
-        points: (M, K, 2), the candidates.
-        count: how many to choose, at most K.
+        mask_logits: (queries, H, W).
+        masks: (N, height, width) of 0 and 1, of any dtype and size: the objects.
+        rows: (M,) int32, the query of each pair.
+        objects: (M,) int32, the object of each pair.
+        choose: gives points (M, P, 2), as (x, y) in 0 to 1, for mask logits (M, H, W) float32.
 
     Returns:
-        (M, count, 2).
+        The points, (M, P, 2), and the labels there, (M, P) float32.
     """
-    certainty = mx.abs(point_sample(mask_logits[:, None], points)[:, 0])
-    nearest = mx.argpartition(certainty, max(count - 1, 0), axis=1)[:, :count]
-    return mx.take_along_axis(points, nearest[..., None], axis=1)
+    points = choose(mask_logits[rows].astype(mx.float32))
+    return points, point_sample(masks[objects][:, None], points)[:, 0]
 
 
 @accelerated

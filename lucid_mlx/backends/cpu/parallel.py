@@ -11,16 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
+from typing import TypeVar
 
 import mlx.core as mx
 
 from lucid_mlx.backends.device import device
 
+Result = TypeVar("Result")
+
 STREAMS = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
 _SMALL = 1 << 15  # numbers; a chunk that is smaller is not worth a stream
 
 _inside = ContextVar("inside a chunk", default=False)
-_calls: Counter[Callable[..., mx.array]] = Counter()  # of each function
+_calls: Counter[Callable[..., object]] = Counter()  # of each function
 
 
 def stream(number: int) -> AbstractContextManager[object]:
@@ -61,7 +64,7 @@ def parallel(function: Callable[..., mx.array], *arrays: mx.array, axis: int) ->
     return mx.concatenate(results, axis)
 
 
-def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.array:
+def in_next_stream(function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function in the stream after that of its last call, so that several calls run side by side.
 
     Args:
@@ -69,7 +72,7 @@ def in_next_stream(function: Callable[..., mx.array], *arguments: object) -> mx.
         *arguments: what to call it with.
 
     Returns:
-        What the function returns, of any shape.
+        What the function returns.
     """
     token = _inside.set(True)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.targets import Targets
-from lucid_mlx.ops import mask_matching_cost, most_uncertain_points, point_sample, random_uniform
+from lucid_mlx.ops import mask_matching_cost, point_sample, sample_matched_masks
 
 Pairs = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[tuple[int, ...]], mx.array]
@@ -76,10 +76,9 @@ def match(
             count = config.train_num_points
             matches.append(Match(row, object_, mx.zeros((0, count, 2)), mx.zeros((0, count))))
             continue
-        logits = prediction.masks.flatten(0, 1)[row].astype(mx.float32)
-        points = uncertain_points(logits, config, draw)
-        labels = point_sample(masks[object_][:, None], points)[:, 0]
-        mx.async_eval(points, labels)  # while the next ones are built
+        points, labels = sample_matched_masks(
+            prediction.masks.flatten(0, 1), masks, row, object_, lambda logits: uncertain_points(logits, config, draw)
+        )
         matches.append(Match(row, object_, points, labels))
     mx.eval([(found.points, found.labels) for found in matches])
     return matches
@@ -94,7 +93,6 @@ def _match(predictions: Sequence[Prediction], targets: Targets, config: Mask2For
             costs.append(
                 matching_cost(prediction.masks[image], prediction.classes[image], masks, classes, points, config)
             )
-        mx.async_eval(costs[-len(targets.masks) :])  # while the next ones are built
     mx.eval(costs)
     images = len(targets.masks)
     first_rows = config.num_queries * np.arange(images)
@@ -174,7 +172,9 @@ def uncertain_points(logits: mx.array, config: Mask2FormerConfig, draw: Draw) ->
     masks, total = len(logits), config.train_num_points
     chosen = int(config.importance_sample_ratio * total)
     candidates = draw((masks, int(config.oversample_ratio * total), 2))
-    points = most_uncertain_points(logits, candidates, chosen)
+    certainty = mx.abs(point_sample(logits[:, None], candidates)[:, 0])
+    nearest = mx.argpartition(certainty, max(chosen - 1, 0), axis=1)[:, :chosen]
+    points = mx.take_along_axis(candidates, nearest[..., None], axis=1)
     if chosen < total:
         points = mx.concatenate([points, draw((masks, total - chosen, 2))], axis=1)
     return points
@@ -188,6 +188,6 @@ def uniform(key: mx.array | None) -> Draw:
         part = None
         if key is not None:
             key, part = mx.random.split(key)
-        return random_uniform(shape, part)
+        return mx.random.uniform(shape=shape, key=part)
 
     return draw
