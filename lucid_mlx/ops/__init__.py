@@ -3,6 +3,7 @@
 from lucid_mlx.ops.attention import attention, attention_weights
 from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
+from lucid_mlx.ops.evaluate import evaluate
 from lucid_mlx.ops.gelu import gelu
 from lucid_mlx.ops.group_norm import GroupNorm, group_norm
 from lucid_mlx.ops.linear import LayerNorm, Linear, feed_forward, initialize_normal, layer_norm, linear
@@ -25,6 +26,7 @@ __all__ = [
     "attention",
     "attention_weights",
     "conv2d",
+    "evaluate",
     "feed_forward",
     "gelu",
     "group_norm",

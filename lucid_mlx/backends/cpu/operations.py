@@ -16,7 +16,7 @@ from lucid_mlx.backends.cpu import (
     softplus,
     window_attention,
 )
-from lucid_mlx.backends.cpu.parallel import in_next_stream
+from lucid_mlx.backends.cpu.parallel import evaluate_in_rounds, in_next_stream
 from lucid_mlx.backends.dispatch import Implementation
 from lucid_mlx.backends.window_gather import window_merge, window_partition
 
@@ -25,6 +25,7 @@ FLOAT32 = (mx.float32,)
 OPERATIONS: Mapping[str, Implementation] = {
     "attention": Implementation(layers.attention),
     "conv2d": Implementation(convolution.conv2d),
+    "evaluate": Implementation(evaluate_in_rounds),
     "feed_forward": Implementation(layers.by_token),
     "gelu": Implementation(gelu.gelu, FLOAT32),
     "layer_norm": Implementation(layers.by_token),

@@ -6,12 +6,12 @@ therefore goes to as many streams as there are cores.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
@@ -81,6 +81,19 @@ def in_next_stream(function: Callable[..., Result], *arguments: object) -> Resul
             return function(*arguments)
     finally:
         _inside.reset(token)
+
+
+def evaluate_in_rounds(_: object, results: Sequence[Any]) -> None:
+    """Compute results that `in_next_stream` gave one after the other, as many at a time as there are streams.
+
+    Given all at once, MLX would queue those of one stream first, and the other streams would wait.
+
+    Args:
+        results: the arrays, or trees of them.
+    """
+    for first in range(0, len(results), STREAMS):
+        mx.async_eval(results[first : first + STREAMS])
+    mx.eval(results)
 
 
 def run_in_threads(function: Callable[[int], None], numbers: Iterable[int]) -> None:

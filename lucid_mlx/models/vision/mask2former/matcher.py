@@ -12,7 +12,7 @@ import numpy as np
 
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.targets import Targets
-from lucid_mlx.ops import mask_matching_cost, point_sample, sample_matched_masks
+from lucid_mlx.ops import evaluate, mask_matching_cost, point_sample, sample_matched_masks
 
 Pairs = tuple[np.ndarray, np.ndarray]
 Draw = Callable[[tuple[int, ...]], mx.array]
@@ -80,7 +80,7 @@ def match(
             prediction.masks.flatten(0, 1), masks, row, object_, lambda logits: uncertain_points(logits, config, draw)
         )
         matches.append(Match(row, object_, points, labels))
-    mx.eval([(found.points, found.labels) for found in matches])
+    evaluate([(found.points, found.labels) for found in matches])
     return matches
 
 
@@ -93,7 +93,7 @@ def _match(predictions: Sequence[Prediction], targets: Targets, config: Mask2For
             costs.append(
                 matching_cost(prediction.masks[image], prediction.classes[image], masks, classes, points, config)
             )
-    mx.eval(costs)
+    evaluate(costs)
     images = len(targets.masks)
     first_rows = config.num_queries * np.arange(images)
     first_objects = np.cumsum([0, *map(len, targets.classes)])[:-1]
