@@ -87,7 +87,7 @@ CASES = {
 
 
 def test_every_operation_has_a_case():
-    assert set(CASES) == set(OPERATIONS)
+    assert set(CASES) == set(OPERATIONS) - {"evaluate"}  # which gives no array: see test_parallel
 
 
 @pytest.mark.parametrize("streams", [1, 3])

@@ -1,11 +1,13 @@
+from contextlib import nullcontext
+
 import mlx.core as mx
 import pytest
 
 from lucid_mlx.backends import evaluated_in_order, evaluation
 from lucid_mlx.backends.cpu import convolution
 from lucid_mlx.backends.cpu import parallel as parallel_module
-from lucid_mlx.backends.cpu.parallel import parallel
-from lucid_mlx.ops import conv2d
+from lucid_mlx.backends.cpu.parallel import in_next_stream, parallel
+from lucid_mlx.ops import conv2d, evaluate
 
 
 @pytest.fixture(params=[1, 2, 3, 8])
@@ -64,6 +66,22 @@ def test_a_convolution_and_its_gradient_are_the_same_on_any_number_of_cores(stre
         (whole,), wanted = mx.vjp(lambda *a, s=stride: mx.conv2d(*a, s, 1), [x, weight], [cotangent])
         for one, other in zip((ours, *gradients), (whole, *wanted), strict=True):
             assert mx.allclose(one, other, atol=1e-4).item()
+
+
+def test_independent_results_are_computed_one_in_each_stream_at_a_time(streams, monkeypatch):
+    used, rounds, async_eval = [], [], mx.async_eval
+    monkeypatch.setattr(mx, "async_eval", lambda arrays: rounds.append(len(arrays)) or async_eval(arrays))
+    monkeypatch.setattr(parallel_module, "stream", lambda number: used.append(number % streams) or nullcontext())
+
+    def square(x):
+        return x * x, x + 1
+
+    results = [in_next_stream(square, mx.arange(3) + number) for number in range(10)]
+    evaluate(results)
+    firsts = range(0, 10, streams)
+    assert rounds == [min(streams, 10 - first) for first in firsts]
+    assert all(len(set(used[first : first + streams])) == len(used[first : first + streams]) for first in firsts)
+    assert [result[0].tolist()[0] for result in results] == [number**2 for number in range(10)]
 
 
 def test_arrays_come_in_order_and_are_built_few_at_a_time(streams):

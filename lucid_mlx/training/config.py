@@ -75,7 +75,7 @@ class NetworkConfig:
     Attributes:
         weights: what to start from: anything that `lucid_mlx.load` takes; None for random weights.
         freeze_backbone: keep the backbone's parameters as they are.
-        gradient_checkpointing: compute layers again in the backward pass: less memory, a third more time.
+        gradient_checkpointing: compute layers again in the backward pass: less memory, more time.
         size: the size at which the trained model sees images, as `lucid-mlx segment --size`; None for the size of the
             training samples.
         fields: fields of `Mask2FormerConfig` that replace those of the weights.

@@ -8,7 +8,8 @@
 - Its random numbers are the same both times. They come from the key in `mx.random.state`, an array that can be
   overwritten in place but not replaced. Both runs start with one key, and the state continues with another.
 
-It saves a third of the memory of a training step and costs a third of its time (benchmarks/README.md).
+It saves a fifth of the memory of a training step of a small Swin, and costs 15 % of its time
+(`benchmarks/training_step.py --against checkpointed`).
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Losses and gradients of the whole model, in less memory and in half precision.
 
 `nn.value_and_grad` around `Mask2Former.forward` works too. But there the matching computes the logits while MLX traces,
-and MLX then keeps every array of the forward pass: twice the memory on a Swin at 256x256, batch 2
+and MLX then keeps every array of the forward pass: three times the memory on a small Swin at 256x256, batch 2
 (`benchmarks/training_step.py --against traced`). Here the graph is built on deferred matches
 (`utils/deferred_array.py`): losses and gradients are traced first, then only the logits are computed and matched, and
 the matches are written to the arrays that the graph reads.
