@@ -11,13 +11,13 @@ import yaml
 
 from lucid_mlx.convert.torch_file import read_torch_file
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import read_json
 from lucid_mlx.weights.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
     PREPROCESSOR_FILE,
     WEIGHT_FILES,
     WEIGHTS_FILE,
-    read_json,
     read_safetensors,
     read_weight_map,
 )

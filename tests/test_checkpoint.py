@@ -111,7 +111,7 @@ def test_a_file_in_another_layout_is_not_read_as_one_in_ours(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json does not exist"),
         (lambda folder: (folder / "model.safetensors").unlink(), "must hold model.safetensors or a single checkpoint"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read as JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), "must hold a JSON object, found list"),

@@ -1,6 +1,5 @@
 """COCO's annotation files: instances as polygons or RLE, panoptic segments as PNGs."""
 
-import json
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
+from lucid_mlx.utils.files import read_json
 
 Size = tuple[int, int]
 Id = int | str  # ADE20K's panoptic annotations have strings as image ids
@@ -235,16 +235,9 @@ def open_label_image(path: Path) -> Image.Image:
 
 
 def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    try:
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected COCO annotations") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    raw = read_json(Path(path), "COCO annotations", max_bytes=None)
     for key in ("images", "annotations", "categories"):
-        if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
+        if not isinstance(raw.get(key), list):
             raise InputError(f"{path} has no list of {key}; expected COCO annotations, with the list of images")
     return raw
 

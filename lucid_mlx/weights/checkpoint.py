@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_file, read_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -69,29 +70,6 @@ class Checkpoint:
         return None if things is None else frozenset(map(int, things.split()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        The object.
-
-    Raises:
-        InputError: if the file is missing, is not JSON, or holds something else than an object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} has no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object, found {type(value).__name__}")
-    return value
-
-
 def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     """Open a safetensors file; the arrays are read when they are used.
 
@@ -106,8 +84,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     Raises:
         InputError: if the file is missing or damaged.
     """
-    if not path.is_file():
-        raise InputError(f"{path.parent} has no {path.name}")
+    check_file(path, "a safetensors file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

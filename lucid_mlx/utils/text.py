@@ -1,0 +1,64 @@
+"""Text from outside, such as names in a file, made safe to show: one line, of bounded length, that hides nothing."""
+
+import html
+import re
+import reprlib
+import unicodedata
+from typing import Any
+
+# Control characters, half characters (surrogates), separators of lines and paragraphs.
+_NOT_PRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+# Characters that show text in another order than it is written.
+_BIDIRECTIONAL = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>:@$])")
+
+
+def printable(text: str) -> str:
+    r"""Return text as one line that a terminal shows as it is.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The text, with `\x1b` and the like for characters that would move the cursor, change colors, begin a line or
+        turn the direction of writing.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(x) if _is_unsafe(x) else x for x in text)
+
+
+def markdown(text: str) -> str:
+    """Return text as Markdown that shows it as it is: no links, no HTML, no other marks."""
+    return _MARKDOWN.sub(r"\\\1", html.escape(printable(text), quote=False).replace("&amp;", "&"))
+
+
+def shown(value: Any, length: int = 60) -> str:
+    """Return a value for a message, in time and length that do not grow with the value.
+
+    Args:
+        value: any value of Python's own types, however deep or large.
+        length: most characters.
+
+    Returns:
+        Its `repr`, cut.
+    """
+    try:
+        text = printable(_Repr().repr(value))
+    except (ValueError, RecursionError):  # Python refuses to write an int of thousands of digits
+        text = f"a {type(value).__name__} too long to show"
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+class _Repr(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 200, 200
+
+
+def _is_unsafe(character: str) -> bool:
+    return unicodedata.category(character) in _NOT_PRINTABLE or character in _BIDIRECTIONAL
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
