@@ -1,210 +1,167 @@
-"""An unpickler that loads state dicts without running code, and refuses everything else by name.
+"""Read a pickle as data, without running it.
 
-A pickle is a program that calls functions by name. Here it can call the replacements below, which build containers and
-descriptions of tensors. Any other name is refused before it is imported.
+A pickle is a program for a stack machine, which can import any name and call it. The machine here imports nothing and
+calls nothing: it builds containers, numbers and text, and descriptions of tensors and arrays. Every other object, such
+as what a trainer saves beside the weights, becomes an `Unknown`. Time and memory grow with the size of the file, not
+with what it describes.
 """
 
-import pickle
-from collections import OrderedDict
+import pickletools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any
 
-import numpy as np
-
+from lucid_mlx.convert.pickled_objects import Storage, Unknown, construct, dictionary, find_name, set_state
 from lucid_mlx.errors import InputError
 
-
-@dataclass(frozen=True)
-class StorageType:
-    """Replaces a torch storage class; `dtype` is MLX's name of its element type, since NumPy has no bfloat16."""
-
-    dtype: str
+MAX_OPCODES = 500_000  # a Mask2Former with the state of its optimizer needs 100,000
 
 
-@dataclass(frozen=True)
-class Storage:
-    """A torch storage in the file, whose data are not read yet.
-
-    Attributes:
-        key: its name in the file.
-        dtype: MLX's name of the element type.
-        size: number of elements.
-    """
-
-    key: str
-    dtype: str
-    size: int
-
-
-@dataclass(frozen=True)
-class TensorEntry:
-    """A torch tensor in the file, whose data are not read yet.
-
-    Attributes:
-        storage: that holds its data.
-        offset: of the first element in the storage, in elements.
-        shape: of the tensor.
-        strides: of the tensor, in elements.
-    """
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class Placeholder:
-    """Replaces an object that a state dict does not need, such as a device."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-STORAGE_DTYPES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool_",
-}
-
-
-def _rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any, *rest: Any) -> TensorEntry:
-    if not isinstance(storage, Storage):
-        raise InputError("the pickle builds a tensor from something that is not a storage")
-    return TensorEntry(storage, int(offset), tuple(map(int, size)), tuple(map(int, stride)))
-
-
-def _rebuild_parameter(data: Any, *rest: Any) -> Any:
-    return data
-
-
-class PickledArray:
-    """Replaces a NumPy array; its data are not copied before `numpy` is called.
-
-    Older protocols of pickle build an empty array and set its state; protocol 5 passes a buffer.
+def read_pickle(file: IO[bytes], size: int, storage: Callable[[Any], Storage] | None = None) -> Any:
+    """Read one pickle.
 
     Args:
-        *args: those of NumPy's function `_reconstruct`, which are ignored.
+        file: at the start of the pickle; it is read to the pickle's end.
+        size: of the file in bytes.
+        storage: parses a persistent id; None if the pickle must not refer to storages.
 
-    Attributes:
-        data: the bytes of the elements.
-        dtype: of the elements.
-        shape: of the array.
-        fortran_order: whether the first axis is contiguous.
+    Returns:
+        None, bool, int, float, str, bytes, lists, tuples and dictionaries, with `TensorEntry`, `PickledArray`, `Name`
+        and `Unknown` in them. Do not compare, hash or print it as a whole: it may be nested to any depth.
+
+    Raises:
+        InputError: if it names something dangerous, is too long, or is not a pickle of a checkpoint.
     """
-
-    def __init__(self, *args: Any):
-        self.data: bytes | bytearray = b""
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
-        self.shape: tuple[int, ...] = (0,)
-        self.fortran_order = False
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, self.fortran_order, data = state
-        self._set(data, dtype, shape)
-
-    @classmethod
-    def from_buffer(cls, data: Any, dtype: Any, shape: Any, order: Any) -> "PickledArray":
-        """Replace NumPy's function `_frombuffer`.
-
-        Args:
-            data: the bytes of the elements.
-            dtype: of the elements.
-            shape: of the array.
-            order: "F" if the first axis is contiguous, otherwise "C".
-
-        Returns:
-            The replacement of the array.
-        """
-        array = cls()
-        array.fortran_order = order == "F"
-        array._set(data, dtype, shape)
-        return array
-
-    def _set(self, data: Any, dtype: Any, shape: Any) -> None:
-        self.shape = tuple(map(int, shape))
-        if isinstance(dtype, np.dtype) and dtype.kind in "fiub" and isinstance(data, str | bytes | bytearray):
-            self.dtype, self.data = dtype, data.encode("latin1") if isinstance(data, str) else data
-        else:  # arrays of objects or strings are not tensors
-            self.dtype = np.dtype(object)
-
-    def numpy(self) -> np.ndarray:
-        """Return the array, of the shape and dtype in the pickle; it is a view of the bytes if possible."""
-        flat = np.frombuffer(self.data, self.dtype)
-        array = flat.reshape(self.shape, order="F" if self.fortran_order else "C")
-        return array.astype(self.dtype.newbyteorder("="), copy=False)
+    machine = _Machine(storage)
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(_BoundedFile(file, size))):  # type: ignore[arg-type]
+        if count == MAX_OPCODES:
+            raise InputError(f"the pickle has more than {MAX_OPCODES} operations; expected a checkpoint")
+        if opcode.name == "STOP":
+            break
+        machine.run(opcode.name, argument)
+    return machine.stack.pop()
 
 
-ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    ("torch", "Size"): tuple,
-    ("torch", "device"): Placeholder,
-    ("torch.serialization", "_get_layout"): Placeholder,
-    **{("torch", name): StorageType(dtype) for name, dtype in STORAGE_DTYPES.items()},
-    **{
-        (module, name): value
-        for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
-        for name, value in {
-            "ndarray": Placeholder,
-            "dtype": np.dtype,
-            "_reconstruct": PickledArray,
-            "scalar": Placeholder,
-        }.items()
-    },
-    ("numpy.core.numeric", "_frombuffer"): PickledArray.from_buffer,
-    ("numpy._core.numeric", "_frombuffer"): PickledArray.from_buffer,
-    ("mmengine.logging.history_buffer", "HistoryBuffer"): Placeholder,  # the loss curves of OpenMMLab's trainer
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 pickles bytes for Python 2
-}
+class _BoundedFile:
+    """Refuses to read more than there is: Python would make room for it first. Without `tell`, which takes time."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self._file, self._left = file, size - file.tell()
+
+    def read(self, count: int) -> bytes:
+        if count > self._left:
+            raise InputError("the pickle is cut off")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        self._left -= len(line)
+        return line
 
 
-class SafeUnpickler(pickle.Unpickler):
-    """An unpickler of state dicts.
+class _Machine:
+    """The stack machine of pickle; the standard library's `pickletools` describes its operations."""
 
-    Args:
-        file: to read one pickle from.
-        parse_storage: makes a `Storage` from torch's persistent id; None if the pickle must not refer to storages.
-    """
+    def __init__(self, storage: Callable[[Any], Storage] | None):
+        self.stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        self._storage = storage
 
-    def __init__(self, file: IO[bytes], parse_storage: Callable[[Any], Storage] | None = None):
-        super().__init__(file, encoding="latin1")
-        self._parse_storage = parse_storage
+    def run(self, opcode: str, argument: Any) -> None:
+        stack = self.stack
+        match opcode:
+            case "PROTO" | "FRAME":
+                pass
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
+                self._memo[argument] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET" | "GET":
+                stack.append(self._memo[argument])
+            case "MARK":
+                self._marks.append(len(stack))
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(opcode == "NEWTRUE")
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "EMPTY_LIST":
+                stack.append([])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_SET":
+                stack.append(Unknown("set"))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._pop(int(opcode[-1]))))
+            case "TUPLE":
+                stack.append(tuple(self._pop_to_mark()))
+            case "LIST":
+                stack.append(self._pop_to_mark())
+            case "DICT":
+                stack.append(dictionary(self._pop_to_mark()))
+            case "FROZENSET":
+                self._pop_to_mark()
+                stack.append(Unknown("frozenset"))
+            case "APPEND":
+                self._extend(self._pop(1))
+            case "APPENDS" | "ADDITEMS":
+                self._extend(self._pop_to_mark())
+            case "SETITEM":
+                self._update(self._pop(2))
+            case "SETITEMS":
+                self._update(self._pop_to_mark())
+            case "POP":
+                # After a mark without objects this removes the mark.
+                self._pop_to_mark() if self._marks and self._marks[-1] == len(stack) else stack.pop()
+            case "POP_MARK":
+                self._pop_to_mark()
+            case "DUP":
+                stack.append(stack[-1])
+            case "GLOBAL":
+                stack.append(find_name(*argument.split(" ", 1)))
+            case "STACK_GLOBAL":
+                stack.append(find_name(*self._pop(2)))
+            case "REDUCE" | "NEWOBJ":
+                stack.append(construct(*self._pop(2)))
+            case "NEWOBJ_EX":
+                function, arguments, _ = self._pop(3)
+                stack.append(construct(function, arguments))
+            case "INST":
+                stack.append(construct(find_name(*argument.split(" ", 1)), tuple(self._pop_to_mark())))
+            case "OBJ":
+                function, *arguments = self._pop_to_mark()
+                stack.append(construct(function, tuple(arguments)))
+            case "BUILD":
+                state = stack.pop()
+                set_state(stack[-1], state)
+            case "PERSID" | "BINPERSID":
+                if self._storage is None:
+                    raise InputError("the pickle refers to data that this kind of file cannot hold")
+                stack.append(self._storage(argument if opcode == "PERSID" else stack.pop()))
+            case "EXT1" | "EXT2" | "EXT4" | "NEXT_BUFFER" | "READONLY_BUFFER":
+                raise InputError("the pickle refers to something outside of the file")
+            case _:  # a number, text or bytes
+                stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return the replacement of a class or function.
+    def _pop(self, count: int) -> list[Any]:
+        if count > len(self.stack):
+            raise InputError("the pickle takes more from its stack than there is")
+        values = self.stack[-count:]
+        del self.stack[-count:]
+        return values
 
-        Args:
-            module: of the class or function.
-            name: of the class or function.
+    def _pop_to_mark(self) -> list[Any]:
+        start = self._marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
 
-        Returns:
-            The replacement in `ALLOWED`.
+    def _extend(self, values: list[Any]) -> None:
+        if isinstance(self.stack[-1], list):
+            self.stack[-1] += values
 
-        Raises:
-            InputError: if there is none.
-        """
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise InputError(
-                f"the pickle asks for {module}.{name}, which no state dict needs; it was refused and nothing was run"
-            ) from None
-
-    def persistent_load(self, pid: Any) -> Storage:
-        """Return the storage that a torch pickle refers to."""
-        if self._parse_storage is None:
-            raise InputError("the pickle refers to data that this kind of file cannot hold")
-        return self._parse_storage(pid)
+    def _update(self, values: list[Any]) -> None:
+        if isinstance(self.stack[-1], dict):
+            self.stack[-1].update(dictionary(values))

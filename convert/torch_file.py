@@ -3,22 +3,45 @@
 No code in them is run (see `safe_pickle`), and each tensor is read when it is used.
 """
 
+import io
+import math
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.convert.safe_pickle import PickledArray, SafeUnpickler, Storage, StorageType, TensorEntry
+from lucid_mlx.convert.pickled_array import PickledArray
+from lucid_mlx.convert.pickled_objects import Storage, TensorEntry, Unknown, parse_storage
+from lucid_mlx.convert.safe_pickle import read_pickle
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.text import printable, shown
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
-Offsets = Mapping[str, int]
-"""Where the data of each storage start in the file, in bytes."""
+MAX_PICKLE_BYTES = 100 << 20  # of the description of the tensors in an archive
+SHARED = 2  # tensors that share data may take so many times the size of the file,
+SHARED_BYTES = 16 << 20  # and so much more
+
+
+class Extent(NamedTuple):
+    """Where the data of a storage lie in the file.
+
+    Attributes:
+        start: of the first byte.
+        size: number of bytes.
+    """
+
+    start: int
+    size: int
+
+
+Extents = Mapping[str, Extent]
+"""Where the data of each storage lie, by the storage's key."""
 
 
 class LazyStateDict(Mapping[str, mx.array]):
@@ -27,15 +50,15 @@ class LazyStateDict(Mapping[str, mx.array]):
     Args:
         path: of the file.
         entries: the tensors by key, or arrays in memory.
-        offsets: where the data of each storage start.
+        extents: where the data of each storage lie.
         labels: names of the classes that the trainer stored.
 
     Attributes:
         labels: names of the classes that the trainer stored; empty if it stored none.
     """
 
-    def __init__(self, path: Path, entries: Mapping[str, TensorEntry | mx.array], offsets: Offsets, labels: list[str]):
-        self._path, self._entries, self._offsets = path, entries, offsets
+    def __init__(self, path: Path, entries: Mapping[str, TensorEntry | mx.array], extents: Extents, labels: list[str]):
+        self._path, self._entries, self._extents = path, entries, extents
         self.labels = labels
 
     def __getitem__(self, key: str) -> mx.array:
@@ -43,7 +66,7 @@ class LazyStateDict(Mapping[str, mx.array]):
         if isinstance(entry, mx.array):
             return entry
         try:
-            return _read_tensor(key, entry, self._path, self._offsets)
+            return _read_tensor(key, entry, self._path, self._extents)
         except InputError as error:
             raise InputError(f"{self._path}: {error}") from None
 
@@ -66,17 +89,15 @@ def read_torch_file(path: Path) -> LazyStateDict:
     Raises:
         InputError: if the file is damaged, compressed, not a checkpoint, or needs other objects than tensors.
     """
+    check_file(path, "a checkpoint")
     try:
-        if zipfile.is_zipfile(path):
-            tree, offsets = _open_zip(path)
-        else:
-            tree, offsets = _open_pickle(path)
-        labels = _find_labels(tree)
-        return LazyStateDict(path, _find_state_dict(tree), offsets, labels)
+        tree, extents = _open_zip(path) if zipfile.is_zipfile(path) else _open_pickle(path)
+        return LazyStateDict(path, _find_state_dict(tree, path.stat().st_size), extents, _find_labels(tree))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # a damaged pickle can raise nearly everything
-        raise InputError(f"{path} is damaged, or not a checkpoint: {type(error).__name__}: {error}") from None
+        problem = f"{type(error).__name__}: {shown(str(error), 200)}"
+        raise InputError(f"{path} is damaged, or not a checkpoint: {problem}") from None
 
 
 def _find_labels(tree: Any) -> list[str]:
@@ -92,27 +113,35 @@ def _find_labels(tree: Any) -> list[str]:
     return []
 
 
-def _find_state_dict(tree: Any) -> dict[str, TensorEntry | mx.array]:
+def _find_state_dict(tree: Any, file_size: int) -> dict[str, TensorEntry | mx.array]:
     """Find the state dict in what a trainer saved; arrays are removed from it one by one."""
     for name in ("state_dict", "model", "model_state"):
         if isinstance(tree, dict) and isinstance(tree.get(name), dict):
             tree = tree[name]
     if not isinstance(tree, dict):
-        raise InputError(f"it holds a {type(tree).__name__}, expected a dictionary of tensors")
+        kind = shown(str(tree.name), 100) if isinstance(tree, Unknown) else type(tree).__name__
+        raise InputError(f"it holds a {kind}, expected a dictionary of tensors, such as model.state_dict()")
     entries: dict[str, TensorEntry | mx.array] = {}
+    size, most = 0, SHARED * file_size + SHARED_BYTES
     for key in list(tree):
         value = tree[key]
-        if isinstance(value, PickledArray) and value.dtype.kind in "fiub":
-            entries[key] = mx.array(value.numpy())
-            tree[key] = None  # otherwise all arrays would be in memory twice
-        elif isinstance(value, TensorEntry):
+        tree[key] = None  # otherwise all arrays would be in memory twice
+        if isinstance(value, TensorEntry):
+            size += math.prod(value.shape) * _item_size(value.storage.dtype)
+        elif isinstance(value, PickledArray):
+            size += value.nbytes
+        if size > most:
+            raise InputError(f"its tensors take more than {SHARED} times the size of the file; expected about once")
+        if isinstance(value, TensorEntry):
             entries[key] = value
+        elif isinstance(value, PickledArray) and (array := value.numpy()) is not None:
+            entries[key] = mx.array(array)
     if not entries or not all(isinstance(key, str) for key in entries):
         raise InputError("it does not hold a dictionary of named tensors")
     return entries
 
 
-def _open_zip(path: Path) -> tuple[Any, Offsets]:
+def _open_zip(path: Path) -> tuple[Any, Extents]:
     """Open torch's zip format: a pickle, and an entry for each storage."""
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
@@ -122,87 +151,94 @@ def _open_zip(path: Path) -> tuple[Any, Offsets]:
         for info in members.values():
             # torch does not compress. An archive that unpacks to more than its size is not a checkpoint.
             if info.compress_type != zipfile.ZIP_STORED or info.header_offset + info.file_size > size:
-                raise InputError(f"the entry {info.filename} is compressed or cut off, which torch never writes")
+                name = printable(info.filename)
+                raise InputError(f"the entry {name} is compressed or cut off, which torch never writes")
         pickles = [name for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
         if len(pickles) != 1:
             raise InputError("the archive has no data.pkl, so torch did not write it")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
             raise InputError("the data in the file are big-endian, which is not supported")
-        offsets = {
-            name.removeprefix(f"{root}data/"): _data_offset(file, info)
+        extents = {
+            name.removeprefix(f"{root}data/"): Extent(_data_start(file, info), info.file_size)
             for name, info in members.items()
             if name.startswith(f"{root}data/")
         }
-        with archive.open(pickles[0]) as pickled:
-            return SafeUnpickler(pickled, _parse_storage).load(), offsets
+        if members[pickles[0]].file_size > MAX_PICKLE_BYTES:
+            raise InputError(f"its data.pkl has more than {MAX_PICKLE_BYTES} bytes; expected a list of tensors")
+        pickled = archive.read(pickles[0])
+        return read_pickle(io.BytesIO(pickled), len(pickled), parse_storage), extents
 
 
-def _data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+def _data_start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
     """Find where the data of an entry start: after a header of 30 bytes, the name and an extra field."""
     file.seek(info.header_offset + 26)
     name_size, extra_size = struct.unpack("<HH", file.read(4))
     return info.header_offset + 30 + int(name_size) + int(extra_size)
 
 
-def _open_pickle(path: Path) -> tuple[Any, Offsets]:
+def _open_pickle(path: Path) -> tuple[Any, Extents]:
     """Open torch's older format, which is a sequence of pickles and then the data; or a plain pickle."""
+    size = path.stat().st_size
     with path.open("rb") as file:
-        first = SafeUnpickler(file, _parse_storage).load()
-        if first != LEGACY_MAGIC:
+        first = read_pickle(file, size, parse_storage)
+        if type(first) is not int or first != LEGACY_MAGIC:
             return first, {}
-        SafeUnpickler(file).load()  # version of the format
-        system = SafeUnpickler(file).load()
-        if not system.get("little_endian", True):
+        read_pickle(file, size)  # version of the format
+        system = read_pickle(file, size)
+        if not isinstance(system, dict) or system.get("little_endian", True) is not True:
             raise InputError("the data in the file are big-endian, which is not supported")
         storages: dict[str, Storage] = {}
 
-        def parse_storage(pid: Any) -> Storage:
-            found = _parse_storage(pid)
+        def parse(pid: Any) -> Storage:
+            found = parse_storage(pid)
             return storages.setdefault(found.key, found)
 
-        tree = SafeUnpickler(file, parse_storage).load()
-        return tree, _legacy_offsets(file, SafeUnpickler(file).load(), storages)
+        tree = read_pickle(file, size, parse)
+        return tree, _legacy_extents(file, size, read_pickle(file, size), storages)
 
 
-def _legacy_offsets(file: BinaryIO, keys: list[str], storages: Mapping[str, Storage]) -> dict[str, int]:
-    """Find where the data of each storage start: they follow one another, each after 8 bytes with its size."""
-    offsets = {}
+def _legacy_extents(file: BinaryIO, size: int, keys: Any, storages: Mapping[str, Storage]) -> dict[str, Extent]:
+    """Find where the data of each storage lie: they follow one another, each after 8 bytes with its size."""
+    extents: dict[str, Extent] = {}
     for key in keys:
-        size = int.from_bytes(file.read(8), "little")
-        offsets[key] = file.tell()
-        file.seek(size * _item_size(storages[key].dtype), 1)
-    return offsets
-
-
-def _parse_storage(pid: Any) -> Storage:
-    """Parse torch's persistent id: ("storage", type, key, location, size[, view])."""
-    if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)):
-        raise InputError("the pickle refers to something that is not a torch storage")
-    return Storage(str(pid[2]), pid[1].dtype, int(pid[4]))
+        if not isinstance(key, str) or key not in storages or key in extents:
+            raise InputError("its list of storages does not fit its tensors")
+        length = int.from_bytes(file.read(8), "little") * _item_size(storages[key].dtype)
+        extents[key] = Extent(file.tell(), min(length, size - file.tell()))
+        file.seek(extents[key].size, 1)
+    return extents
 
 
 def _item_size(dtype: str) -> int:
     return getattr(mx, dtype).size
 
 
-def _read_tensor(key: str, entry: TensorEntry, path: Path, offsets: Offsets) -> mx.array:
+def _read_tensor(key: str, entry: TensorEntry, path: Path, extents: Extents) -> mx.array:
     """Read a tensor from its storage in the file."""
+    key = printable(key[:200])
     item_size = _item_size(entry.storage.dtype)
-    extent = 1 + sum((n - 1) * stride for n, stride in zip(entry.shape, entry.strides, strict=True))
+    if min((entry.offset, *entry.shape, *entry.strides)) < 0:
+        raise InputError(f"{key} reaches beyond its storage")
+    if max((0, *entry.shape)) >= 2**31:
+        raise InputError(f"{key} has a side of 2^31 or more")
     if 0 in entry.shape:
         return mx.zeros(entry.shape, getattr(mx, entry.storage.dtype))
-    if entry.offset < 0 or min((0, *entry.strides)) < 0 or entry.offset + extent > entry.storage.size:
+    length = 1 + sum((n - 1) * stride for n, stride in zip(entry.shape, entry.strides, strict=True))
+    if entry.offset + length > entry.storage.size:
         raise InputError(f"{key} reaches beyond its storage")
-    if entry.storage.key not in offsets:
+    if entry.storage.key not in extents:
         raise InputError(f"the file lacks the data of {key}")
+    start, size = extents[entry.storage.key]
+    if (entry.offset + length) * item_size > size:
+        raise InputError(f"{key} is cut off: the file ends too early")
     with path.open("rb") as file:
-        file.seek(offsets[entry.storage.key] + entry.offset * item_size)
-        data = file.read(extent * item_size)
-    if len(data) != extent * item_size:
+        file.seek(start + entry.offset * item_size)
+        data = file.read(length * item_size)
+    if len(data) != length * item_size:
         raise InputError(f"{key} is cut off: the file ends too early")
     numpy_dtype = "uint16" if entry.storage.dtype == "bfloat16" else entry.storage.dtype
     flat = np.frombuffer(data, np.dtype(getattr(np, numpy_dtype)))
-    strides = tuple(stride * item_size for stride in entry.strides)
+    strides = tuple(stride * item_size if n > 1 else 0 for n, stride in zip(entry.shape, entry.strides, strict=True))
     array = mx.array(np.lib.stride_tricks.as_strided(flat, entry.shape, strides, writeable=False))
     return array.view(mx.bfloat16) if entry.storage.dtype == "bfloat16" else array
