@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
+from lucid_mlx.utils.text import markdown, printable
 
 # The names of licenses for people to read.
 LICENSES = {
     "cc-by-nc-4.0": "CC BY-NC 4.0: for non-commercial use, with attribution",
     "apache-2.0": "Apache 2.0",
     "mit": "MIT",
+    "other": "other: see the model card of the source",
 }
 UNKNOWN_LICENSE = "unknown: ask who published the source"
 
@@ -23,6 +25,8 @@ def license_text(metadata: Mapping[str, str]) -> str:
 def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantization: Mapping[str, Any] | None) -> str:
     """Return the text of a model card: metadata for the Hugging Face hub, and a description.
 
+    Names of classes and of the source are shown as they are: they make no links, no HTML and no other marks.
+
     Args:
         config: of the network.
         metadata: source, revision, family, license, dataset, sha256 and converter.
@@ -33,30 +37,31 @@ def model_card(config: Mask2FormerConfig, metadata: Mapping[str, str], quantizat
     """
     from huggingface_hub import ModelCardData
 
-    source, revision = metadata["source"], metadata.get("revision")
-    on_hub = revision is not None and "://" not in source
+    metadata = {name: printable(value) for name, value in metadata.items()}
+    source, revision, dataset = metadata["source"], metadata.get("revision"), metadata.get("dataset")
+    on_hub = revision and "://" not in source
     head = ModelCardData(
         library_name="mlx",
         pipeline_tag="image-segmentation",
         license=metadata.get("license"),
         base_model=source if on_hub else None,
-        tags=["mlx", "mask2former", *([metadata["dataset"]] if "dataset" in metadata else [])],
+        tags=["mlx", "mask2former", *([dataset] if dataset else [])],
     )
-    at = f" at revision {revision}" if revision else ""
+    at = f" at revision {markdown(revision)}" if revision else ""
     weights = "floating point"
     if quantization is not None:
         weights = f"{len(quantization['layers'])} linear layers in {quantization['bits']} bits, the rest floating point"
-    labels = ", ".join(f"{number} {name}" for number, name in config.id2label.items())
+    labels = ", ".join(f"{number} {markdown(name)}" for number, name in config.id2label.items())
     return f"""---
 {head.to_yaml()}
 ---
 
 # Mask2Former for MLX
 
-Converted from {source}{at} ({metadata["family"]}) by `{metadata["converter"]}`.
+Converted from {markdown(source)}{at} ({metadata["family"]}) by `{metadata["converter"]}`.
 
-- License of the source, and of these weights: {license_text(metadata)}.
-- Trained on: {metadata.get("dataset", "not known")}.
+- License of the source, and of these weights: {markdown(license_text(metadata))}.
+- Trained on: {markdown(dataset or "not known")}.
 - Weights: {weights}. sha256 of the source: `{metadata["sha256"]}`.
 - Queries: {config.num_queries}. Classes: {config.num_labels}.
 

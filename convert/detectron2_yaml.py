@@ -8,6 +8,7 @@ from typing import Any
 from lucid_mlx.convert.yaml_settings import YamlSettings
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
+from lucid_mlx.preprocessing import ImageConfig
 
 _FEATURES = ["res2", "res3", "res4", "res5"]
 
@@ -290,7 +291,7 @@ def _preprocessor_config(settings: YamlSettings, backbone: Mapping[str, Any]) ->
         divisor = 32 if backbone["model_type"] == "swin" else 0
     mean = settings.get("MODEL.PIXEL_MEAN", "three numbers", lambda color: len(color) == 3)
     std = settings.get("MODEL.PIXEL_STD", "three above 0", lambda color: len(color) == 3 and min(color) > 0)
-    return {
+    raw = {
         "image_processor_type": "Mask2FormerImageProcessor",
         **({"size": {"shortest_edge": shortest, "longest_edge": longest}} if shortest else {"do_resize": False}),
         "size_divisor": divisor,  # for transformers, which resizes
@@ -300,11 +301,13 @@ def _preprocessor_config(settings: YamlSettings, backbone: Mapping[str, Any]) ->
         "image_mean": [value / 255 for value in mean],
         "image_std": [value / 255 for value in std],
     }
+    ImageConfig.from_dict(raw)  # which checks that the values are in range
+    return raw
 
 
 def _dataset(settings: YamlSettings) -> str | None:
     """Return the dataset that it was trained on; None if the number of classes is not the dataset's."""
-    datasets = {_DATASETS.get(str(name)) for name in settings.get("DATASETS.TRAIN")}
+    datasets = {_DATASETS.get(name) if isinstance(name, str) else None for name in settings.get("DATASETS.TRAIN")}
     dataset = datasets.pop() if len(datasets) == 1 else None
     classes = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")
     return dataset if dataset is not None and len(dataset_classes(dataset)) == classes else None

@@ -10,6 +10,7 @@ from lucid_mlx.convert.rules import invert, rename, to_torch_layout
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import ensure_empty, read_checkpoint, write_checkpoint
 
@@ -34,7 +35,7 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
         InputError: if the source is not such a folder, is incomplete, damaged or quantized, or has a network that
             transformers cannot build; or if the destination is not empty or cannot be written.
     """
-    ensure_empty(Path(destination).expanduser())
+    ensure_empty(local_path(destination, "destination"))
     checkpoint = read_checkpoint(source)
     if "quantization" in checkpoint.config:
         raise InputError(f"{source} is quantized, which transformers cannot read: convert again without --quantize")

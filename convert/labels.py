@@ -1,12 +1,15 @@
 """Choose the class names of checkpoints without a config.json."""
 
 import json
+import os
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_value
 
 
 def choose_labels(
@@ -50,26 +53,30 @@ def choose_labels(
 
 def _read_labels(labels: str | PathLike[str] | Sequence[str]) -> list[str]:
     if not isinstance(labels, str | PathLike):
-        return list(map(str, labels))
+        check_value("labels", labels, list[str])
+        return list(labels)
     if labels in DATASETS:
         return [entry.name for entry in dataset_classes(str(labels))]
-    path = Path(labels).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+    path = local_path(labels, "labels")
+    if not os.path.exists(path):  # noqa: PTH110  # Path.exists raises for a name that is too long
         raise InputError(
-            f"labels {str(labels)!r}: there is no such text file or dataset; the datasets are {', '.join(DATASETS)}"
-        ) from None
+            f"labels {shown(str(path), 200)}: there is no such text file or dataset; the datasets are "
+            f"{', '.join(DATASETS)}"
+        )
+    text = read_text(path, "names of classes")
     try:
         parsed = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{path} nests too deeply; expected names of classes") from None
     except ValueError:
         return [line.strip() for line in text.splitlines() if line.strip()]
     if isinstance(parsed, dict):
         parsed = parsed.get("id2label", parsed)
         try:
-            return [str(parsed[key]) for key in sorted(parsed, key=int)]
+            parsed = [parsed[key] for key in sorted(parsed, key=int)]
         except (TypeError, ValueError):
             raise InputError(f"{path} must map class ids to names") from None
-    if isinstance(parsed, list):
-        return list(map(str, parsed))
-    raise InputError(f"{path} must hold a list of names, one on each line or in JSON")
+    if not isinstance(parsed, list):
+        raise InputError(f"{path} must hold a list of names, one on each line or in JSON")
+    check_value(f"{path}: a list of labels", parsed, list[str | int])
+    return list(map(str, parsed))

@@ -20,6 +20,7 @@ from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.datasets import dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
+from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.parameters import count_and_list, load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import CONFIG_FILE, MLX_FORMAT, Checkpoint, ensure_empty, write_checkpoint
 from lucid_mlx.weights.download import LocalFiles, download
@@ -126,7 +127,7 @@ def convert(
         InputError: if the source is not available, incomplete, damaged, not a Mask2Former, converted already, or needs
             code to run; one error lists all keys and parameters that are missing, unknown or mis-shaped.
     """
-    ensure_empty(Path(destination).expanduser())
+    ensure_empty(local_path(destination, "destination"))
     conversion = convert_in_memory(
         source,
         family=family,

@@ -1,5 +1,6 @@
 """Open a checkpoint of another system: a file or a folder, in one file or in shards."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -7,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import yaml
 
 from lucid_mlx.convert.torch_file import read_torch_file
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import read_json
+from lucid_mlx.utils.files import read_json, read_text
+from lucid_mlx.utils.text import printable
 from lucid_mlx.weights.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
@@ -75,7 +76,7 @@ def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
         raise InputError(f"{path} does not exist; expected a checkpoint file or a folder with one")
     if path.is_file():
         arrays, metadata = _read_file(path)
-        return SourceCheckpoint(path.name, arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
+        return SourceCheckpoint(printable(path.name), arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
     weights = _find_weights(path)
     if weights.name.endswith(".index.json"):
         arrays, files, metadata = _read_shards(weights)
@@ -83,7 +84,7 @@ def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
         (arrays, metadata), files = _read_file(weights), [weights]
     config, preprocessor = path / CONFIG_FILE, path / PREPROCESSOR_FILE
     return SourceCheckpoint(
-        path.resolve().name,
+        printable(path.resolve().name),
         arrays,
         files,
         metadata,
@@ -96,16 +97,17 @@ def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
 
 
 def _read_license(card: Path) -> str | None:
-    """Read the license from the metadata of a model card."""
-    if not card.is_file():
-        return None
-    from huggingface_hub.repocard import metadata_load
-
+    """Read the license from the metadata of a model card; "other" if it is no word of the hub's."""
     try:
-        license = (metadata_load(card) or {}).get("license")
-    except (OSError, ValueError, yaml.YAMLError):  # weights can be converted without a valid card
+        text = read_text(card, "a model card")
+    except InputError:  # weights can be converted without a card
         return None
-    return license if isinstance(license, str) else None
+    head = re.match(r"[\ufeff\s]*---\n(.*?)\n---", text, re.DOTALL)
+    line = head and re.search(r"^license:[ \t]*(\S.*)", head[1], re.MULTILINE)
+    if not line:
+        return None
+    word = re.fullmatch(r"""(["']?)([A-Za-z0-9_.+-]{1,64})\1\s*(#.*)?""", line[1])
+    return word[2] if word else "other"
 
 
 def _find_weights(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Read settings from a YAML file and its base files, by the rules of detectron2."""
 
+import os
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,14 @@ from typing import Any
 import yaml
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.text import shown
+
+MAX_BYTES = 48 << 10
+MAX_NODES = 100_000  # of a file whose aliases are written out
+MAX_DEPTH = 50  # of brackets
+MAX_FILES = 10  # a file and its base files
+MAX_LITERAL = 4000  # characters of a Python literal
 
 
 class YamlSettings:
@@ -21,11 +30,11 @@ class YamlSettings:
         defaults: a value for every setting that is read.
 
     Raises:
-        InputError: if a file is missing, is not YAML, or is its own base.
+        InputError: if a file is missing, is not YAML, is too large, or is its own base.
     """
 
     def __init__(self, path: str | PathLike[str], defaults: Mapping[str, Any]):
-        self._path, self._defaults = Path(path).expanduser(), defaults
+        self._path, self._defaults = local_path(path), defaults
         self._files = _read_with_bases(self._path)
 
     def is_set(self, name: str) -> bool:
@@ -49,7 +58,7 @@ class YamlSettings:
         default = self._find(name, [self._defaults])[0]
         value = _parse_literal((self._find(name, self._files) or [default])[0])
         if not _has_type_of(value, default) or not check(value):
-            raise InputError(f"{self._path}: {name} must be {expected or f'like {default!r}'}, got {_format(value)}")
+            raise InputError(f"{self._path}: {name} must be {expected or f'like {default!r}'}, got {shown(value, 80)}")
         return list(value) if isinstance(value, list | tuple) else value
 
     def get_choice(self, name: str, *choices: Any) -> Any:
@@ -69,7 +78,7 @@ class YamlSettings:
         if value not in choices:
             default = "" if self.is_set(name) else " by default"
             raise InputError(
-                f"{self._path}: {name} is {_format(value)}{default}, which this package does not support; "
+                f"{self._path}: {name} is {shown(value, 80)}{default}, which this package does not support; "
                 f"expected {' or '.join(map(repr, choices))}"
             )
         return value
@@ -80,7 +89,7 @@ class YamlSettings:
             value: Any = tree
             for key in name.split("."):
                 if not isinstance(value, Mapping):
-                    raise InputError(f"{self._path}: expected a section that holds {name}, got {_format(value)}")
+                    raise InputError(f"{self._path}: expected a section that holds {name}, got {shown(value, 80)}")
                 if key not in value:
                     break
                 value = value[key]
@@ -103,7 +112,7 @@ def _has_type_of(value: Any, default: Any) -> bool:
 
 def _parse_literal(value: Any) -> Any:
     """Parse a string that is a Python literal, such as a tuple, as detectron2 does."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_LITERAL:
         return value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escape sequences
@@ -113,15 +122,8 @@ def _parse_literal(value: Any) -> Any:
             return value
 
 
-def _format(value: Any) -> str:
-    try:
-        return f"{value!r:.80}"
-    except ValueError:  # Python refuses to print an int of so many digits
-        return "a number of thousands of digits"
-
-
 @dataclass(frozen=True)
-class _PythonTag:
+class PythonTag:
     """Replaces the Python object that a YAML tag would construct."""
 
     tag: str
@@ -136,19 +138,25 @@ class _Loader(yaml.SafeLoader):
     The code of a tag is not run. Its value is invalid for every setting.
     """
 
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """Begin a list or a mapping in brackets; the time of the base class grows with the square of their number."""
+        if self.flow_level >= MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="it nests too deeply", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
-_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, name, node: _PythonTag(f"!!python/{name}"))
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, name, node: PythonTag(f"!!python/{name}"))
 
 
 def _read_with_bases(path: Path) -> list[Mapping[Any, Any]]:
     """Read a file, its base file, the base file of that and so on."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; expected a YAML file")
     trees, seen = [_read(path)], {path.resolve()}
     while (base := trees[-1].get("_BASE_")) is not None:
         path = _find_base(path, base)
         if path.resolve() in seen:
             raise InputError(f"{path} is based on itself, through its _BASE_")
+        if len(trees) == MAX_FILES:
+            raise InputError(f"{path} is the last of {MAX_FILES} base files, and has one too; expected fewer")
         trees.append(_read(path))
         seen.add(path.resolve())
     return trees
@@ -156,24 +164,52 @@ def _read_with_bases(path: Path) -> list[Mapping[Any, Any]]:
 
 def _find_base(path: Path, base: Any) -> Path:
     """Return the path of a file's base file."""
-    if not isinstance(base, str) or "://" in base:
-        raise InputError(f"{path}: _BASE_ must be the path of a YAML file, got {_format(base)}")
-    try:
-        found = path.parent / Path(base).expanduser()
-        if found.is_file():
-            return found
-    except (OSError, RuntimeError, ValueError):  # not a valid path, or the home of an unknown user
-        pass
-    raise InputError(f"{path} is based on {base!r:.200}, which does not exist; keep the files in the project's folders")
+    is_path = isinstance(base, str) and base.isprintable() and "://" not in base and not base.startswith(("/", "~"))
+    if not is_path or not base.endswith((".yaml", ".yml")):
+        raise InputError(
+            f"{path}: _BASE_ must be the path of a YAML file (.yaml, .yml) from the folder of this one, got "
+            f"{shown(base, 80)}"
+        )
+    found = path.parent / base
+    if not os.path.exists(found):  # noqa: PTH110  # Path.exists raises for a name that is too long
+        raise InputError(
+            f"{path} is based on {shown(base, 80)}, which does not exist; keep the files in the project's folders"
+        )
+    return found
 
 
 def _read(path: Path) -> Mapping[Any, Any]:
+    """Read a file. No message shows what it holds: it may be another file than a configuration."""
+    loader: _Loader | None = None
     try:
-        tree = yaml.load(path.read_bytes(), _Loader)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # a wrong date or number in YAML can raise nearly everything
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        loader = _Loader(read_text(path, "a YAML file", MAX_BYTES))
+        node = loader.get_single_node()
+        if node is not None and _size(node, {}) > MAX_NODES:
+            raise InputError(f"{path} has more than {MAX_NODES} values, its aliases (*) written out; expected fewer")
+        tree = None if node is None else loader.construct_document(node)
+    except InputError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = (error.problem or "").partition("'")[0].strip()
+        raise InputError(f"{path} is not valid YAML: {problem}{where}") from None
+    except RecursionError:
+        raise InputError(f"{path} is not valid YAML: it nests too deeply") from None
+    except Exception:  # a wrong character, date or number can raise nearly everything
+        raise InputError(f"{path} is not valid YAML: it holds a character, date or number that cannot be") from None
     if not isinstance(tree, Mapping):
-        raise InputError(f"{path} holds {_format(tree)}, expected the sections of a configuration")
+        kind = "nothing" if tree is None else f"a {type(tree).__name__}"
+        raise InputError(f"{path} holds {kind}, expected the sections of a configuration")
     return tree
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Count the nodes of a tree whose aliases are written out; a node within itself counts as too many."""
+    if id(node) not in sizes:
+        sizes[id(node)] = MAX_NODES  # while its own nodes are counted
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [x for pair in node.value for x in pair]
+        sizes[id(node)] = 1 + sum(_size(child, sizes) for child in children)
+    return sizes[id(node)]

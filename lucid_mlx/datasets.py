@@ -53,8 +53,9 @@ def dataset_classes(dataset: str) -> tuple[DatasetClass, ...]:
     Raises:
         InputError: if there is no such dataset.
     """
-    if dataset not in _CLASS_LISTS:
-        raise InputError(f"there is no dataset {dataset!r}; known are {', '.join(DATASETS)}")
+    if not isinstance(dataset, str) or dataset not in _CLASS_LISTS:
+        name = repr(dataset[:60]) if isinstance(dataset, str) else f"of type {type(dataset).__name__}"
+        raise InputError(f"there is no dataset {name}; known are {', '.join(DATASETS)}")
     return _class_lists()[_CLASS_LISTS[dataset]]
 
 

@@ -14,6 +14,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing.image_config import ImageConfig, published_image_config
 from lucid_mlx.utils.parameters import load_parameters
+from lucid_mlx.utils.text import shown
 from lucid_mlx.weights.checkpoint import Checkpoint, is_converted, read_checkpoint
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import dequantized_arrays, quantize_layers
@@ -101,9 +102,9 @@ def build_model(checkpoint: Checkpoint, dtype: mx.Dtype | str | None = None) -> 
 
 def _floating(dtype: mx.Dtype | str) -> mx.Dtype:
     """Return a dtype, given by itself or by its name, if it is a floating-point one."""
-    found = getattr(mx, dtype, None) if isinstance(dtype, str) else dtype
+    found = getattr(mx, dtype, None) if isinstance(dtype, str) and dtype.isidentifier() else dtype
     if not (isinstance(found, mx.Dtype) and mx.issubdtype(found, mx.floating)):
-        raise InputError(f"dtype must be a floating-point type such as mlx.core.float16, got {dtype!r}")
+        raise InputError(f"dtype must be a floating-point type such as mlx.core.float16, got {shown(dtype)}")
     return found
 
 

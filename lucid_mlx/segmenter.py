@@ -26,6 +26,7 @@ from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
 from lucid_mlx.utils.prefetch import prefetch
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_value, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
@@ -82,8 +83,11 @@ class Segmenter:
         image_config: ImageConfig | None = None,
         thing_ids: Collection[int] | None = None,
     ):
-        if task is not None and task not in TASKS:
-            raise InputError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        if task is not None:
+            check_choice("task", task, TASKS)
+        check_value("image_config", image_config, ImageConfig | None)
+        if thing_ids is not None:
+            thing_ids = whole_numbers("thing_ids", thing_ids)
         trained_for: str | None = None
         dataset: str | None = None
         if isinstance(weights, Mask2Former):
@@ -166,10 +170,10 @@ class Segmenter:
             The results, each computed when it is asked for.
 
         Raises:
-            InputError: if an image cannot be read, or the batch size is below 1.
+            InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
+        check_value("thresholds", thresholds, Thresholds | None)
         single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
         if single or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")

@@ -5,7 +5,9 @@ import pytest
 from helpers import RESNET, SWIN, TINY_HUGGINGFACE, small_config
 
 from lucid_mlx import InputError
-from lucid_mlx.models import Mask2FormerConfig
+from lucid_mlx.models import Mask2Former, Mask2FormerConfig
+from lucid_mlx.models.vision.backbones.swin import RANGES as SWIN_RANGES
+from lucid_mlx.models.vision.mask2former.config import RANGES
 
 LUCID = {
     "num_labels": dataclasses.MISSING,
@@ -93,11 +95,11 @@ def test_a_written_configuration_reads_back_the_same():
         ({"feature_strides": 4}, "feature_strides must be a list of whole numbers, got 4"),
         ({"backbone_config": "swin"}, "backbone_config must be a dictionary or None, got 'swin'"),
         ({"backbone_config": {**SWIN, "embed_dim": 8.0}}, "embed_dim must be a whole number, got 8.0"),
-        ({"backbone_config": {**SWIN, "embed_dim": 0}}, "are at least 1"),
-        ({"backbone_config": {**SWIN, "mlp_ratio": 0}}, "are at least 1"),
+        ({"backbone_config": {**SWIN, "embed_dim": 0}}, "embed_dim must be at least 1, got 0"),
+        ({"backbone_config": {**SWIN, "mlp_ratio": 0}}, "mlp_ratio must make the MLP's hidden width at least 1"),
         ({"backbone_config": {**SWIN, "qkv_bias": "no"}}, "qkv_bias must be True or False"),
-        ({"backbone_config": {**SWIN, "drop_path_rate": 2}}, "drop_path_rate must be at least 0 and below 1"),
-        ({"backbone_config": {**RESNET, "hidden_sizes": [8, 0, 8, 8]}}, "are at least 1"),
+        ({"backbone_config": {**SWIN, "drop_path_rate": 2}}, "drop_path_rate must be at most 1, got 2"),
+        ({"backbone_config": {**RESNET, "hidden_sizes": [8, 0, 8, 8]}}, "hidden_sizes must be at least 1, got"),
         ({"backbone_config": {**RESNET, "depths": [1, 1, 1.0, 1]}}, "depths must be a list of whole numbers"),
         ({"backbone_config": {"model_type": "vit"}}, "one of ['resnet', 'swin']; got 'vit'"),
         ({"backbone_config": {**SWIN, "embed_dims": 96}}, "unknown key 'embed_dims' for 'swin'; did you mean"),
@@ -118,7 +120,7 @@ def test_all_problems_are_told_at_once():
 
 
 def test_unknown_keys_are_refused_when_read():
-    with pytest.raises(InputError, match="unknown keys: querys"):
+    with pytest.raises(InputError, match="unknown keys: 'querys'"):
         Mask2FormerConfig.from_dict({"num_labels": 3, "querys": 5})
 
 
@@ -164,3 +166,80 @@ class TestHuggingFace:
         with pytest.raises(InputError) as error:
             Mask2FormerConfig.from_huggingface({**TINY_HUGGINGFACE, **change})
         assert message in str(error.value)
+
+
+WRONG = [
+    2**31,
+    2**63,
+    10**400,
+    -1,
+    -(10**400),
+    [],
+    [[1]],
+    {},
+    None,
+    float("nan"),
+    float("inf"),
+    "\ud800",
+    "8",
+    b"8",
+    object(),
+]
+NUMBERS = [item.name for item in dataclasses.fields(Mask2FormerConfig) if item.type in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_a_type_and_bounds(name):
+    for value in WRONG:
+        with pytest.raises(InputError, match=f"{name} must be (a number|a whole number|at least|at most)") as error:
+            small_config(**{name: value})
+        assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("backbone", [SWIN, RESNET], ids=["swin", "resnet"])
+def test_so_has_every_number_of_a_backbone(backbone):
+    for name, given in backbone.items():
+        if name == "model_type":
+            continue
+        for value in WRONG:
+            wrong = [value] * 4 if isinstance(given, list) else value
+            with pytest.raises(InputError, match=f"backbone_config.*{name} "):
+                small_config(backbone_config={**backbone, name: wrong})
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_what_a_backbone_does_not_use_is_checked_too_because_it_is_written_to_files(value):
+    if value not in (None, "8", []) and not isinstance(value, int):
+        with pytest.raises(InputError, match="image_size"):
+            small_config(backbone_config={**SWIN, "image_size": value})
+
+
+def test_the_largest_network_is_described_at_once():
+    sizes = {name: most for name, (_, most) in RANGES.items() if name not in ("dropout", "common_stride")}
+    backbone = {"model_type": "swin", **{name: most for name, (_, most) in SWIN_RANGES.items() if name[0] != "d"}}
+    backbone |= {"depths": [100] * 4, "num_heads": [256] * 4, "layer_norm_eps": 1e-5}
+    model = Mask2Former(Mask2FormerConfig(**sizes, backbone_config=backbone))  # its arrays are made when they are used
+    assert model.parameter_size > 10**12
+
+
+@pytest.mark.parametrize(
+    "labels", [5, [], {0: "a"}, {"0": "a"}, {0: "a", 1: "x" * 501}, {0: "a", 1: "\ud800"}, {0: "a", 1: []}]
+)
+def test_labels_that_are_no_names_of_the_classes_are_told(labels):
+    config = small_config(num_labels=2)
+    with pytest.raises(InputError, match="id2label must"):
+        config.id2label = labels
+
+
+@pytest.mark.parametrize("raw", [None, [], 3, "swin", {1: 2}, {"num_labels": 3, "x" * 100_000: 1}, {"model_type": []}])
+def test_what_is_no_configuration_is_told(raw):
+    for read in (Mask2FormerConfig.from_dict, Mask2FormerConfig.from_huggingface):
+        with pytest.raises(InputError) as error:
+            read(raw)
+        assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("backbone", ["swin", 3, [], {"model_type": []}, {"model_type": "swin", "patch_size": []}])
+def test_a_hugging_face_backbone_of_another_type_is_told(backbone):
+    with pytest.raises(InputError):
+        Mask2FormerConfig.from_huggingface({**TINY_HUGGINGFACE, "backbone_config": backbone})

@@ -30,7 +30,7 @@ def variant(project):
     """Read a file that changes some settings of the R50 file, or of another."""
 
     def read(text="", base="maskformer2_R50_bs16_50ep.yaml", **values):
-        tree = {"_BASE_": str(project / base), **(yaml.safe_load(text) or {})}
+        tree = {"_BASE_": base, **(yaml.safe_load(text) or {})}
         for name, value in values.items():
             *sections, key = name.split("__")
             section = tree

@@ -247,7 +247,7 @@ class TestPanoptic:
         [
             (HALVES + 1, [FakeSegment(1, 0, 1.0)], "segment_map has the id 2"),
             (HALVES, [FakeSegment(1, 0, 1.0), FakeSegment(1, 2, 1.0)], "segments must have different ids"),
-            (HALVES, [FakeSegment(-3, 0, 1.0)], "segments must have different ids from 0"),
+            (HALVES, [FakeSegment(-3, 0, 1.0)], "the ids of segments must be at least 0"),
             (HALVES, [FakeSegment(1, 9, 1.0)], "labels has no name for the class 9"),
             (HALVES[:5], [], r"segment_map must be \(300, 500\) whole numbers"),
         ],
@@ -337,7 +337,7 @@ class TestInstances:
         (GRAY, HALVES << 24, {}, "class_map must hold numbers up to 16777215, got 0 to 16777216"),
         (GRAY, HALVES - (1 << 40), {}, "class_map must hold numbers up to 16777215, got -1"),
         (GRAY, HALVES * 3, {}, "labels has no name for the class 3"),
-        (GRAY, HALVES, {"opacity": 1.5}, "opacity must be from 0 to 1, got 1.5"),
+        (GRAY, HALVES, {"opacity": 1.5}, "opacity must be at most 1, got 1.5"),
         (GRAY, HALVES, {"opacity": math.nan}, "opacity must be"),
         (GRAY, HALVES, {"dataset": "imagenet"}, "there is no dataset 'imagenet'"),
     ],

@@ -305,5 +305,27 @@ class TestBatches:
 
     @pytest.mark.parametrize("batch_size", [0, -1])
     def test_a_batch_has_an_image(self, batch_size):
-        with pytest.raises(InputError, match="at least 1 image"):
+        with pytest.raises(InputError, match="batch_size must be at least 1"):
             next(batches([random_image(3, 3)], ImageConfig(), batch_size))
+
+
+class TestBounds:
+    @pytest.mark.parametrize("name", list(ImageConfig.__dataclass_fields__))
+    def test_every_value_has_a_type_and_bounds(self, name):
+        for value in (2**31, 10**400, -(10**400), float("nan"), [[]], "x", "\ud800", object()):
+            for wrong in (value, [value] * 3):
+                with pytest.raises(InputError, match=f"the image configuration's {name} must") as error:
+                    ImageConfig(**{name: wrong})
+                assert len(str(error.value)) < 200
+
+    def test_a_side_that_is_too_long_is_told(self):
+        with pytest.raises(InputError, match="size 9000x10 has a side of 9000 pixels; expected at most 8192"):
+            parse_size("9000x10", ImageConfig())
+        with pytest.raises(InputError, match="shortest_edge must be at most 8192, got 100000000"):
+            ImageConfig.from_dict({"size": {"shortest_edge": 10**8}})
+        with pytest.raises(InputError, match="size_divisor must be at most 1024"):
+            ImageConfig.from_dict({"size_divisor": 2**31})
+
+    def test_a_narrow_image_is_not_resized_to_more_than_a_network_can_take(self):
+        with pytest.raises(InputError, match="an image of 1x1000 is resized to 8192x8192000 .* give a smaller size"):
+            ImageConfig(size=None, shortest_edge=8192).input_size(1, 1000)

@@ -78,12 +78,22 @@ def test_the_other_augmentation_has_other_keys(config):
     [
         ("steps = 3", "steps = 3\nbatchsize = 4", "line 4: unknown key 'batchsize'; did you mean 'batch_size'"),
         ("steps = 3", 'steps = "3"', r"line 3: steps must be a whole number, got '3'"),
+        ("steps = 3", "steps = 10_000_000_000", r"line 3: steps must be at most 1000000000"),
+        ("batch_size = 2", "batch_size = 1025", r"line 4: batch_size must be at most 1024, got 1025"),
+        ("size = 32", "size = 100_000", r"line 14: size must be at most 8192, got 100000"),
+        ("1e-3", "nan", r"line 17: learning_rate must be a number, got nan"),
+        ("1e-3", "1" + "0" * 400, r"line 17: learning_rate must be a number, got 1000"),
+        ("steps = 3", "steps = " + "9" * 450, r"line 3: steps must be at most"),
+        ("steps = 3", "x = " + "[" * 450, r"nests too deeply|not TOML"),
+        ("steps = 3", "x" + ".a" * 200 + " = 3", r"nests too deeply; expected at most 8"),
+        ("steps = 3", ".".join("a" * 5000) + " = 1", r"run.toml has keys of very many parts"),
+        ("steps = 3", "#" * 400 + "\n" + ("#" * 400 + "\n") * 400, r"run.toml has \d+ bytes; expected a TOML"),
         ("steps = 3", "steps = 0", r"line 3: steps must be at least 1, got 0"),
         ("steps = 3", "", r"run.toml: the key 'steps' is missing in the top level"),
         ("steps = 3", "steps = 3 4", r"not TOML: .*line 3"),
         ('annotations = "labels"', "", r"line 7: the key 'annotations' is missing in \[train\]"),
         ("learning_rate = 1e-3", "learning_rat = 1e-3", r"line 17: .* did you mean 'learning_rate'"),
-        ("learning_rate = 1e-3", "learning_rate = -1", r"line 17: learning_rate must be above 0"),
+        ("learning_rate = 1e-3", "learning_rate = 0", r"line 17: learning_rate must be above 0"),
         ("[0.5, 0.75]", "[0.75, 0.5]", r"line 18: milestones must be rising"),
         ("[0.5, 0.75]", '["a"]', r"line 18: milestones must be a list of numbers"),
         ("learning_rate = 1e-3", 'schedule = "linear"', r"line 17: schedule must be one of step, poly, cosine"),
@@ -233,3 +243,21 @@ def _zeros(model):
 def test_a_dataset_without_a_name_has_that_of_the_file(tmp_path):
     (tmp_path / "mine.toml").write_text(GOOD.replace('dataset_name = "maps"\n', ""))
     assert read_config(tmp_path / "mine.toml").dataset_name == "mine"
+
+
+@pytest.mark.parametrize(
+    "path", [None, 3, b"run.toml", "a\0.toml", "\ud800.toml", "~nobody-of-that-name/a.toml", "x" * 5000]
+)
+def test_what_is_no_path_is_reported(path):
+    with pytest.raises(InputError, match="path must be the path of a file"):
+        read_config(path)
+    with pytest.raises(InputError, match="is a pipe or a device, not a file; expected a TOML file"):
+        read_config("/dev/null")
+
+
+@pytest.mark.parametrize("build", [OptimizerConfig, LargeScaleJitter, ResizeAndCrop])
+def test_values_of_wrong_types_are_told_in_python_too(build):
+    for name in build.__dataclass_fields__:
+        for value in (10**400, float("nan"), [[]], object(), "\ud800"):
+            with pytest.raises(FieldError, match=f"{name} must be"):
+                build(**{name: value})

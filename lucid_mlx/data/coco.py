@@ -1,25 +1,28 @@
 """COCO's annotation files: instances as polygons or RLE, panoptic segments as PNGs."""
 
-import math
+import os
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
+from lucid_mlx.data.coco_masks import Size, decode, masks_problem, segmentation_problem
 from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.utils.files import read_json
+from lucid_mlx.utils.files import local_path, read_json
+from lucid_mlx.utils.open_image import check_image_size, open_image
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_ID, value_problem
 
-Size = tuple[int, int]
 Id = int | str  # ADE20K's panoptic annotations have strings as image ids
-MAX_SEGMENT_ID = (1 << 24) - 1  # a color of a panoptic PNG has three bytes
+MAX_COCO_ID = (1 << 63) - 1
 
 
 class Annotation(NamedTuple):
@@ -75,14 +78,17 @@ class InstancesRecord(CocoRecord):
             A mask for each object.
 
         Raises:
-            InputError: if an RLE is damaged.
+            InputError: if an RLE is damaged, an outline is too long, or the masks do not fit into memory.
         """
+        if problem := masks_problem(len(self.annotations), self.size):
+            raise InputError(f"{self.name} {problem}")
         masks = np.zeros((len(self.annotations), *self.size), bool)
         for mask, annotation in zip(masks, self.annotations, strict=True):
             try:
-                mask[:] = _decode(annotation.segmentation, self.size)
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{self.name}: the RLE of annotation {annotation.id} is damaged: {error}") from None
+                mask[:] = decode(annotation.segmentation, self.size)
+            except ValueError as error:
+                kind = "polygon" if isinstance(annotation.segmentation, list) else "RLE"
+                raise InputError(f"{self.name}: the {kind} of annotation {annotation.id} is damaged: {error}") from None
         return _target(masks, self.annotations)
 
 
@@ -106,6 +112,8 @@ class PanopticRecord(CocoRecord):
             InputError: if the PNG cannot be read, its size differs from that of the image, or it has segments that the
                 JSON file does not list.
         """
+        if problem := masks_problem(len(self.annotations), self.size):
+            raise InputError(f"{self.name} {problem}")
         png = open_label_image(self.png)
         if png.mode not in ("RGB", "RGBA"):
             raise InputError(f"{self.png} has mode {png.mode}; expected RGB, with segment ids as colors")
@@ -139,13 +147,14 @@ def coco_dataset(
     Raises:
         InputError: if the file cannot be read or contradicts itself, or files are missing; it lists the problems.
     """
-    raw = _read(annotations)
-    problems = Problems(str(annotations))
-    image_files = _image_files(raw, Path(images), problems)
+    file = local_path(annotations, "annotations")
+    raw = _read(file)
+    problems = Problems(str(file))
+    image_files = _image_files(raw, local_path(images, "images"), problems)
     class_names, thing_ids, class_ids = _categories(raw, problems)
     records: Sequence[CocoRecord]
     if panoptic_folder is not None or any("segments_info" in x for x in raw["annotations"] if isinstance(x, dict)):
-        folder = Path(annotations).with_suffix("") if panoptic_folder is None else Path(panoptic_folder)
+        folder = file.with_suffix("") if panoptic_folder is None else local_path(panoptic_folder, "panoptic_folder")
         if not folder.is_dir():
             raise InputError(
                 f"the folder {folder} with the PNGs of {annotations} does not exist; give it as the panoptic folder"
@@ -174,10 +183,12 @@ def _instances_records(
         elif id_ in seen:
             problems.add(f"annotation {id_} appears twice")
         elif not _is_known(entry.get("image_id"), image_files):
-            problems.add(f"annotation {id_} is of image {entry.get('image_id')!r}, which is not in the file")
+            problems.add(f"annotation {id_} is of image {shown(entry.get('image_id'))}, which is not in the file")
         elif not _is_known(entry.get("category_id"), class_ids):
-            problems.add(f"annotation {id_} is of category {entry.get('category_id')!r}, which is not in the file")
-        elif problem := _segmentation_problem(entry.get("segmentation"), image_files[entry["image_id"]][1]):
+            problems.add(f"annotation {id_} is of category {shown(entry.get('category_id'))}, which is not in the file")
+        elif problem := _annotation_problem(entry) or segmentation_problem(
+            entry.get("segmentation"), image_files[entry["image_id"]][1]
+        ):
             problems.add(f"annotation {id_} {problem}")
         else:
             seen.add(id_)
@@ -198,15 +209,13 @@ def _panoptic_records(
         image_id = entry.get("image_id") if isinstance(entry, dict) else None
         name = f"the annotation of image {image_id}"
         if not _is_known(image_id, image_files):
-            problems.add(f"annotation {index} of the list is of image {image_id!r}, which is not in the file")
+            problems.add(f"annotation {index} of the list is of image {shown(image_id)}, which is not in the file")
         elif image_id in records:
             problems.add(f"{name} appears twice")
         elif not isinstance(entry.get("segments_info"), list) or not isinstance(entry.get("file_name"), str):
             problems.add(f"{name} has no segments_info or no file_name, which COCO's panoptic format needs")
         else:
-            png = folder / entry["file_name"]
-            if not png.is_file():
-                problems.add(f"{name}: {png} does not exist")
+            png = _file_in(folder, entry["file_name"], name, problems)
             segments = _segments(entry["segments_info"], name, class_ids, problems)
             records[image_id] = PanopticRecord(*image_files[image_id], segments, png)
     return list(records.values())
@@ -225,17 +234,17 @@ def open_label_image(path: Path) -> Image.Image:
         InputError: if it is missing or damaged.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, str(path)) as image:
             image.load()
             return image
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected an image of labels") from None
+    except InputError:
+        raise
     except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
         raise InputError(f"{path} is damaged, or not an image of labels: {error}") from error
 
 
-def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    raw = read_json(Path(path), "COCO annotations", max_bytes=None)
+def _read(path: Path) -> dict[str, Any]:
+    raw = read_json(path, "COCO annotations", max_bytes=None)
     for key in ("images", "annotations", "categories"):
         if not isinstance(raw.get(key), list):
             raise InputError(f"{path} has no list of {key}; expected COCO annotations, with the list of images")
@@ -255,13 +264,14 @@ def _image_files(raw: Mapping[str, Any], folder: Path, problems: Problems) -> di
         height, width = entry.get("height"), entry.get("width")
         if id_ in files:
             problems.add(f"image {id_} appears twice")
-        if not all(isinstance(side, int) and side > 0 for side in (height, width)):
-            problems.add(f"image {id_} has no height or no width")
-            height = width = 0
-        path = folder / entry["file_name"]
-        if not path.is_file():
-            problems.add(f"image {id_}: {path} does not exist")
-        files[id_] = (path, (height, width))
+        if value_problem("a side", [height, width], list[int], 1):
+            problems.add(f"image {id_} has no height or no width: they must be whole numbers of at least 1")
+            height = width = 1
+        try:
+            check_image_size(width, height, f"image {id_}")
+        except InputError as error:
+            problems.add(str(error))
+        files[id_] = (_file_in(folder, entry["file_name"], f"image {id_}", problems), (height, width))
     return files
 
 
@@ -270,60 +280,53 @@ def _categories(raw: Mapping[str, Any], problems: Problems) -> tuple[tuple[str, 
     categories: dict[int, tuple[str, bool]] = {}
     for index, entry in enumerate(raw["categories"]):
         id_ = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(id_, int) or not isinstance(entry.get("name"), str):
+        if type(id_) is not int or abs(id_) > MAX_COCO_ID or not isinstance(entry.get("name"), str):
             problems.add(f"category {index} of the list has no id or no name")
         elif id_ in categories:
             problems.add(f"category {id_} appears twice")
         else:
+            if entry.get("isthing", 1) not in (0, 1):
+                problems.add(f"category {id_} has isthing={shown(entry['isthing'])}; expected 0 or 1")
             categories[id_] = (entry["name"], bool(entry.get("isthing", 1)))
     names = tuple(categories[id_][0] for id_ in sorted(categories))
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.add(f"several categories are called {name!r}")
+    for name in sorted(name for name, count in Counter(names).items() if count > 1):
+        problems.add(f"several categories are called {shown(name)}")
     class_ids: dict[Id, int] = {id_: index for index, id_ in enumerate(sorted(categories))}
     return names, frozenset(class_ids[id_] for id_ in categories if categories[id_][1]), class_ids
 
 
 def _is_id(value: object) -> TypeGuard[Id]:
-    return isinstance(value, int | str)
+    return type(value) is str or (type(value) is int and abs(value) <= MAX_COCO_ID)
 
 
 def _is_known(value: object, ids: Container[Id]) -> TypeGuard[Id]:
     return _is_id(value) and value in ids
 
 
+def _file_in(folder: Path, name: str, of: str, problems: Problems) -> Path:
+    """Return the path of a file in a folder or its subfolders."""
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts or len(name) > 1000:
+        problems.add(f"{of} has the file_name {shown(name, 200)}; expected a path within the folder")
+    elif not os.path.isfile(folder / path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+        problems.add(f"{of}: {folder / path} does not exist")
+    return folder / path
+
+
+def _annotation_problem(entry: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the area and the crowd of an annotation or a segment; None if they are valid."""
+    if entry.get("iscrowd", 0) not in (0, 1, None):
+        return f"has iscrowd={shown(entry['iscrowd'])}; expected 0 or 1"
+    area = entry.get("area")
+    if area is not None and not (type(area) in (int, float) and 0 <= area <= 1e18):
+        return f"has the area {shown(area)}; expected a number of at least 0"
+    return None
+
+
 def _annotation(entry: Mapping[str, Any], class_ids: Mapping[Id, int]) -> Annotation:
-    area = float(entry["area"]) if isinstance(entry.get("area"), int | float) else None
+    area = None if entry.get("area") is None else float(entry["area"])
     crowd = bool(entry.get("iscrowd", 0))
     return Annotation(entry["id"], class_ids[entry["category_id"]], crowd, area, entry.get("segmentation"))
-
-
-def _segmentation_problem(segmentation: Any, size: Size) -> str | None:
-    """Return what is wrong with polygons or RLE; None if they are valid."""
-    if isinstance(segmentation, dict):
-        return _rle_problem(segmentation, size)
-    if not isinstance(segmentation, list):
-        return "has no segmentation: neither polygons nor RLE"
-    if not segmentation:
-        return "has an empty list of polygons"
-    for polygon in segmentation:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            return "has a polygon that is not a list of x, y, x, y, ... of at least three points"
-        if not all(isinstance(x, int | float) and math.isfinite(x) for x in polygon):
-            return "has a polygon with a coordinate that is not a number"
-    return None
-
-
-def _rle_problem(rle: Mapping[str, Any], size: Size) -> str | None:
-    counts = rle.get("counts")
-    if rle.get("size") != list(size):
-        return f"has an RLE for a height and width of {rle.get('size')}, its image has {list(size)}"
-    if isinstance(counts, str):
-        return None  # a compressed RLE is checked when it is decoded
-    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
-        return "has an RLE whose counts are not a list of numbers"
-    if sum(counts) != size[0] * size[1]:
-        return f"has an RLE of {sum(counts)} pixels, its image has {size[0] * size[1]}"
-    return None
 
 
 def _segments(
@@ -333,25 +336,18 @@ def _segments(
     segments: dict[int, Annotation] = {}
     for entry in entries:
         id_ = entry.get("id") if isinstance(entry, dict) else None
-        if not isinstance(id_, int) or not 0 < id_ <= MAX_SEGMENT_ID:
-            problems.add(f"{name} has a segment with the id {id_!r}; expected 1 to {MAX_SEGMENT_ID}")
+        if type(id_) is not int or not 0 < id_ <= MAX_ID:
+            problems.add(f"{name} has a segment with the id {shown(id_)}; expected 1 to {MAX_ID}")
         elif id_ in segments:
             problems.add(f"{name} has segment {id_} twice")
         elif not _is_known(entry.get("category_id"), class_ids):
             category = entry.get("category_id")
-            problems.add(f"{name} has segment {id_} of category {category!r}, which is not in the file")
+            problems.add(f"{name} has segment {id_} of category {shown(category)}, which is not in the file")
+        elif problem := _annotation_problem(entry):
+            problems.add(f"{name}: segment {id_} {problem}")
         else:
             segments[id_] = _annotation(entry, class_ids)
     return tuple(segments.values())
-
-
-def _decode(segmentation: Any, size: Size) -> np.ndarray:
-    """Return polygons or RLE as a mask, (H, W) bool."""
-    if isinstance(segmentation, list):
-        segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation["counts"], list):
-        segmentation = coco_mask.frPyObjects(segmentation, *size)
-    return coco_mask.decode(segmentation).view(bool)
 
 
 def _target(masks: np.ndarray, annotations: Sequence[Annotation]) -> Target:

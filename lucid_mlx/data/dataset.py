@@ -8,6 +8,8 @@ import numpy as np
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_CLASSES, MAX_NAME, check_choice, check_value, whole_numbers
 
 
 class Target(NamedTuple):
@@ -80,7 +82,7 @@ class Dataset:
         records: the labeled images.
 
     Raises:
-        InputError: if the task is unknown, or there are no classes or no images.
+        InputError: if the task is unknown, a value has a wrong type, or there are no classes or no images.
     """
 
     task: str
@@ -89,9 +91,14 @@ class Dataset:
     records: Sequence[Record]
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InputError(f"task must be one of {', '.join(TASKS)}, got {self.task!r}")
-        if not self.class_names:
-            raise InputError("a dataset needs at least one class, got none")
+        check_choice("task", self.task, TASKS)
+        check_value("class_names", self.class_names, Sequence[str])
+        if too_long := [name for name in self.class_names if len(name) > MAX_NAME]:
+            raise InputError(f"the name of a class has at most {MAX_NAME} characters, got {shown(too_long[0])}")
+        if not 1 <= len(self.class_names) <= MAX_CLASSES:
+            raise InputError(
+                f"a dataset needs at least one class and at most {MAX_CLASSES}, got {len(self.class_names)}"
+            )
         if not self.records:
             raise InputError("a dataset needs at least one image, got none")
+        whole_numbers("thing_ids", self.thing_ids)

@@ -1,5 +1,6 @@
 """Semantic segmentation datasets: a folder of images and a folder of label maps, whose pixel values are classes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -9,10 +10,14 @@ import numpy as np
 from PIL import Image
 
 from lucid_mlx.data.coco import open_label_image
+from lucid_mlx.data.coco_masks import masks_problem
 from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_value
 
 IGNORE_INDEX = 255
 
@@ -67,6 +72,8 @@ class LabelMapRecord:
                 f"{self.label_map} has the label {present[-1]} at x={column}, y={row}; expected {first} to "
                 f"{self.num_classes - 1 + first}, or {self.ignore_index} for pixels to ignore"
             )
+        if problem := masks_problem(len(present), labels.shape):
+            raise InputError(f"{self.label_map} {problem}")
         masks = labels == present[:, None, None]
         areas = np.count_nonzero(masks, axis=(1, 2)).astype(np.float64)
         return Target(masks, present - first, np.zeros(len(present), bool), areas, present.astype(object))
@@ -98,12 +105,16 @@ def label_map_dataset(
     Raises:
         InputError: if a folder is missing or has no images, or label maps are missing.
     """
-    image_folder, label_folder = Path(images), Path(label_maps)
+    image_folder, label_folder = local_path(images, "images"), local_path(label_maps, "label_maps")
+    check_value("class_names", class_names, Sequence[str])
+    check_value("ignore_index", ignore_index, int, -1, 65535)
+    check_value("reduce_zero_label", reduce_zero_label, bool)
+    check_value("suffixes", suffixes, tuple[str, str] | None)
     for folder, content in ((image_folder, "images"), (label_folder, "label maps")):
         if not folder.is_dir():
             raise InputError(f"the folder {folder} does not exist; expected the {content}")
-    if duplicates := sorted({name for name in class_names if list(class_names).count(name) > 1}):
-        raise InputError(f"several classes are called {duplicates[0]!r}")
+    if duplicates := sorted(name for name, count in Counter(class_names).items() if count > 1):
+        raise InputError(f"several classes are called {shown(duplicates[0])}")
     problems = Problems(str(label_folder))
     records = []
     for path in sorted(image_folder.rglob(f"*{suffixes[0]}" if suffixes else "*")):

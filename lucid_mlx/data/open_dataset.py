@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.data.label_maps import IGNORE_INDEX, label_map_dataset
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path, read_text
 
 
 def open_dataset(
@@ -39,7 +39,7 @@ def open_dataset(
     Raises:
         InputError: if something is missing, unreadable or contradictory; or class names are given for COCO's JSON.
     """
-    if Path(annotations).is_dir():
+    if local_path(annotations, "annotations").is_dir():
         if class_names is None:
             raise InputError(
                 f"{annotations} is a folder of label maps; give class names, such as a text file with one in each line"
@@ -61,10 +61,7 @@ def _read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Seque
         return class_names
     if class_names in DATASETS:
         return [entry.name for entry in dataset_classes(str(class_names))]
-    try:
-        lines = Path(class_names).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{class_names} cannot be read: {error}; expected a text file with one class name in each line"
-        ) from error
+    lines = read_text(
+        local_path(class_names, "class_names"), "a text file with one class name in each line"
+    ).splitlines()
     return [line.strip() for line in lines if line.strip()]

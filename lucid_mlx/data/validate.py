@@ -7,6 +7,7 @@ from tqdm.auto import tqdm
 
 from lucid_mlx.data.dataset import Dataset, Record
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.validation import check_value
 
 MAX_LISTED = 20  # problems that an error lists; the others are counted
 
@@ -38,7 +39,7 @@ class Problems:
         if self._count:
             rest = [f"and {self._count - MAX_LISTED} more"] if self._count > MAX_LISTED else []
             count = "1 problem" if self._count == 1 else f"{self._count} problems"
-            raise InputError("\n  ".join([f"{self._name}: {count}", *self._listed, *rest]))
+            raise InputError(f"{self._name}: {count}", *self._listed, *rest)
 
 
 def validate(dataset: Dataset, progress: bool = False) -> None:
@@ -55,6 +56,7 @@ def validate(dataset: Dataset, progress: bool = False) -> None:
     Raises:
         InputError: if anything is wrong; it names the files and annotations of the first problems.
     """
+    check_value("dataset", dataset, Dataset)
     problems = Problems("the labeled images")
     with ThreadPoolExecutor() as pool:
         results = pool.map(_problems, dataset.records, [len(dataset.class_names)] * len(dataset.records))

@@ -15,6 +15,8 @@ from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_NAME, check_value
 
 METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]] = {
     "semantic": SemanticMetrics,
@@ -57,6 +59,8 @@ def evaluate(
     Raises:
         InputError: if the dataset is for another task, the model lacks some of its classes, or a file cannot be read.
     """
+    check_value("segmenter", segmenter, Segmenter)
+    check_value("dataset", dataset, Dataset)
     task = segmenter.task
     if dataset.task not in DATASET_TASKS[task]:
         raise InputError(
@@ -104,8 +108,8 @@ def match_classes(labels: Mapping[int, str], class_names: Mapping[int, str]) -> 
     known = {class_id: label.strip().casefold() for class_id, label in labels.items()}
     missing = [name for name in class_names.values() if name.strip().casefold() not in known.values()]
     if missing:
-        near = difflib.get_close_matches(missing[0].casefold(), known.values(), n=1)
-        hint = f"; is {missing[0]!r} its {near[0]!r}?" if near else ""
+        near = difflib.get_close_matches(missing[0].casefold()[:MAX_NAME], known.values(), n=1)
+        hint = f"; is {shown(missing[0])} its {shown(near[0])}?" if near else ""
         raise InputError(
             f"the model does not know {len(missing)} of the {len(class_names)} classes of the dataset: "
             f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint}"

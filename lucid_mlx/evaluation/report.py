@@ -1,13 +1,15 @@
 """The result of an evaluation: metrics over all classes and of each, to print, save and compare."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path, read_json
+from lucid_mlx.utils.text import printable, shown
+from lucid_mlx.utils.validation import check_choice, check_value
 
 Metrics = Mapping[str, float | None]
 
@@ -50,6 +52,7 @@ class Evaluation:
         Raises:
             InputError: if the other is of another task.
         """
+        check_value("other", other, Evaluation)
         other.check_task(self.task)
         main = next(iter(self.metrics))
         column = next(iter(next(iter(self.per_class.values()), {})), main)
@@ -95,20 +98,24 @@ class Evaluation:
         Raises:
             InputError: if the file cannot be read, or has something else.
         """
+        file = local_path(path)
+        raw = read_json(file, "the JSON of an evaluation")
+        values: dict[str, Any] = {name: raw.get(name) for name in cls.__dataclass_fields__}
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
-            fields = {name: raw[name] for name in cls.__dataclass_fields__}
-            for metrics in (fields["metrics"], *fields["per_class"].values()):
-                if not all(value is None or isinstance(value, int | float) for value in metrics.values()):
-                    raise ValueError("a metric is not a number")
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not the JSON of an evaluation: {error!r}") from error
-        return cls(**fields)
+            check_choice("task", values["task"], TASKS)
+            check_value("num_images", values["num_images"], int, 0)
+            check_value("metrics", values["metrics"], Mapping)
+            check_value("per_class", values["per_class"], Mapping)
+            for metrics in (values["metrics"], *values["per_class"].values()):
+                check_value("the metrics of a class", metrics, Mapping)
+                for name, value in metrics.items():
+                    check_value(shown(name), value, float | None)
+        except InputError as error:
+            raise InputError(f"{file} is not the JSON of an evaluation: {error}") from None
+        return cls(**values)
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {_cell(value)}" for name, value in self.metrics.items())
+        return printable(", ".join(f"{name} {_cell(value)}" for name, value in self.metrics.items()))
 
 
 def _cell(value: float | None) -> str:
@@ -117,6 +124,7 @@ def _cell(value: float | None) -> str:
 
 def _align(rows: Sequence[Sequence[str]]) -> str:
     """Return the rows as lines with aligned columns: the first to the left, the others to the right."""
+    rows = [list(map(printable, row)) for row in rows]  # names of classes
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:

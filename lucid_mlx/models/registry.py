@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_NAME, check_value
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -22,6 +24,7 @@ def register_model(builder: Builder) -> Builder:
 
 def list_models(pattern: str = "*") -> list[str]:
     """Return the names of the builders that match a shell pattern, sorted."""
+    check_value("pattern", pattern, str)
     return sorted(name for name in _BUILDERS if fnmatchcase(name, pattern))
 
 
@@ -39,8 +42,9 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> nn.Module:
     Raises:
         InputError: if there is no such builder.
     """
+    check_value("name", name, str)
     if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=1)
+        near = difflib.get_close_matches(name[:MAX_NAME], _BUILDERS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(list_models())}"
-        raise InputError(f"there is no model {name!r}; {hint}")
+        raise InputError(f"there is no model {shown(name)}; {hint}")
     return _BUILDERS[name](*args, **kwargs)

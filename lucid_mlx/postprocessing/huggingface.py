@@ -12,11 +12,12 @@ import numpy as np
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.ops import sigmoid
-from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_sizes, extract_logits
+from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_sizes, check_thresholds, extract_logits
 from lucid_mlx.postprocessing.instance import mask_statistics, top_pairs
 from lucid_mlx.postprocessing.panoptic import kept_queries
 from lucid_mlx.postprocessing.semantic import semantic_map
 from lucid_mlx.postprocessing.tiles import axis_weights, resize_tile, resized_tiles
+from lucid_mlx.utils.validation import check_value, whole_numbers
 
 _MASK_SIZE = (384, 384)
 _NO_SEGMENT = -1  # in instance maps, and in panoptic maps without any segment
@@ -68,10 +69,16 @@ def post_process_panoptic_segmentation(
     Raises:
         InputError: if logits are missing or not finite, or a size does not fit.
     """
+    check_thresholds(
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_mask_area_threshold=overlap_mask_area_threshold,
+    )
+    fused_ids = whole_numbers("label_ids_to_fuse", () if label_ids_to_fuse is None else label_ids_to_fuse)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = _image_sizes(len(class_logits), target_sizes)
     return [
-        _panoptic(*image, label_ids_to_fuse or (), threshold, mask_threshold, overlap_mask_area_threshold)
+        _panoptic(*image, fused_ids, threshold, mask_threshold, overlap_mask_area_threshold)
         for image in zip(class_logits, mask_logits, sizes, strict=True)
     ]
 
@@ -107,8 +114,11 @@ def post_process_instance_segmentation(
     Raises:
         InputError: if logits are missing or not finite, a size does not fit, or both other forms are requested.
     """
+    check_value("return_coco_annotation", return_coco_annotation, bool)
+    check_value("return_binary_maps", return_binary_maps, bool)
     if return_coco_annotation and return_binary_maps:
         raise InputError("return_coco_annotation and return_binary_maps exclude each other; set one of them")
+    check_thresholds(threshold=threshold)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = _image_sizes(len(class_logits), target_sizes)
     results = []

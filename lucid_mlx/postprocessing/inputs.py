@@ -7,12 +7,23 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.open_image import check_image_size
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import Range, check_value, field_problems
 
 Size = tuple[int, int]
 Outputs = Mapping[str, Any]
 
 # The original project's. Semantic maps have no threshold: every pixel gets a class.
 DEFAULT_THRESHOLDS = {"instance": 0.5, "panoptic": 0.8}
+
+# What a threshold may be at least and at most.
+RANGES: dict[str, Range] = {
+    "threshold": (0, 1),
+    "mask_threshold": (0, 1),
+    "overlap_mask_area_threshold": (0, 1),
+    "top_k": (1, 1_000_000),
+}
 
 
 class ImageSizes(NamedTuple):
@@ -42,7 +53,7 @@ class Thresholds:
         top_k: maximum number of (query, class) pairs that become instances.
 
     Raises:
-        InputError: if a value is out of range.
+        InputError: if a value has a wrong type or is out of range.
     """
 
     threshold: float | None = None
@@ -51,14 +62,8 @@ class Thresholds:
     top_k: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "mask_threshold", "overlap_mask_area_threshold"):
-            value = getattr(self, name)
-            if value is None and name == "threshold":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise InputError(f"{name} must be a number from 0 to 1, got {value!r}")
-        if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1:
-            raise InputError(f"top_k must be a whole number of at least 1, got {self.top_k!r}")
+        if problems := field_problems(self, RANGES):
+            raise InputError("; ".join(problems))
 
     def score_threshold(self, task: str) -> float:
         """Return the minimum score of a segment for a task, "instance" or "panoptic"."""
@@ -77,6 +82,7 @@ def extract_logits(outputs: Outputs) -> tuple[mx.array, mx.array]:
     Raises:
         InputError: if they are missing, do not fit together, or are not finite.
     """
+    check_value("the outputs", outputs, Mapping)
     logits = []
     for name, ndim in (("class_queries_logits", 3), ("masks_queries_logits", 4)):
         value = outputs.get(name)
@@ -126,6 +132,19 @@ def image_sizes(
     return [ImageSizes(whole, content, target) for content, target in zip(contents, targets, strict=True)]
 
 
+def check_thresholds(**thresholds: float) -> None:
+    """Check thresholds that a post-processing function was given.
+
+    Args:
+        **thresholds: the fields of `Thresholds`.
+
+    Raises:
+        InputError: if a value is no number.
+    """
+    for name, value in thresholds.items():
+        check_value(name, value, float)
+
+
 def check_sizes(name: str, sizes: Sequence[Size], batch_size: int) -> list[Size]:
     """Check a list of sizes, one for each image.
 
@@ -142,11 +161,12 @@ def check_sizes(name: str, sizes: Sequence[Size], batch_size: int) -> list[Size]
     """
     if not isinstance(sizes, list | tuple) or len(sizes) != batch_size:
         raise InputError(
-            f"{name} must be a list with a (height, width) for each of the {batch_size} images, got {sizes!r}"
+            f"{name} must be a list with a (height, width) for each of the {batch_size} images, got {shown(sizes)}"
         )
     for size in sizes:
         if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_side(side) for side in size)):
-            raise InputError(f"{name} must hold whole heights and widths of at least 1, got {size!r}")
+            raise InputError(f"{name} must hold whole heights and widths of at least 1, got {shown(size)}")
+        check_image_size(size[1], size[0], name)
     return [(int(height), int(width)) for height, width in sizes]
 
 

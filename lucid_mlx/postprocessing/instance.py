@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.errors import InputError
 from lucid_mlx.ops import sigmoid, softmax
-from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, extract_logits, image_sizes
+from lucid_mlx.postprocessing.inputs import RANGES, ImageSizes, Outputs, Size, extract_logits, image_sizes
 from lucid_mlx.postprocessing.tiles import axis_weights, resized_tiles
+from lucid_mlx.utils.validation import check_value, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Instances:
 
     def masks(self, indices: Sequence[int] | None = None) -> mx.array:
         """Return the masks of the objects with these indices, or of all objects, (n, height, width) bool."""
-        logits = self._mask_logits if indices is None else self._mask_logits[mx.array(list(indices), mx.int32)]
+        logits = self._mask_logits
+        if indices is not None:  # MLX does not check them
+            logits = logits[mx.array(whole_numbers("indices", indices, most=len(self) - 1), mx.int32)]
         return self._row_weights @ (logits @ self._column_weights) > 0
 
 
@@ -72,8 +74,9 @@ def instance_segmentation(
     Raises:
         InputError: if logits are missing or not finite, a size does not fit, or `top_k` is below 1.
     """
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-        raise InputError(f"top_k must be a whole number of at least 1, got {top_k!r}")
+    check_value("top_k", top_k, int, *RANGES["top_k"])
+    if thing_ids is not None:
+        thing_ids = whole_numbers("thing_ids", thing_ids)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = image_sizes(len(class_logits), input_size, content_sizes, target_sizes)
     return [_instances(*image, thing_ids, top_k) for image in zip(class_logits, mask_logits, sizes, strict=True)]

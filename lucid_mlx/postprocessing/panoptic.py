@@ -7,8 +7,9 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.ops import sigmoid, softmax
-from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, extract_logits, image_sizes
+from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_thresholds, extract_logits, image_sizes
 from lucid_mlx.postprocessing.tiles import resized_tiles
+from lucid_mlx.utils.validation import whole_numbers
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,12 @@ def panoptic_segmentation(
     Raises:
         InputError: if logits are missing or not finite, or a size does not fit.
     """
+    check_thresholds(
+        threshold=threshold,
+        mask_threshold=mask_threshold,
+        overlap_mask_area_threshold=overlap_mask_area_threshold,
+    )
+    thing_ids = whole_numbers("thing_ids", thing_ids)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = image_sizes(len(class_logits), input_size, content_sizes, target_sizes)
     return [

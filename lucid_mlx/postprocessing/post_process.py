@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing import huggingface
 from lucid_mlx.postprocessing.inputs import Outputs
 from lucid_mlx.postprocessing.instance import instance_segmentation
 from lucid_mlx.postprocessing.panoptic import panoptic_segmentation
 from lucid_mlx.postprocessing.semantic import semantic_segmentation
+from lucid_mlx.utils.validation import check_choice
 
 _FUNCTIONS: dict[str, dict[str, Callable[..., list[Any]]]] = {
     "original": {
@@ -41,9 +41,7 @@ def post_process(outputs: Outputs, task: str, *, compatible: str = "original", *
     Raises:
         InputError: if the task or `compatible` is unknown, or that function raises it.
     """
-    functions = _FUNCTIONS.get(compatible)
-    if functions is None:
-        raise InputError(f"compatible must be one of {', '.join(_FUNCTIONS)}, got {compatible!r}")
-    if task not in functions:
-        raise InputError(f"task must be one of {', '.join(functions)}, got {task!r}")
+    check_choice("compatible", compatible, _FUNCTIONS)
+    functions = _FUNCTIONS[compatible]
+    check_choice("task", task, functions)
     return functions[task](outputs, **options)

@@ -9,6 +9,7 @@ from lucid_mlx.backends import evaluated_in_order, numpy_is_fast
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, extract_logits, image_sizes
 from lucid_mlx.postprocessing.tiles import Region, resize_tile, resized_tiles
+from lucid_mlx.utils.validation import check_value
 
 
 def semantic_segmentation(
@@ -39,6 +40,7 @@ def semantic_segmentation(
     Raises:
         InputError: if logits are missing or not finite, or a size does not fit.
     """
+    check_value("resize_scores", resize_scores, bool)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = image_sizes(len(class_logits), input_size, content_sizes, target_sizes)
     return [semantic_map(*image, resize_scores) for image in zip(class_logits, mask_logits, sizes, strict=True)]

@@ -1,6 +1,5 @@
 """How images are prepared: from a checkpoint's own settings, from the published ones, or at a requested size."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +8,26 @@ from typing import Any, Literal
 from PIL import Image
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import Range, check_value, field_problems
 
 Size = tuple[int, int]
+
+MAX_SIDE = 8192  # to which an image is resized or padded
+MAX_INPUT_PIXELS = MAX_SIDE**2
+
+# What a field, or each of a list, may be at least and at most.
+RANGES: dict[str, Range] = {
+    "size": (1, MAX_SIDE),
+    "shortest_edge": (1, MAX_SIDE),
+    "longest_edge": (1, 1_000_000),
+    "size_divisor": (1, 1024),
+    "pad_size": (1, MAX_SIDE),
+    "resample": (0, max(Image.Resampling)),
+    "mean": (-1_000_000, 1_000_000),
+    "std": (1e-6, 1_000_000),
+    "rescale_factor": (-1_000_000, 1_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +48,9 @@ class ImageConfig:
         mean: mean of the red, green and blue channel; it is subtracted after rescaling.
         std: standard deviation of the red, green and blue channel; the result is divided by it.
         rescale_factor: factor for the 8-bit values.
+
+    Raises:
+        InputError: if a value has the wrong type or is out of range.
     """
 
     size: Size | None = (384, 384)
@@ -43,6 +63,14 @@ class ImageConfig:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     rescale_factor: float = 1 / 255
+
+    def __post_init__(self) -> None:
+        if problems := field_problems(self, RANGES):
+            raise InputError(f"the image configuration's {problems[0]}")
+        for name, length in (("size", 2), ("pad_size", 2), ("mean", 3), ("std", 3)):
+            value = getattr(self, name)
+            if value is not None and len(value) != length:
+                raise InputError(f"the image configuration's {name} must have {length} numbers, got {shown(value)}")
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "ImageConfig":
@@ -59,14 +87,13 @@ class ImageConfig:
         Raises:
             InputError: if a value has the wrong type or is out of range.
         """
+        check_value("the image configuration", raw, Mapping)
+        for name in ("do_resize", "do_rescale", "do_normalize"):
+            check_value(f"the image configuration's {name}", raw.get(name), bool | None)
         values: dict[str, Any] = {"size": None}
         if raw.get("do_resize", True):
             values |= _sizes(raw)
-            values["resample"] = _integer("resample", raw.get("resample", cls.resample), minimum=0)
-            if values["resample"] > max(Image.Resampling):
-                raise InputError(
-                    f"the image configuration's resample must be one of Pillow's filters, got {raw['resample']!r}"
-                )
+            values["resample"] = _integer("resample", raw.get("resample", cls.resample), *RANGES["resample"])
         if "pad_size_divisor" in raw:  # our own key for the original project's padding; transformers ignores it
             values |= {"divisor_mode": "pad", "size_divisor": _size_divisor(raw, "pad_size_divisor")}
         else:
@@ -74,14 +101,13 @@ class ImageConfig:
         if raw.get("pad_size") is not None:
             values["pad_size"] = _height_and_width("pad_size", raw["pad_size"])
         if raw.get("do_rescale", True):
-            values["rescale_factor"] = _number("rescale_factor", raw.get("rescale_factor", cls.rescale_factor))
+            factor = raw.get("rescale_factor", cls.rescale_factor)
+            values["rescale_factor"] = _number("rescale_factor", factor, *RANGES["rescale_factor"])
         else:
             values["rescale_factor"] = 1.0
         if raw.get("do_normalize", True):
-            values["mean"] = _channels("image_mean", raw.get("image_mean", cls.mean))
-            values["std"] = _channels("image_std", raw.get("image_std", cls.std))
-            if min(values["std"]) <= 0.0:
-                raise InputError(f"the image configuration's image_std must be above 0, got {raw['image_std']!r}")
+            values["mean"] = _channels("image_mean", raw.get("image_mean", cls.mean), *RANGES["mean"])
+            values["std"] = _channels("image_std", raw.get("image_std", cls.std), *RANGES["std"])
         else:
             values |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
         return cls(**values)
@@ -143,9 +169,14 @@ class ImageConfig:
             (height, width) of the input.
 
         Raises:
-            InputError: if the resized image is larger than `pad_size`.
+            InputError: if the resized image is larger than `pad_size`, or than a network can take.
         """
         content = self.content_size(height, width)
+        if content[0] * content[1] > MAX_INPUT_PIXELS:
+            raise InputError(
+                f"an image of {height}x{width} is resized to {content[0]}x{content[1]} (height x width); expected at "
+                f"most {MAX_INPUT_PIXELS} pixels: give a smaller size, such as 1024"
+            )
         if self.pad_size is not None:
             if content[0] > self.pad_size[0] or content[1] > self.pad_size[1]:
                 raise InputError(
@@ -171,17 +202,23 @@ def parse_size(text: str, image_config: ImageConfig) -> ImageConfig:
     Raises:
         InputError: if the text has none of these forms.
     """
+    check_value("size", text, str)
+    check_value("image_config", image_config, ImageConfig)
     match = re.fullmatch(r"(?P<first>[0-9]{1,5})(?:(?P<separator>[xX/])(?P<second>[0-9]{1,5}))?", text.strip())
     first, second = (int(match["first"]), int(match["second"] or match["first"])) if match else (0, 0)
     if match is None or not (first and second):
         raise InputError(
-            f"{text!r} is no size; expected 512 (a square), 640x480 (width x height), or 800/1333 (shortest edge and "
-            "limit of the longest edge)"
+            f"{shown(text)} is no size; expected 512 (a square), 640x480 (width x height), or 800/1333 (shortest edge "
+            "and limit of the longest edge)"
         )
+    if first > MAX_SIDE or (match["separator"] != "/" and second > MAX_SIDE):
+        raise InputError(f"size {text} has a side of {max(first, second)} pixels; expected at most {MAX_SIDE}")
     if match["separator"] != "/":
         return replace(image_config, size=(second, first), shortest_edge=None, longest_edge=None, pad_size=None)
     if first > second:
-        raise InputError(f"{text!r} limits the longest edge to less than the shortest; did you mean {second}/{first}?")
+        raise InputError(
+            f"{shown(text)} limits the longest edge to less than the shortest; did you mean {second}/{first}?"
+        )
     return replace(image_config, size=None, shortest_edge=first, longest_edge=second, pad_size=None)
 
 
@@ -218,6 +255,8 @@ def published_image_config(dataset: str, backbone: str | None) -> ImageConfig | 
     Returns:
         The configuration, or None if nothing was published.
     """
+    check_value("dataset", dataset, str)
+    check_value("backbone", backbone, str | None)
     if dataset == "ade20k_semantic":
         sizes = _ADE20K_SEMANTIC_TEST_SIZES.get(backbone or "")
     else:
@@ -261,12 +300,12 @@ def _sizes(raw: Mapping[str, Any]) -> dict[str, Any]:
         return {"size": _height_and_width("size", size)}
     if "shortest_edge" not in size:
         raise InputError(
-            f"the image configuration's size must have height and width, or shortest_edge; got {size!r:.80}"
+            f"the image configuration's size must have height and width, or shortest_edge; got {shown(size, 80)}"
         )
     longest = size.get("longest_edge", limit)
     return {
         "shortest_edge": _integer("shortest_edge", size["shortest_edge"]),
-        "longest_edge": None if longest is None else _integer("longest_edge", longest),
+        "longest_edge": None if longest is None else _integer("longest_edge", longest, *RANGES["longest_edge"]),
     }
 
 
@@ -274,32 +313,28 @@ def _height_and_width(name: str, value: Any) -> Size:
     if isinstance(value, list | tuple) and len(value) == 2:
         value = dict(zip(("height", "width"), value, strict=True))
     if not isinstance(value, Mapping) or not {"height", "width"} <= value.keys():
-        raise InputError(f"the image configuration's {name} must have height and width, got {value!r:.80}")
+        raise InputError(f"the image configuration's {name} must have height and width, got {shown(value, 80)}")
     return (_integer("height", value["height"]), _integer("width", value["width"]))
 
 
 def _size_divisor(raw: Mapping[str, Any], *keys: str) -> int:
     """Read the first of the keys that exists; 0 stands for no divisor."""
     key = next((key for key in keys if key in raw), keys[0])
-    return _integer(key, raw.get(key, ImageConfig.size_divisor), minimum=0) or 1
+    return _integer(key, raw.get(key, ImageConfig.size_divisor), 0, RANGES["size_divisor"][1]) or 1
 
 
-def _integer(name: str, value: Any, minimum: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise InputError(
-            f"the image configuration's {name} must be a whole number of at least {minimum}, got {value!r:.40}"
-        )
+def _integer(name: str, value: Any, least: float = 1, most: float = MAX_SIDE) -> int:
+    check_value(f"the image configuration's {name}", value, int, least, most)
     return int(value)
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"the image configuration's {name} must be a number, got {value!r:.40}")
+def _number(name: str, value: Any, least: float, most: float) -> float:
+    check_value(f"the image configuration's {name}", value, float, least, most)
     return float(value)
 
 
-def _channels(name: str, value: Any) -> tuple[float, ...]:
+def _channels(name: str, value: Any, least: float, most: float) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else [value] * 3
     if len(values) != 3:
-        raise InputError(f"the image configuration's {name} must be one number or three, got {value!r:.40}")
-    return tuple(_number(name, channel) for channel in values)
+        raise InputError(f"the image configuration's {name} must be one number or three, got {shown(value)}")
+    return tuple(_number(name, channel, least, most) for channel in values)

@@ -11,6 +11,7 @@ from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.temporary_folder import temporary_folder
 from lucid_mlx.weights.checkpoint import write_checkpoint
 
 
@@ -36,8 +37,7 @@ def reference(model: Mask2Former, pixels: mx.array) -> Callable[[], None]:
     transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     dtype = getattr(torch, str(model.dtype).removeprefix("mlx.core."))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
         write_checkpoint(folder / "ours", model.config.to_dict(), named_parameters(model), {}, {})
         export_huggingface(folder / "ours", folder / "theirs")
         build = transformers.Mask2FormerForUniversalSegmentation.from_pretrained

@@ -17,6 +17,11 @@ from lucid_mlx.results import export
 from lucid_mlx.results.packed_mask import pack, unpack
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.atomic_write import encode_image, image_format, write_image
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.text import printable, shown
+from lucid_mlx.utils.validation import MAX_NAME, check_value
+from lucid_mlx.visualization.checks import checked_image, checked_map
+from lucid_mlx.visualization.colors import check_labels
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
 from lucid_mlx.visualization.overlay import bounding_boxes
 
@@ -64,10 +69,15 @@ class Segmentation:
         Returns:
             The result.
         """
+        check_labels(labels)
+        image = checked_image(image)
+        class_map = checked_map("class_map", class_map, image)
+        if class_map.min() < 0:
+            raise InputError(f"class_map must hold classes from 0, got {class_map.min()}")
         areas = np.bincount(class_map.ravel())
         boxes = bounding_boxes(class_map + 1)  # which ignores 0
         segments = [
-            Segment(class_id, class_id, labels[class_id], None, int(areas[class_id]), boxes[class_id + 1])
+            Segment(class_id, class_id, _name(labels, class_id), None, int(areas[class_id]), boxes[class_id + 1])
             for class_id in np.argsort(-areas, kind="stable").tolist()
             if areas[class_id]
         ]
@@ -88,10 +98,15 @@ class Segmentation:
         Returns:
             The result.
         """
-        ids = np.array(panoptic.segmentation)
+        check_value("panoptic", panoptic, PanopticResult)
+        check_labels(labels)
+        image = checked_image(image)
+        ids = checked_map("the segmentation", np.array(panoptic.segmentation), image)
         boxes = bounding_boxes(ids)
+        if unseen := [found.id for found in panoptic.segments if found.id not in boxes]:
+            raise InputError(f"the segmentation has no pixel of the segment {shown(unseen[0])}")
         segments = [
-            Segment(found.id, found.label_id, labels[found.label_id], found.score, found.area, boxes[found.id])
+            Segment(found.id, found.label_id, _name(labels, found.label_id), found.score, found.area, boxes[found.id])
             for found in panoptic.segments
         ]
         return cls("panoptic", image, ids, tuple(segments), labels, name)
@@ -117,6 +132,11 @@ class Segmentation:
         Returns:
             The result, without instances whose mask is empty.
         """
+        if not hasattr(instances, "masks"):
+            raise InputError(f"instances must be what instance_segmentation returned, got {shown(instances)}")
+        check_value("threshold", threshold, float)
+        check_labels(labels)
+        image = checked_image(image)
         scores, label_ids = np.array(instances.scores), np.array(instances.label_ids).tolist()
         segments: list[Segment] = []
         packed_masks: dict[int, bytes] = {}
@@ -126,13 +146,16 @@ class Segmentation:
             if area:
                 segment_id, label_id = len(segments) + 1, label_ids[index]
                 box = bounding_boxes(mask.view(np.uint8))[1]
-                segments.append(Segment(segment_id, label_id, labels[label_id], float(scores[index]), area, box))
+                segments.append(Segment(segment_id, label_id, _name(labels, label_id), float(scores[index]), area, box))
                 packed_masks[segment_id] = pack(mask)
         ids = _map_of_masks(packed_masks, image.shape[:2])
         return cls("instance", image, ids, tuple(segments), labels, name, packed_masks)
 
     def mask(self, segment: Segment) -> np.ndarray:
         """Return the mask of a segment, (H, W) bool."""
+        check_value("segment", segment, Segment)
+        if segment not in self.segments:
+            raise InputError(f"the result has no such segment: {shown(segment)}")
         if self._packed_masks is None:
             return self.map == segment.id
         return unpack(self._packed_masks[segment.id], self.map.shape)
@@ -158,6 +181,7 @@ class Segmentation:
             InputError: if the network has no class with such a name.
         """
         names = [labels] if isinstance(labels, str) else labels
+        check_value("labels", names, Collection)
         label_ids = {label_id for name in names for label_id in find_label_ids(name, self.labels)}
         kept = tuple(segment for segment in self.segments if segment.label_id in label_ids)
         if self._packed_masks is not None:  # an instance may have been covered by one that is dropped
@@ -189,7 +213,7 @@ class Segmentation:
         Raises:
             InputError: if the file cannot be written; an existing file is then unchanged.
         """
-        target = Path(path).expanduser()
+        target = local_path(path)
         image_format(target)  # checked before drawing, which takes longer
         return write_image(target, self.draw(**options))
 
@@ -211,6 +235,8 @@ class Segmentation:
         Returns:
             An annotation for each segment, ready for JSON.
         """
+        check_value("image_id", image_id, int)
+        check_value("first_id", first_id, int)
         return export.coco_annotations(self.segments, map(self.mask, self.segments), image_id, first_id)
 
     def to_panoptic_png(self, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
@@ -224,6 +250,7 @@ class Segmentation:
         Returns:
             The image, and the annotation, ready for JSON.
         """
+        check_value("image_id", image_id, int, 0, 10**12)
         offset = 1 if self.task == "semantic" else 0
         ids = self.map + offset
         label_ids = {segment.id + offset: segment.label_id for segment in self.segments}
@@ -256,11 +283,11 @@ class Segmentation:
             counts = Counter(segment.label for segment in self.segments)
             items = [f"{count} {label}" if count > 1 else label for label, count in counts.items()]
         more = len(items) - MAX_SUMMARY_ITEMS
-        return ", ".join(items[:MAX_SUMMARY_ITEMS]) + (f", and {more} more" if more > 0 else "")
+        return printable(", ".join(items[:MAX_SUMMARY_ITEMS])) + (f", and {more} more" if more > 0 else "")
 
     def __repr__(self) -> str:
         height, width = self.map.shape
-        of = f" of {self.name}" if self.name else ""
+        of = f" of {printable(self.name)}" if self.name else ""
         return f"<{self.task} segmentation{of}, {width}x{height}: {self.summary()}>"
 
     def _repr_png_(self) -> bytes:
@@ -299,7 +326,7 @@ def find_label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
         InputError: if no class has this name; the message suggests similar names.
     """
     if not isinstance(name, str):
-        raise InputError(f"a class is selected by its name, got {name!r:.80}")
+        raise InputError(f"a class is selected by its name, got {shown(name, 80)}")
     wanted = name.strip().lower()
     by_label: dict[str, list[int]] = {}
     by_name: dict[str, list[int]] = {}
@@ -309,13 +336,19 @@ def find_label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
             by_name.setdefault(synonym, []).append(label_id)
     known = by_name | by_label
     if wanted not in known:
-        similar = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+        similar = difflib.get_close_matches(wanted[:MAX_NAME], known, n=3, cutoff=0.5)
         if similar:
             hint = f"did you mean {' or '.join(map(repr, similar))}?"
         else:
-            hint = f"known are {', '.join(labels.values())}"
-        raise InputError(f"there is no class {name!r}; {hint}")
+            hint = f"known are {', '.join(list(labels.values())[:200])}"
+        raise InputError(f"there is no class {shown(name)}; {hint}")
     return known[wanted]
+
+
+def _name(labels: Mapping[int, str], label_id: int) -> str:
+    if label_id not in labels:
+        raise InputError(f"labels has no name for the class {label_id}; it needs one for each class in the image")
+    return labels[label_id]
 
 
 def _map_of_masks(packed_masks: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from lucid_mlx.data.dataset import Target
 from lucid_mlx.preprocessing import ImageConfig
-from lucid_mlx.preprocessing.image_config import Size
-from lucid_mlx.utils.validation import FieldError, check_minimums
+from lucid_mlx.preprocessing.image_config import MAX_SIDE, RANGES, Size
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import FieldError, check_fields, check_value
 
 PADDING_VALUE = 128  # of padded pixels, before normalization
 CROP_ATTEMPTS = 10  # to find a crop that is not mostly of one class
@@ -64,7 +65,7 @@ class LargeScaleJitter:
         color_jitter: change brightness, contrast, saturation and hue at random.
 
     Raises:
-        FieldError: if the size is below 1, or the scales are not above 0 and in order.
+        FieldError: if a value is out of range, or the scales are not above 0 and in order.
     """
 
     size: int = 1024
@@ -74,7 +75,7 @@ class LargeScaleJitter:
     color_jitter: bool = False
 
     def __post_init__(self) -> None:
-        check_minimums(self, size=1)
+        check_fields(self, {"size": (1, MAX_SIDE), "min_scale": (0, 100), "max_scale": (0, 100)})
         if self.min_scale <= 0:
             raise FieldError(f"min_scale must be above 0, got {self.min_scale}", "min_scale")
         if self.min_scale > self.max_scale:
@@ -97,6 +98,7 @@ class LargeScaleJitter:
 
 def shortest_edges(side: int) -> tuple[int, ...]:
     """Return sixteen lengths from half to double a side, as the original configurations have (`MIN_SIZE_TRAIN`)."""
+    check_value("side", side, int, 1, MAX_SIDE)
     return tuple(int(0.1 * tenths * side) for tenths in range(5, 21))
 
 
@@ -116,7 +118,7 @@ class ResizeAndCrop:
         color_jitter: change brightness, contrast, saturation and hue at random.
 
     Raises:
-        FieldError: if a length or a size is below 1.
+        FieldError: if a value is out of range.
     """
 
     shortest_edge: tuple[int, ...] = shortest_edges(512)
@@ -126,15 +128,19 @@ class ResizeAndCrop:
     color_jitter: bool = True
 
     def __post_init__(self) -> None:
-        check_minimums(self, longest_edge=1)
-        if min(self.shortest_edge, default=0) < 1:
-            raise FieldError(
-                f"shortest_edge must be lengths of at least 1, got {list(self.shortest_edge)}", "shortest_edge"
-            )
-        if len(self.crop_size) != 2 or min(self.crop_size) < 1:
-            raise FieldError(
-                f"crop_size must be a height and a width of at least 1, got {list(self.crop_size)}", "crop_size"
-            )
+        check_fields(
+            self,
+            {
+                "shortest_edge": RANGES["shortest_edge"],
+                "longest_edge": RANGES["longest_edge"],
+                "crop_size": RANGES["size"],
+                "single_category_max_area": (0, 1),
+            },
+        )
+        if not self.shortest_edge:
+            raise FieldError("shortest_edge must be lengths of at least 1, got none", "shortest_edge")
+        if len(self.crop_size) != 2:
+            raise FieldError(f"crop_size must be a height and a width, got {shown(list(self.crop_size))}", "crop_size")
 
     def __call__(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Sample:
         """Make a sample of `crop_size`; arguments and result as of `Augmentation`."""

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 from lucid_mlx.data.dataset import Dataset
@@ -12,9 +11,27 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.training.augment import LargeScaleJitter, ResizeAndCrop
 from lucid_mlx.training.optimizer import OptimizerConfig
 from lucid_mlx.training.settings import Settings
-from lucid_mlx.utils.validation import FieldError, check_minimums
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, FieldError, Range, check_fields
 
 AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ResizeAndCrop}
+
+# What a field of a configuration here may be at least and at most.
+RANGES: dict[str, Range] = {
+    "ignore_index": (-1, 65535),
+    "limit": (1, MAX_COUNT),
+    "log": (1, MAX_COUNT),
+    "save": (1, MAX_COUNT),
+    "pictures": (0, MAX_COUNT),
+    "images": (1, 1000),
+    "evaluate": (0, MAX_COUNT),
+    "steps": (1, MAX_COUNT),
+    "batch_size": (1, MAX_BATCH_SIZE),
+    "gradient_accumulation_steps": (1, MAX_BATCH_SIZE),
+    "workers": (0, 256),
+    "seed": (0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class DatasetConfig:
         limit: use only so many images, the first ones; None for all.
 
     Raises:
-        FieldError: if the limit is below 1.
+        FieldError: if a value is out of range.
     """
 
     images: str
@@ -45,8 +62,7 @@ class DatasetConfig:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None:
-            check_minimums(self, limit=1)
+        check_fields(self, RANGES)
 
     def open(self) -> Dataset:
         """Open the dataset.
@@ -79,6 +95,9 @@ class NetworkConfig:
         size: the size at which the trained model sees images, as `lucid-mlx segment --size`; None for the size of the
             training samples.
         fields: fields of `Mask2FormerConfig` that replace those of the weights.
+
+    Raises:
+        FieldError: if a value has a wrong type.
     """
 
     weights: str | None = None
@@ -86,6 +105,9 @@ class NetworkConfig:
     gradient_checkpointing: bool = False
     size: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self, RANGES)
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ class ReportsConfig:
     evaluate: int = 0
 
     def __post_init__(self) -> None:
-        check_minimums(self, log=1, save=1, pictures=0, images=1, evaluate=0)
+        check_fields(self, RANGES)
 
 
 @dataclass(frozen=True)
@@ -154,7 +176,7 @@ class TrainingConfig:
     check: bool = True
 
     def __post_init__(self) -> None:
-        check_minimums(self, steps=1, batch_size=1, gradient_accumulation_steps=1, workers=0, seed=0)
+        check_fields(self, RANGES)
         if self.validation is None and self.reports.evaluate:
             raise FieldError("evaluate needs labeled images: add a table [validation]", "reports.evaluate")
 
@@ -179,7 +201,8 @@ def read_config(path: str | PathLike[str]) -> TrainingConfig:
         InputError: if the file cannot be read, or has an unknown key, lacks one, or has a value that does not fit. The
             message names the line.
     """
-    settings = Settings(Path(path).expanduser())
+    path = local_path(path)
+    settings = Settings(path)
     table = dict(settings.table)
     augmentation = table.get("augmentation", {})
     if not isinstance(augmentation, dict):
@@ -188,6 +211,6 @@ def read_config(path: str | PathLike[str]) -> TrainingConfig:
     name = augmentation.pop("kind", next(iter(AUGMENTATIONS)))
     if not isinstance(name, str) or name not in AUGMENTATIONS:
         expected = ", ".join(AUGMENTATIONS)
-        raise InputError(f"{settings.location('augmentation.kind')}: kind must be one of {expected}, got {name!r}")
+        raise InputError(f"{settings.location('augmentation.kind')}: kind must be one of {expected}, got {shown(name)}")
     table["augmentation"] = settings.build(AUGMENTATIONS[name], augmentation, "augmentation")
-    return settings.build(TrainingConfig, {"dataset_name": Path(path).stem, **table})
+    return settings.build(TrainingConfig, {"dataset_name": path.stem, **table})

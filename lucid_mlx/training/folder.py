@@ -1,6 +1,7 @@
 """The output folder of a run: a model that `lucid_mlx.load` reads, and in `training/` what the training needs."""
 
 import fcntl
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,27 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.state import write_arrays
-from lucid_mlx.weights.checkpoint import MLX_FORMAT, WEIGHTS_FILE, write_checkpoint
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.text import markdown, printable
+from lucid_mlx.weights.checkpoint import MLX_FORMAT, WEIGHTS_FILE, ensure_empty, write_checkpoint
 
 TRAINING_FOLDER = "training"
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
+
+
+def check_new(path: Path) -> None:
+    """Check that a run can begin in a folder.
+
+    Args:
+        path: the folder; it must not exist, or be empty.
+
+    Raises:
+        InputError: if it has a run already, or something else.
+    """
+    if (path / TRAINING_FOLDER / STATE_FILE).exists():
+        raise InputError(f"{path} has a run already: continue it with --resume, or choose another folder")
+    ensure_empty(path)
 
 
 class RunFolder:
@@ -47,9 +64,9 @@ class RunFolder:
     ):
         self.path, self._config, self._image_config = path, config, image_config
         self._metadata = {
-            "source": source or "random weights",
+            "source": printable(source or "random weights"),
             "family": "lucid_mlx.training",
-            "dataset": f"{dataset_name}_{dataset.task}",
+            "dataset": printable(f"{dataset_name}_{dataset.task}"),
             "task": dataset.task,
             "things": " ".join(map(str, sorted(dataset.thing_ids))),
         }
@@ -64,7 +81,11 @@ class RunFolder:
         Raises:
             InputError: if another process has locked it.
         """
-        with (self.training / "lock").open("w") as file:
+        lock = self.training / "lock"
+        for path in (lock, self.metrics):
+            if path.exists():
+                check_file(path, "a file that an earlier run wrote")
+        with lock.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -95,8 +116,7 @@ class RunFolder:
         Raises:
             InputError: if the folder is not empty.
         """
-        if self.state.exists():
-            raise InputError(f"{self.path} has a run already: continue it with --resume, or choose another folder")
+        check_new(self.path)
         config = self._config.to_dict()
         write_checkpoint(self.path, config, arrays, self._metadata, self._preprocessor(), self._card())
         self.training.mkdir()
@@ -120,10 +140,11 @@ class RunFolder:
         }
 
     def _card(self) -> str:
-        labels = ", ".join(self._config.id2label.values())
+        labels = ", ".join(map(markdown, self._config.id2label.values()))
         return (
             "# A Mask2Former, trained with lucid-mlx\n\n"
-            f"Trained on {self._metadata['dataset']}, from {self._metadata['source']}. The metrics of the training are "
-            f"in {TRAINING_FOLDER}/{METRICS_FILE}.\n\n"
-            f"    lucid-mlx segment photo.jpg --weights {self.path.name}\n\nClasses: {labels}.\n"
+            f"Trained on {markdown(self._metadata['dataset'])}, from {markdown(self._metadata['source'])}. The metrics "
+            f"of the training are in {TRAINING_FOLDER}/{METRICS_FILE}.\n\n"
+            f"    lucid-mlx segment photo.jpg --weights {shlex.quote(printable(self.path.name))}\n\n"
+            f"Classes: {labels}.\n"
         )

@@ -10,7 +10,8 @@ from mlx.optimizers import AdamW, MultiOptimizer
 
 from lucid_mlx.ops import GroupNorm
 from lucid_mlx.utils.parameters import named_parameters
-from lucid_mlx.utils.validation import FieldError, check_minimums
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_COUNT, FieldError, Range, check_fields
 
 NORMS = (nn.LayerNorm, GroupNorm, nn.BatchNorm)
 BACKBONE = "backbone."
@@ -18,6 +19,18 @@ BACKBONE = "backbone."
 EMBEDDINGS = ("query_features", "query_positions", "transformer_decoder.level_embedding")
 BIAS_TABLE = "relative_position_bias_table"
 WARMUP_FACTOR = 0.001  # of the learning rate at the first step; detectron2's
+
+# What a field may be at least and at most.
+RANGES: dict[str, Range] = {
+    "learning_rate": (0, 1000),
+    "backbone_multiplier": (0, 1000),
+    "weight_decay": (0, 1000),
+    "max_grad_norm": (0, 1_000_000),
+    "gamma": (0, 1000),
+    "power": (0, 1000),
+    "warmup_steps": (0, MAX_COUNT),
+    "ema_decay": (0, 1),
+}
 
 Tree = dict[str, Any]
 
@@ -56,16 +69,14 @@ class OptimizerConfig:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_minimums(
-            self, backbone_multiplier=0, weight_decay=0, max_grad_norm=0, gamma=0, power=0, warmup_steps=0, ema_decay=0
-        )
-        if self.learning_rate <= 0:
+        check_fields(self, RANGES)
+        if self.learning_rate == 0:
             raise FieldError(f"learning_rate must be above 0, got {self.learning_rate}", "learning_rate")
         if self.ema_decay >= 1:
             raise FieldError(f"ema_decay must be below 1, such as 0.999, got {self.ema_decay}", "ema_decay")
         if list(self.milestones) != sorted(self.milestones) or not all(0 < x < 1 for x in self.milestones):
             raise FieldError(
-                f"milestones must be rising fractions of the run between 0 and 1, got {list(self.milestones)}",
+                f"milestones must be rising fractions of the run between 0 and 1, got {shown(list(self.milestones))}",
                 "milestones",
             )
 

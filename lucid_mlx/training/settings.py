@@ -10,7 +10,9 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.validation import FieldError, type_problem
+from lucid_mlx.utils.files import read_text
+from lucid_mlx.utils.text import printable, shown
+from lucid_mlx.utils.validation import FieldError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +22,11 @@ else:
 T = TypeVar("T")
 
 HEADER = re.compile(r"""\s*\[([\w\s."'-]+)\]""")
-ASSIGNMENT = re.compile(r"""\s*([\w\s."'-]+?)\s*=""")
+ASSIGNMENT = re.compile(r"""([\w\s."'-]+)=""")
+
+MAX_BYTES = 128 << 10
+MAX_DOTS = 1000  # of keys in one line; the parser's time for a key grows with the square of its parts
+MAX_DEPTH = 8  # tables in tables
 
 
 class Settings:
@@ -39,13 +45,19 @@ class Settings:
 
     def __init__(self, path: Path):
         self.path = path
+        text = read_text(path, "a TOML file", MAX_BYTES)
+        if sum(line.count(".") ** 2 for line in text.split("\n")) > MAX_DOTS**2:
+            raise InputError(f"{path} has keys of very many parts; expected a TOML file with settings of training")
         try:
-            text = path.read_text(encoding="utf-8")
             self.table: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{path} is not TOML: {error}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+            raise InputError(f"{path} is not TOML: {printable(str(error))}") from error
+        except ValueError:
+            raise InputError(f"{path} is not TOML: it holds a number that is too long") from None
+        except RecursionError:
+            raise InputError(f"{path} nests too deeply; expected a TOML file") from None
+        if _is_deeper(self.table, MAX_DEPTH):
+            raise InputError(f"{path} nests too deeply; expected at most {MAX_DEPTH} tables or lists in one another")
         self._lines = _line_numbers(text)
 
     def build(self, config_class: type[T], table: Mapping[str, Any], section: str = "") -> T:
@@ -67,9 +79,9 @@ class Settings:
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = difflib.get_close_matches(key[:60], known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-                raise InputError(f"{self.location(_join(section, key))}: unknown key {key!r}; {hint}")
+                raise InputError(f"{self.location(_join(section, key))}: unknown key {shown(key)}; {hint}")
             values[key] = self._value(known[key].type, value, key, section)
         for name, item in known.items():
             if name not in table and item.default is MISSING and item.default_factory is MISSING:
@@ -84,7 +96,7 @@ class Settings:
             raise InputError(f"{self.location(section)}: {error}") from error
 
     def _value(self, annotation: Any, value: Any, key: str, section: str) -> Any:
-        """Check a value, and build the dataclass if it is a nested table."""
+        """Return the value as a dataclass has it: the dataclass if it is a nested table, a tuple for a list."""
         path = _join(section, key)
         options = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
         nested = next((option for option in options if is_dataclass(option)), None)
@@ -92,8 +104,6 @@ class Settings:
             if not isinstance(value, dict):
                 raise InputError(f"{self.location(path)}: {key} must be a table: write [{path}]")
             return self.build(nested, value, path)  # type: ignore[arg-type]  # a class
-        if problem := type_problem(key, value, annotation):
-            raise InputError(f"{self.location(path)}: {problem}")
         return tuple(value) if isinstance(value, list) else value
 
     def location(self, *paths: str) -> str:
@@ -116,6 +126,12 @@ class Settings:
 
 def _join(section: str, key: str) -> str:
     return f"{section}.{key}" if section else key
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    return depth == 0 or any(_is_deeper(x, depth - 1) for x in (value.values() if isinstance(value, dict) else value))
 
 
 def _line_numbers(text: str) -> dict[str, int]:

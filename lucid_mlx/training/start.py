@@ -41,8 +41,8 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former
         messages = ["from random weights"]
     else:
         checkpoint = load_checkpoint(config.network.weights)
-        image_config, _ = default_image_config(checkpoint)
         model, messages = _from_checkpoint(config.network, checkpoint, id2label)
+        image_config, _ = default_image_config(checkpoint)
     model.config.id2label = id2label
     if config.network.freeze_backbone:
         cast(nn.Module, model.backbone).freeze()

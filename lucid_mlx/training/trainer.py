@@ -1,7 +1,6 @@
 """The training loop."""
 
 import math
-import shutil
 import signal
 import threading
 import time
@@ -22,7 +21,7 @@ from lucid_mlx.data.validate import validate
 from lucid_mlx.errors import InputError
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.training.config import TrainingConfig
-from lucid_mlx.training.folder import RunFolder
+from lucid_mlx.training.folder import RunFolder, check_new
 from lucid_mlx.training.gradients import loss_and_gradients
 from lucid_mlx.training.loader import Batch, Loader
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
@@ -70,6 +69,8 @@ class Trainer:
         self.is_main_process = self.group.rank() == 0
         self.log = log if self.is_main_process else lambda message: None
         if self.is_main_process:
+            if not resume:
+                check_new(output)
             require("matplotlib", "train")
             if config.reports.evaluate:
                 require("hotcoco", "train")
@@ -121,8 +122,6 @@ class Trainer:
     def _fit(self, max_steps: int | None) -> bool:
         config, every = self.config, self.config.reports
         if self.is_main_process:
-            for leftover in self.folder.training.glob(".lucid-mlx-*"):  # of a process that was killed while writing
-                shutil.rmtree(leftover, ignore_errors=True)
             metrics = MetricsLog(self.folder.metrics, self.progress.step)
         last = min(config.steps, max_steps or config.steps)
         batches = self.loader.batches(*self.progress[1:])

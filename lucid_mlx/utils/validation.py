@@ -1,12 +1,26 @@
-"""Checks of the values of configuration dataclasses."""
+"""Checks of the types and ranges of configuration dataclasses and of arguments."""
 
 import math
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
+from operator import index
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
+
+Range = tuple[float, float]
+
+MAX_BATCH_SIZE = 1024
+MAX_COUNT = 1_000_000_000  # of steps, images and the like
+MAX_ITEMS = 1_000_000  # of a collection of numbers
+MAX_NAME = 500  # characters of the name of a class
+MAX_CLASSES = 65534  # a mask image holds ids up to this
+MAX_ID = (1 << 24) - 1  # COCO's panoptic files store ids as colors, in three bytes
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class FieldError(InputError):
@@ -25,48 +39,121 @@ class FieldError(InputError):
         self.fields = fields
 
 
-def check_minimums(config: Any, **minimums: float) -> None:
-    """Check that fields of a dataclass are not below a minimum.
+def check_fields(config: Any, ranges: Mapping[str, Range]) -> None:
+    """Check the types of a dataclass's fields, and that their values are in range.
 
     Args:
         config: the dataclass.
-        **minimums: the smallest allowed value of each field, by its name.
+        ranges: the smallest and the largest allowed value of fields, or of their items, by name.
 
     Raises:
-        FieldError: if a field is below its minimum.
+        FieldError: if a field does not fit.
     """
-    for name, minimum in minimums.items():
-        if getattr(config, name) < minimum:
-            raise FieldError(f"{name} must be at least {minimum}, got {getattr(config, name)}", name)
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if problem := value_problem(item.name, value, item.type, *ranges.get(item.name, ())):
+            raise FieldError(problem, item.name)
 
 
-def field_problems(config: Any) -> list[str]:
-    """List the fields of a dataclass whose values are not of the annotated type.
-
-    An int is accepted for a float, but neither a bool nor a NaN is accepted for a number.
+def field_problems(config: Any, ranges: Mapping[str, Range]) -> list[str]:
+    """List the fields of a dataclass whose values are not of the annotated type, or out of range.
 
     Args:
         config: the instance of the dataclass.
+        ranges: as `check_fields` takes them.
 
     Returns:
         One phrase for each such field.
     """
-    problems = (type_problem(item.name, getattr(config, item.name), item.type) for item in fields(config))
+    problems = (
+        value_problem(item.name, getattr(config, item.name), item.type, *ranges.get(item.name, ()))
+        for item in fields(config)
+    )
     return [problem for problem in problems if problem is not None]
 
 
-def type_problem(name: str, value: Any, annotation: Any) -> str | None:
-    """Compare a value with a type annotation.
+def check_value(name: str, value: Any, annotation: Any, least: float = -math.inf, most: float = math.inf) -> None:
+    """Check the type and the range of an argument.
+
+    Args:
+        name: of the argument, for the message.
+        value: to check.
+        annotation: the type, as in a signature.
+        least: the smallest allowed number.
+        most: the largest allowed number.
+
+    Raises:
+        InputError: if it does not fit.
+    """
+    if problem := value_problem(name, value, annotation, least, most):
+        raise InputError(problem)
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Check that an argument is one of some words.
+
+    Args:
+        name: of the argument, for the message.
+        value: to check.
+        choices: the words.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
+
+
+def whole_numbers(name: str, values: Any, least: int = 0, most: int = MAX_ID) -> list[int]:
+    """Check that an argument is a collection of whole numbers, of Python or of an array.
+
+    Args:
+        name: of the argument, for the message.
+        values: to check.
+        least: the smallest allowed number.
+        most: the largest allowed number.
+
+    Returns:
+        The numbers as Python's own.
+
+    Raises:
+        InputError: if it is not.
+    """
+    try:
+        if len(values) > MAX_ITEMS:
+            raise InputError(f"{name} must be at most {MAX_ITEMS} whole numbers, got {len(values)}")
+        numbers = list(map(index, values))
+    except TypeError:  # among them what has no length: it may have no end
+        raise InputError(f"{name} must be whole numbers, got {shown(values)}") from None
+    check_value(name, numbers, list[int], least, most)
+    return numbers
+
+
+def value_problem(
+    name: str, value: Any, annotation: Any, least: float = -math.inf, most: float = math.inf
+) -> str | None:
+    """Compare a value with a type annotation and a range.
+
+    An int is accepted for a float, but neither a bool nor a NaN is accepted for a number.
 
     Args:
         name: of the value, for the message.
         value: to check.
         annotation: the type, as `dataclasses.fields` or `get_type_hints` has it.
+        least: the smallest allowed number, for a number or each of a list.
+        most: the largest allowed number.
 
     Returns:
-        A phrase that says what the value must be; None if it has the type.
+        A phrase that says what the value must be; None if it fits.
     """
-    return None if _fits(value, annotation) else f"{name} must be {_describe(annotation)}, got {value!r:.60}"
+    if not _fits(value, annotation):
+        return f"{name} must be {_describe(annotation)}, got {shown(value)}"
+    numbers = [x for x in (value if isinstance(value, list | tuple) else [value]) if isinstance(x, int | float)]
+    if min(numbers, default=least) < least:
+        return f"{name} must be at least {least}, got {shown(value)}"
+    if max(numbers, default=most) > most:
+        return f"{name} must be at most {most}, got {shown(value)}"
+    return None
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -75,12 +162,14 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, option) for option in get_args(annotation))
     if annotation is type(None):
         return value is None
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if annotation is float:  # an int of hundreds of digits is none
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if annotation is str:
+        return isinstance(value, str) and not _HALF_CHARACTER.search(value)
     if origin is Literal:
-        return value in get_args(annotation)
+        return isinstance(value, str) and value in get_args(annotation)
     if origin in (list, tuple, Sequence):
         return isinstance(value, list | tuple) and all(_fits(item, get_args(annotation)[0]) for item in value)
     return isinstance(value, origin or annotation)
@@ -95,4 +184,4 @@ def _describe(annotation: Any) -> str:
     if origin in (list, tuple, Sequence):
         return f"a list of {_describe(get_args(annotation)[0]).removeprefix('a ')}s"
     names = {float: "a number", int: "a whole number", type(None): "None", str: "a string", bool: "True or False"}
-    return names.get(annotation, "a dictionary")
+    return names.get(annotation) or f"a {(origin or annotation).__name__}".replace("a dict", "a dictionary")

@@ -9,6 +9,7 @@ import numpy as np
 
 from lucid_mlx.datasets import dataset_classes, find_dataset_classes
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.validation import check_value, whole_numbers
 
 Color = tuple[int, int, int]
 
@@ -45,12 +46,25 @@ def palette(labels: Mapping[int, str], dataset: str | None = None) -> np.ndarray
     Raises:
         InputError: if there is no such dataset, it has none of the classes, or a class id is negative.
     """
-    if min(labels, default=0) < 0:
-        raise InputError(f"the classes in labels must be 0 or more, got {min(labels)}")
+    check_labels(labels)
     colors = np.zeros((max(labels, default=-1) + 1, 3), np.uint8)
     for label_id, color in class_colors(labels, labels, dataset).items():
         colors[label_id] = color
     return colors
+
+
+def check_labels(labels: Mapping[int, str]) -> None:
+    """Check that labels are names by class id.
+
+    Args:
+        labels: to check.
+
+    Raises:
+        InputError: if they are not, or a class id is negative.
+    """
+    check_value("labels", labels, Mapping)
+    whole_numbers("the classes in labels", labels)
+    check_value("the names in labels", list(labels.values()), list[str])
 
 
 def class_colors(

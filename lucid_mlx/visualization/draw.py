@@ -10,7 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.visualization.colors import Color, class_colors, segment_colors
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_ID, check_value, whole_numbers
+from lucid_mlx.visualization.checks import array, checked_image, checked_map, checked_mask, numbers
+from lucid_mlx.visualization.colors import Color, check_labels, class_colors, segment_colors
 from lucid_mlx.visualization.overlay import Box, find_boundaries, ids_to_indices, overlay, present_ids
 from lucid_mlx.visualization.text import (
     LegendEntry,
@@ -24,7 +27,6 @@ from lucid_mlx.visualization.text import (
 )
 
 MIN_LONGER_SIDE = 480  # pixels; smaller photos are enlarged so that text fits
-MAX_ID = (1 << 24) - 1  # COCO's panoptic files store ids as colors, in three bytes
 WIDE_ASPECT_RATIO = 2.0  # a photo with at least this width / height is put above its result, not beside it
 
 
@@ -94,8 +96,8 @@ def draw_semantic(
     Raises:
         InputError: if an argument has a wrong shape or type, or a class has no name.
     """
-    image = _checked_image(image)
-    class_map = _checked_map("class_map", class_map, image)
+    image = checked_image(image)
+    class_map = checked_map("class_map", class_map, image)
     label_ids = present_ids(class_map)
     index_map = ids_to_indices(class_map, label_ids)
     style = _Style(opacity, dataset, legend, title, colors)
@@ -137,16 +139,19 @@ def draw_panoptic(
         InputError: if an argument has a wrong shape or type, a class has no name, an id in the map has no segment, or
             two segments have the same id.
     """
-    image = _checked_image(image)
-    segment_map = _checked_map("segment_map", segment_map, image)
-    ids = [int(segment.id) for segment in segments]
-    duplicates = [segment_id for segment_id, count in Counter(ids).items() if count > 1]
-    if duplicates or min(ids, default=0) < 0 or max(ids, default=0) > MAX_ID:
-        raise InputError(f"segments must have different ids from 0 to {MAX_ID}, got {(duplicates or ids)!s:.80}")
+    image = checked_image(image)
+    segment_map = checked_map("segment_map", segment_map, image)
+    try:
+        ids = whole_numbers("the ids of segments", [segment.id for segment in segments])
+        label_ids = whole_numbers("the classes of segments", [segment.label_id for segment in segments])
+        scores = numbers("the scores of segments", [segment.score or 0.0 for segment in segments])
+    except (AttributeError, TypeError):
+        raise InputError(f"segments must have id, label_id and score, got {shown(segments)}") from None
+    if duplicates := [segment_id for segment_id, count in Counter(ids).items() if count > 1]:
+        raise InputError(f"segments must have different ids from 0 to {MAX_ID}, got {shown(duplicates)}")
     unknown = set(present_ids(segment_map)) - {0, *ids}
     if unknown:
         raise InputError(f"segment_map has the id {min(unknown)}, but none of the segments has it")
-    label_ids, scores = [int(segment.label_id) for segment in segments], [segment.score or 0.0 for segment in segments]
     style = _Style(opacity, dataset, legend, title, colors, shade_indices)
     return _draw_segments(image, ids_to_indices(segment_map, ids), label_ids, scores, labels, style)
 
@@ -189,12 +194,16 @@ def draw_instances(
     Raises:
         InputError: if an argument has a wrong shape or type, or a class has no name.
     """
-    image = _checked_image(image)
+    image = checked_image(image)
+    check_value("boxes", boxes, bool)
+    label_ids, scores = whole_numbers("label_ids", label_ids), numbers("scores", scores)
+    if isinstance(masks, Mapping) or not hasattr(masks, "__getitem__") or not hasattr(masks, "__len__"):
+        raise InputError(f"masks must be (N, H, W) bool, got {shown(masks)}")
     if not len(masks) == len(label_ids) == len(scores):
         raise InputError(
             f"masks, label_ids and scores must have one length, got {len(masks)}, {len(label_ids)} and {len(scores)}"
         )
-    areas = [np.count_nonzero(_checked_mask(masks[index], image)) for index in range(len(masks))]
+    areas = [np.count_nonzero(checked_mask(masks[index], image)) for index in range(len(masks))]
     image = _enlarge(image)
     index_map = np.full(image.shape[:2], -1, np.int32)
     boundaries = np.zeros(index_map.shape, bool)
@@ -212,7 +221,7 @@ def draw_instances(
     return _draw_segments(
         image,
         index_map,
-        [int(label_id) for label_id in label_ids],
+        label_ids,
         scores,
         labels,
         style,
@@ -234,7 +243,8 @@ def side_by_side(photo: np.ndarray, result: Image.Image) -> Image.Image:
     Raises:
         InputError: if the photo has a wrong shape or type.
     """
-    photo = _enlarge(_checked_image(photo))
+    photo = _enlarge(checked_image(photo))
+    check_value("result", result, Image.Image)
     horizontal = photo.shape[1] < WIDE_ASPECT_RATIO * photo.shape[0]
     return concatenate([Image.fromarray(photo), result], horizontal, gap=_font_size(photo) // 2)
 
@@ -250,13 +260,15 @@ def _draw_segments(
     boxes: Sequence[tuple[int, Box]] = (),
 ) -> Image.Image:
     """Draw segments with given class ids and scores; `index_map` has the segment of each pixel, or -1."""
-    if not 0.0 <= style.opacity <= 1.0:
-        raise InputError(f"opacity must be from 0 to 1, got {style.opacity}")
+    check_value("opacity", style.opacity, float, 0, 1)
+    check_value("title", style.title, str | None)
+    check_value("legend", style.legend, bool)
+    check_labels(labels)
     unnamed = sorted(set(label_ids) - labels.keys())
     if unnamed:
         raise InputError(f"labels has no name for the class {unnamed[0]}; it needs one for each class in the image")
     image, index_map = _enlarge(image), _enlarge(index_map)
-    shade_indices = style.shade_indices
+    shade_indices = None if style.shade_indices is None else whole_numbers("shade_indices", style.shade_indices)
     if shade_indices is not None and len(shade_indices) != len(label_ids):
         raise InputError(
             f"shade_indices must have a number for each of the {len(label_ids)} segments, got {len(shade_indices)}"
@@ -298,7 +310,7 @@ def _draw_segments(
 def _class_colors(labels: Mapping[int, str], label_ids: set[int], style: _Style) -> dict[int, Color]:
     if style.colors is None:
         return class_colors(labels, label_ids, style.dataset)
-    table = np.asarray(style.colors)
+    table = array("colors", style.colors)
     if table.dtype != np.uint8 or table.ndim != 2 or table.shape[1] != 3 or len(table) <= max(label_ids, default=-1):
         raise InputError(
             f"colors must be (K, 3) uint8 with a row for each class, as palette(labels) returns them, got "
@@ -328,26 +340,3 @@ def _enlarge(pixels: np.ndarray) -> np.ndarray:
     """Repeat the pixels of a small image or map until its longer side is at least `MIN_LONGER_SIDE`."""
     factor = -(-MIN_LONGER_SIDE // max(pixels.shape[:2]))
     return pixels if factor == 1 else np.repeat(np.repeat(pixels, factor, axis=0), factor, axis=1)
-
-
-def _checked_image(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise InputError(f"the image must be (H, W, 3) uint8 with pixels in it, got {image.shape} {image.dtype}")
-    return image
-
-
-def _checked_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    mask = np.asarray(mask)
-    if mask.dtype != bool or mask.shape != image.shape[:2]:
-        raise InputError(f"each mask must be {image.shape[:2]} bool, as its image, got {mask.shape} {mask.dtype}")
-    return mask
-
-
-def _checked_map(name: str, ids: np.ndarray, image: np.ndarray) -> np.ndarray:
-    ids = np.asarray(ids)
-    if ids.dtype.kind not in "iu" or ids.shape != image.shape[:2]:
-        raise InputError(f"{name} must be {image.shape[:2]} whole numbers, as its image, got {ids.shape} {ids.dtype}")
-    if ids.max() > MAX_ID or ids.min() < -MAX_ID:
-        raise InputError(f"{name} must hold numbers up to {MAX_ID}, got {ids.min()} to {ids.max()}")
-    return ids.astype(np.int32, copy=False)

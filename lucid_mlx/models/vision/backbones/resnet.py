@@ -9,7 +9,16 @@ import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.ops import conv2d, max_pool
-from lucid_mlx.utils.validation import field_problems
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import Range, field_problems
+
+# What a field, or each of a list, may be at least and at most.
+RANGES: dict[str, Range] = {
+    "num_channels": (1, 256),
+    "embedding_size": (1, 4096),
+    "hidden_sizes": (1, 32768),
+    "depths": (1, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -37,19 +46,17 @@ class ResNetConfig:
     freeze_batch_norm: bool = True
 
     def __post_init__(self) -> None:
-        if problems := field_problems(self):
+        if problems := field_problems(self, RANGES):
             raise InputError("; ".join(problems))
         if len(self.hidden_sizes) != 4 or len(self.depths) != 4:
             raise InputError(
-                f"a ResNet backbone needs four stages; got hidden_sizes {list(self.hidden_sizes)} and depths "
-                f"{list(self.depths)}"
+                f"a ResNet backbone needs four stages; got hidden_sizes {shown(self.hidden_sizes)} and depths "
+                f"{shown(self.depths)}"
             )
-        if min(self.num_channels, self.embedding_size, *self.hidden_sizes, *self.depths) < 1:
-            raise InputError("all sizes of a ResNet backbone and its depths are at least 1")
         if self.layer_type not in (None, "basic", "bottleneck"):
-            raise InputError(f"layer_type is 'basic' or 'bottleneck'; got {self.layer_type!r}")
+            raise InputError(f"layer_type is 'basic' or 'bottleneck'; got {shown(self.layer_type)}")
         if self.stem not in ("plain", "deep"):
-            raise InputError(f"stem is 'plain' or 'deep'; got {self.stem!r}")
+            raise InputError(f"stem is 'plain' or 'deep'; got {shown(self.stem)}")
         if self.bottleneck and any(size % 4 for size in self.hidden_sizes):
             raise InputError(f"a bottleneck's width is a quarter; got hidden_sizes {list(self.hidden_sizes)}")
 

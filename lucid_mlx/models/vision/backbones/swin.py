@@ -20,10 +20,24 @@ from lucid_mlx.ops import (
     window_merge,
     window_partition,
 )
-from lucid_mlx.utils.validation import field_problems
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import Range, field_problems
 
 # The reference's additive mask between windows that the shift brought together: not -inf.
 MASKED = -100.0
+
+# What a field, or each of a list, may be at least and at most.
+RANGES: dict[str, Range] = {
+    "num_channels": (1, 256),
+    "patch_size": (1, 64),
+    "embed_dim": (1, 4096),
+    "depths": (1, 100),
+    "num_heads": (1, 256),
+    "window_size": (1, 32),
+    "mlp_ratio": (0, 64),
+    "drop_path_rate": (0, 1),
+    "layer_norm_eps": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -55,20 +69,19 @@ class SwinConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        if problems := field_problems(self):
+        if problems := field_problems(self, RANGES):
             raise InputError("; ".join(problems))
         if len(self.depths) != 4 or len(self.num_heads) != 4:
             raise InputError(
-                f"a Swin backbone needs four stages; got depths {list(self.depths)} and num_heads "
-                f"{list(self.num_heads)}"
+                f"a Swin backbone needs four stages; got depths {shown(self.depths)} and num_heads "
+                f"{shown(self.num_heads)}"
             )
-        sizes = (self.num_channels, self.patch_size, self.embed_dim, self.window_size, *self.depths)
-        if min(sizes) < 1 or int(self.mlp_ratio * self.embed_dim) < 1:
-            raise InputError("all sizes of a Swin backbone, its depths and the hidden width of its MLP are at least 1")
-        if not 0.0 <= self.drop_path_rate < 1.0 or self.layer_norm_eps <= 0.0:
-            raise InputError("drop_path_rate must be at least 0 and below 1, and layer_norm_eps above 0")
+        if int(self.mlp_ratio * self.embed_dim) < 1:
+            raise InputError(f"mlp_ratio must make the MLP's hidden width at least 1, got {self.mlp_ratio}")
+        if self.drop_path_rate >= 1.0 or self.layer_norm_eps <= 0.0:
+            raise InputError("drop_path_rate must be below 1, and layer_norm_eps above 0")
         for dim, heads in zip(self.channels, self.num_heads, strict=True):
-            if heads < 1 or dim % heads:
+            if dim % heads:
                 raise InputError(
                     f"num_heads {list(self.num_heads)} of the Swin backbone must divide the widths of its "
                     f"stages, {list(self.channels)}"

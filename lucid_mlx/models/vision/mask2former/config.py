@@ -7,11 +7,38 @@ from typing import Any
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import parse_backbone_config
 from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface, to_huggingface
-from lucid_mlx.utils.validation import field_problems
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_CLASSES, MAX_NAME, Range, check_value, field_problems, value_problem
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 GROUPS = 32  # of every group normalization in the pixel decoder
 NUM_LEVELS = 3  # feature maps that the decoders attend to
+
+# What a field may be at least and at most: far above every published network, and a network is still built at once.
+RANGES: dict[str, Range] = {
+    "num_labels": (1, MAX_CLASSES),
+    "feature_size": (1, 4096),
+    "mask_feature_size": (1, 4096),
+    "hidden_dim": (1, 4096),
+    "num_channels": (1, 256),
+    "num_queries": (1, 10_000),
+    "encoder_layers": (0, 100),
+    "encoder_feedforward_dim": (1, 65536),
+    "decoder_layers": (1, 100),
+    "dim_feedforward": (1, 65536),
+    "num_attention_heads": (1, 256),
+    "common_stride": (1, 32),
+    "dropout": (0, 1),
+    "init_std": (0, 1000),
+    "init_xavier_std": (0, 1000),
+    "class_weight": (0, 1_000_000),
+    "mask_weight": (0, 1_000_000),
+    "dice_weight": (0, 1_000_000),
+    "no_object_weight": (0, 1_000_000),
+    "train_num_points": (1, 1_000_000),
+    "oversample_ratio": (1, 100),
+    "importance_sample_ratio": (0, 1),
+}
 
 
 @dataclass
@@ -115,23 +142,21 @@ class Mask2FormerConfig:
 
     @id2label.setter
     def id2label(self, labels: Mapping[int, str]) -> None:
-        if set(labels) != set(range(self.num_labels)):
-            raise InputError(
-                f"id2label must name the classes 0 to {self.num_labels - 1}; it names {len(labels)}: "
-                f"{sorted(labels)[:8]}"
+        if not isinstance(labels, Mapping) or set(labels) != set(range(self.num_labels)):
+            names = (
+                f"it names {len(labels)}: {shown(list(labels)[:8])}" if isinstance(labels, Mapping) else shown(labels)
             )
+            raise InputError(f"id2label must name the classes 0 to {self.num_labels - 1}; {names}")
+        for number, name in labels.items():
+            if value_problem("a name", name, str | int | float) or len(str(name)) > MAX_NAME:
+                raise InputError(
+                    f"id2label must have names of at most {MAX_NAME} characters; class {number} is {shown(name)}"
+                )
         self._labels = {number: str(labels[number]) for number in range(self.num_labels)}
 
     def _problems(self) -> list[str]:
         """List what is wrong with the values."""
-        problems = field_problems(self)
-        if problems:
-            return problems
-        for item in fields(self):
-            value = getattr(self, item.name)
-            least = 0 if item.name == "encoder_layers" or item.type is float else 1
-            if item.type in (int, float) and value < least:
-                problems.append(f"{item.name} must be at least {least}, got {value!r}")
+        problems = field_problems(self, RANGES)
         if problems:
             return problems
 
@@ -145,19 +170,15 @@ class Mask2FormerConfig:
         if self.feature_size % GROUPS:
             problems.append(f"feature_size={self.feature_size} must be a multiple of {GROUPS}, the norm's groups")
         if list(self.feature_strides) != [4, 8, 16, 32]:
-            problems.append(f"feature_strides must be [4, 8, 16, 32], got {self.feature_strides!r}")
+            problems.append(f"feature_strides must be [4, 8, 16, 32], got {shown(self.feature_strides)}")
         if self.common_stride not in (4, 8):
-            problems.append(f"common_stride must be 4 or 8 to fit feature_strides, got {self.common_stride!r}")
+            problems.append(f"common_stride must be 4 or 8 to fit feature_strides, got {self.common_stride}")
         if self.activation_function not in ACTIVATIONS:
-            problems.append(f"activation_function must be one of {ACTIVATIONS}, got {self.activation_function!r}")
+            problems.append(f"activation_function must be one of {ACTIVATIONS}, got {shown(self.activation_function)}")
         if self.dilation:
             problems.append("dilation=True is not supported: the reference networks never dilate")
         if self.dropout >= 1.0:
-            problems.append(f"dropout must be below 1, got {self.dropout!r}")
-        if self.oversample_ratio < 1.0:
-            problems.append(f"oversample_ratio must be at least 1, got {self.oversample_ratio!r}")
-        if self.importance_sample_ratio > 1.0:
-            problems.append(f"importance_sample_ratio must be at most 1, got {self.importance_sample_ratio!r}")
+            problems.append(f"dropout must be below 1, got {self.dropout}")
         if self.backbone_config is not None:
             try:
                 backbone = parse_backbone_config(self.backbone_config)
@@ -183,15 +204,15 @@ class Mask2FormerConfig:
         Raises:
             InputError: for keys that are missing or unknown, or values that do not fit.
         """
+        check_value("the configuration", raw, Mapping)
         known = {item.name for item in fields(cls)}
         values = {
             key: value
             for key, value in raw.items()
-            if key not in ("model_type", "id2label", "quantization") and not key.startswith("_")
+            if key not in ("model_type", "id2label", "quantization") and not str(key).startswith("_")
         }
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"the configuration has unknown keys: {', '.join(unknown)}")
+        if unknown := [key for key in values if key not in known]:
+            raise InputError(f"the configuration has unknown keys: {', '.join(map(shown, unknown[:8]))}")
         if "num_labels" not in values:
             raise InputError("the configuration lacks num_labels")
         return cls._with_labels(values, raw.get("id2label"))
@@ -219,8 +240,8 @@ class Mask2FormerConfig:
         if labels is not None:
             try:
                 numbered = {int(number): name for number, name in labels.items()}
-            except (AttributeError, ValueError):
-                raise InputError(f"id2label must map class numbers to names, got {labels!r:.80}") from None
+            except (AttributeError, TypeError, ValueError, OverflowError):
+                raise InputError(f"id2label must map class numbers to names, got {shown(labels, 80)}") from None
             config.id2label = numbered
         return config
 
@@ -238,7 +259,7 @@ class Mask2FormerConfig:
     def differences(self, other: "Mask2FormerConfig") -> list[str]:
         """List what makes two networks whose parameters have the same shapes compute differently."""
         found = [
-            f"{name} is {getattr(other, name)!r} there and {getattr(self, name)!r} here"
+            f"{name} is {shown(getattr(other, name))} there and {shown(getattr(self, name))} here"
             for name in ("pre_norm", "activation_function", "num_attention_heads")
             if getattr(self, name) != getattr(other, name)
         ]
@@ -249,7 +270,7 @@ class Mask2FormerConfig:
             return [*found, f"the backbone is a {type(theirs).__name__.removesuffix('Config')} there"]
         for name in ("layer_norm_eps", "downsample_in_bottleneck"):
             if getattr(ours, name, None) != getattr(theirs, name, None):
-                found.append(f"{name} of the backbone is {getattr(theirs, name)!r} there")
+                found.append(f"{name} of the backbone is {shown(getattr(theirs, name))} there")
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import ResNetConfig, parse_backbone_config
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_value
 
 if TYPE_CHECKING:
     from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
@@ -74,8 +76,9 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
     Raises:
         InputError: if it describes another kind of model, or a backbone that is not supported.
     """
+    check_value("the configuration", raw, Mapping)
     if raw.get("model_type") != "mask2former":
-        raise InputError(f"the configuration is of a {raw.get('model_type')!r} model, expected 'mask2former'")
+        raise InputError(f"the configuration is of a {shown(raw.get('model_type'))} model, expected 'mask2former'")
     renamed = {_RENAMED.get(key, key): value for key, value in raw.items()}
     values = {key: value for key, value in renamed.items() if key in known}
     if isinstance(raw.get("id2label"), Mapping):
@@ -92,21 +95,24 @@ def _backbone(raw: Mapping[str, Any]) -> dict[str, Any]:
     backbone: Any = raw.get("backbone_config")
     if backbone is None:
         if raw.get("backbone"):
-            raise InputError(f"the backbone {raw['backbone']!r} is given by name alone; expected a backbone_config")
+            raise InputError(
+                f"the backbone {shown(raw['backbone'])} is given by name alone; expected a backbone_config"
+            )
         backbone = _DEFAULT_BACKBONE
-    kind = backbone.get("model_type") if isinstance(backbone, Mapping) else backbone
+    check_value("backbone_config", backbone, Mapping)
+    kind = backbone.get("model_type")
     if not isinstance(kind, str) or kind not in _BACKBONE_DEFAULTS:
-        raise InputError(f"the backbone {kind!r} is not supported; expected one of {sorted(_BACKBONE_DEFAULTS)}")
+        raise InputError(f"the backbone {shown(kind)} is not supported; expected one of {sorted(_BACKBONE_DEFAULTS)}")
     for key, value in _REQUIRED[kind].items():
         if backbone.get(key, value) != value:
-            raise InputError(f"a {kind} backbone with {key}={backbone[key]!r} is not supported, only {value!r}")
+            raise InputError(f"a {kind} backbone with {key}={shown(backbone[key])} is not supported, only {value!r}")
     if (backbone.get("out_features") or _STAGES) not in (_STAGES, tuple(_STAGES)):
-        raise InputError(f"the backbone must return {_STAGES}, got out_features={backbone['out_features']}")
+        raise InputError(f"the backbone must return {_STAGES}, got out_features={shown(backbone['out_features'])}")
     values = {key: backbone.get(key, default) for key, default in _BACKBONE_DEFAULTS[kind].items()}
     patch = values.get("patch_size")
     if isinstance(patch, list | tuple):
-        if len(set(patch)) != 1:
-            raise InputError(f"patches must be square, got patch_size={list(patch)}")
+        if not patch or any(side != patch[0] for side in patch):
+            raise InputError(f"patches must be square, got patch_size={shown(patch)}")
         values["patch_size"] = patch[0]
     return {"model_type": kind, "num_channels": backbone.get("num_channels", 3), **values}
 

@@ -17,6 +17,8 @@ from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
 from lucid_mlx.ops import initialize_normal, resize_planes
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_value
 from lucid_mlx.weights.registry import WeightsLike
 
 Output = dict[str, Any]
@@ -36,13 +38,14 @@ class Mask2Former(nn.Module):
 
     def __init__(self, config: Mask2FormerConfig, backbone: Backbone | None = None):
         super().__init__()
+        check_value("config", config, Mask2FormerConfig)
         if backbone is None:
             if config.backbone_config is None:
                 raise InputError("Mask2Former needs a backbone: set config.backbone_config or pass backbone=")
             backbone = build_backbone({**config.backbone_config, "num_channels": config.num_channels})
         channels = tuple(getattr(backbone, "channels", ()))
         if len(channels) != 4:
-            raise InputError(f"a backbone's channels are the widths of its four maps; got {channels!r}")
+            raise InputError(f"a backbone's channels are the widths of its four maps; got {shown(channels)}")
         self.config = config
         self.backbone = backbone
         self.pixel_decoder = PixelDecoder(config, channels)
@@ -243,14 +246,16 @@ class Mask2Former(nn.Module):
             InputError: as `forward`; for pixels that are NaN or infinite; for sizes or a k below 1.
         """
         self._check(pixel_values, pixel_mask)
+        check_value("return_logits", return_logits, bool)
+        check_value("return_scores", return_scores, bool)
         if not mx.isfinite(pixel_values).all().item():
             raise InputError("pixel_values holds NaN or infinite values; check how the image was normalized")
         height, width = pixel_values.shape[2:]
         target = (height, width) if output_size is None else output_size
         if not (isinstance(target, list | tuple) and len(target) == 2 and all(map(_at_least_one, target))):
-            raise InputError(f"output_size must be a height and a width of at least 1, got {output_size!r}")
+            raise InputError(f"output_size must be a height and a width of at least 1, got {shown(output_size)}")
         if top_k_queries is not None and not _at_least_one(top_k_queries):
-            raise InputError(f"top_k_queries must be a whole number of at least 1, got {top_k_queries!r}")
+            raise InputError(f"top_k_queries must be a whole number of at least 1, got {shown(top_k_queries)}")
 
         if pixel_mask is None:
             stride = max(self.config.feature_strides)
