@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -12,19 +13,24 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx.backends import device_name
-from lucid_mlx.cli.options import DTYPES, check_output_file, force_option, output_option, weights_option
+from lucid_mlx.cli.inputs import weights_files
+from lucid_mlx.cli.options import DTYPES, check_output_files, force_option, output_option, weights_option
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
+from lucid_mlx.preprocessing.image_config import MAX_SIDE
 from lucid_mlx.profiling.timing import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
 from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_COUNT
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
     """Read "512,1024"; arguments as of a click callback."""
-    found = [int(part) if part.strip().isdigit() else 0 for part in value.split(",")]
-    if min(found) < 1:
-        raise click.BadParameter(f"expected whole numbers of at least 1, such as 512,1024; got {value!r}")
+    found = [int(part) if re.fullmatch(r"\s*[0-9]{1,9}\s*", part) else 0 for part in value.split(",")]
+    if not 1 <= min(found) <= max(found) <= MAX_SIDE:
+        raise click.BadParameter(f"expected whole numbers of 1 to {MAX_SIDE}, such as 512,1024; got {shown(value)}")
     return found
 
 
@@ -40,7 +46,9 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
     "--batch-size", "batches", callback=numbers, default="1", show_default=True, help="Images at a time, with commas."
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
-@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Of each, after two that warm up.")
+@click.option(
+    "--runs", type=click.IntRange(1, MAX_COUNT), default=5, show_default=True, help="Of each, after two that warm up."
+)
 @click.option("--against", type=click.Choice(["torch"]), help="Run transformers on torch in turn, on the same weights.")
 @output_option("Write all figures to this JSON file.")
 @force_option
@@ -56,7 +64,7 @@ def bench(
       lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 -o row.json
     """
     if output is not None:
-        check_output_file(output, force)
+        check_output_files([output], weights_files(weights), force)
     kind = getattr(mx, dtype)
     start = time.perf_counter()
     network = _network(weights, model, kind)
@@ -70,8 +78,8 @@ def bench(
         "products_per_second": product_rate(kind),
         "rows": [],
     }
-    click.echo(
-        f"{report['weights']}, {dtype}, on the {report['device']} ({report['machine']}), mlx {version('mlx')}\n"
+    echo(f"{report['weights']}, {dtype}, on the {report['device']} ({report['machine']}), mlx {version('mlx')}")
+    echo(
         f"ready in {report['load_seconds']:.2f} s; matrix products reach {report['products_per_second'] / 1e9:.0f} "
         "GFLOP/s"
     )
@@ -117,16 +125,17 @@ def _row(network: Mask2Former, size: int, batch: int, runs: int, rate: float, ag
     flops = flops_of_parts(network, pixels)
 
     whole = timings["whole"]
-    click.echo(
-        f"\n{size}x{size}, batch {batch}: {whole.median:.3f} s ({min(whole.seconds):.3f} to {max(whole.seconds):.3f}), "
+    echo("")
+    echo(
+        f"{size}x{size}, batch {batch}: {whole.median:.3f} s ({min(whole.seconds):.3f} to {max(whole.seconds):.3f}), "
         f"{batch / whole.median:.2f} images/s, first {whole.first:.2f} s, peak {whole.peak / 1e6:.0f} MB"
     )
     if against is not None:
         theirs = timings[against]
-        click.echo(f"  {against}: {theirs.median:.3f} s, {theirs.median / whole.median:.2f} times ours")
+        echo(f"  {against}: {theirs.median:.3f} s, {theirs.median / whole.median:.2f} times ours")
     for name, timing in each.items():
         reached = f"{flops[name] / 1e9:8.1f} GFLOP {flops[name] / timing.median / rate:6.0%}" if name in flops else ""
-        click.echo(f"  {name:20}{timing.median:8.3f} s{reached}")
+        echo(f"  {name:20}{timing.median:8.3f} s{reached}")
     return {
         "size": size,
         "batch": batch,

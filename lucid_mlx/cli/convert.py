@@ -9,6 +9,7 @@ import click
 import mlx.core as mx
 
 from lucid_mlx.cli.options import DTYPES, class_names_option, destination, output_option
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.convert import Conversion, convert_in_memory
 from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
@@ -66,7 +67,7 @@ def convert(
         if dry_run or verifying or any((dtype, quantize, class_names, *options.values())):
             raise click.UsageError("--to huggingface takes an MLX folder as it is, and no other option.")
         written = export_huggingface(download(source).path, folder)
-        click.echo(f"{source} -> {written} ({megabytes(written)})")
+        echo(f"{source} -> {written} ({megabytes(written)})")
         return
     if not dry_run:
         ensure_empty(folder.expanduser())
@@ -82,19 +83,19 @@ def convert(
         describe(conversion)
         return
     written = conversion.write(folder)
-    click.echo(f"{source} -> {written} ({conversion.family.name}, {megabytes(written)})")
-    click.echo(f"license: {license_text(conversion.metadata)}")
+    echo(f"{source} -> {written} ({conversion.family.name}, {megabytes(written)})")
+    echo(f"license: {license_text(conversion.metadata)}")
     for note in conversion.notes:
-        click.secho(f"note: {note}", fg="yellow", err=True)
+        echo(f"note: {note}", fg="yellow", err=True)
     if verifying and not can_run(conversion.source):
-        click.secho(
+        echo(
             "note: not verified: that takes a Hugging Face folder as the source, and `pip install torch transformers`",
             fg="yellow",
             err=True,
         )
     elif verifying:
         result = verify(conversion.source, written)
-        click.echo(
+        echo(
             f"verified against transformers: logits within {result.error:.1e} of the largest, "
             f"{result.changed:.3%} of pixels of another class"
         )
@@ -118,14 +119,15 @@ def default_destination(source: str, to: str, quantize: str | None) -> Path:
 
 def describe(conversion: Conversion) -> None:
     """Print what a conversion would do."""
-    click.echo(f"family: {conversion.family.name}")
-    click.echo(json.dumps(conversion.to_checkpoint().config, indent=2))
+    echo(f"family: {conversion.family.name}")
+    for line in json.dumps(conversion.to_checkpoint().config, indent=2).splitlines():
+        echo(line)
     for key, match in match_rules(conversion.family.rules, conversion.source_keys).items():
         assert match is not None  # a key without a rule was an error before
         rule, targets = match
         chunk = f", chunk {rule.chunk}" if rule.chunk is not None else ""
-        click.echo(f"{key} -> {', '.join(targets) or 'dropped'}{chunk} ({rule.reason})")
-    click.echo(f"license: {license_text(conversion.metadata)}")
+        echo(f"{key} -> {', '.join(targets) or 'dropped'}{chunk} ({rule.reason})")
+    echo(f"license: {license_text(conversion.metadata)}")
 
 
 def megabytes(folder: Path) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from lucid_mlx.cli.options import force_option, output_option
+from lucid_mlx.cli.options import check_output_files, force_option, output_option
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
@@ -39,19 +40,17 @@ def demo(output: Path, force: bool) -> None:
     places = {name: output / f"{name}.png" for name in ("scene", *TASKS)}
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; expected the name of a folder")
-    taken = [place for place in places.values() if place.exists()]
-    if taken and not force:
-        raise InputError(f"{taken[0]} exists already; choose another folder or pass --force")
-    image = read_image(DEMO_FOLDER / SCENE)
     output.mkdir(parents=True, exist_ok=True)
+    check_output_files(list(places.values()), [DEMO_FOLDER / SCENE], force)
+    image = read_image(DEMO_FOLDER / SCENE)
     write_file(places["scene"], (DEMO_FOLDER / SCENE).read_bytes())
     for task, description in DESCRIPTIONS.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it is trained for panoptic segmentation, which serves all three
             found = Segmenter(DEMO_FOLDER, task)(image, thresholds=THRESHOLDS if task == "panoptic" else None)
         found.save(places[task])
-        click.echo(f"{task}, {description} -> {places[task]}")
+        echo(f"{task}, {description} -> {places[task]}")
         for segment in found.segments:
             score = "" if segment.score is None else f", score {segment.score:.2f}"
-            click.echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{score}")
-    click.echo(f"the scene itself -> {places['scene']}")
+            echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{score}")
+    echo(f"the scene itself -> {places['scene']}")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from lucid_mlx.cli.inputs import dataset_files, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
-    check_output_file,
+    check_output_files,
     class_names_option,
     dtype_option,
     force_option,
@@ -18,11 +19,14 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.data import open_dataset
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.utils.files import check_not_input
+from lucid_mlx.utils.validation import MAX_COUNT
 
 
 @click.command("eval")
@@ -44,7 +48,7 @@ from lucid_mlx.utils.atomic_write import write_file
 @dtype_option
 @threshold_option
 @batch_size_option
-@click.option("--limit", type=click.IntRange(1), help="Evaluate the first images only, this many.")
+@click.option("--limit", type=click.IntRange(1, MAX_COUNT), help="Evaluate the first images only, this many.")
 @output_option("Write all metrics to this JSON file.")
 @click.option("--compare", type=click.Path(path_type=Path), help="Show another evaluation's JSON beside this one.")
 @force_option
@@ -64,7 +68,8 @@ def eval_(
       lucid-mlx eval --weights my-model --images photos --annotations label-maps --class-names names.txt --limit 100
     """
     if output is not None:
-        check_output_file(output, force)
+        read = [annotations, *(Path(name) for name in (class_names, compare) if name), *weights_files(weights)]
+        check_output_files([output], read, force)
     other = None if compare is None else Evaluation.from_json(compare)
     dataset = open_dataset(
         images,
@@ -74,17 +79,19 @@ def eval_(
         ignore_index=ignore_index,
         reduce_zero_label=reduce_labels,
     )
+    if output is not None:
+        check_not_input([output], dataset_files(dataset))
     if limit is not None:
         dataset = replace(dataset, records=dataset.records[:limit])
     segmenter = Segmenter(weights, task, dtype=dtype, size=size)
     if other is not None:
         other.check_task(segmenter.task)
-    click.echo(
-        f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.image_config_note}", err=True
-    )
+    echo(f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.image_config_note}", err=True)
     thresholds = None if threshold is None else Thresholds(threshold)
     result = evaluate(segmenter, dataset, batch_size=batch_size, thresholds=thresholds, progress=True)
-    click.echo(result.table() if other is None else result.compare(other))
+    table = result.table() if other is None else result.compare(other)
+    for line in table.split("\n"):
+        echo(line)
     if output is not None:
         write_file(output, (json.dumps(result.to_json(), indent=2) + "\n").encode())
-        click.echo(f"{len(dataset.records)} images -> {output}", err=True)
+        echo(f"{len(dataset.records)} images -> {output}", err=True)

@@ -2,12 +2,17 @@
 
 import glob
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
+from lucid_mlx.convert.source import SUFFIXES
+from lucid_mlx.data import Dataset
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.weights.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES
 
 STANDARD_INPUT = "-"
 
@@ -22,7 +27,7 @@ def find_photos(given: Sequence[str]) -> list[str]:
     """
     photos: list[str] = []
     for name in given:
-        path = Path(name).expanduser()
+        path = local_path(name)
         if name == STANDARD_INPUT or name.startswith(("http://", "https://")):
             photos.append(name)
         elif path.is_dir():
@@ -41,9 +46,24 @@ def find_photos(given: Sequence[str]) -> list[str]:
     return photos
 
 
-def contents(photo: str) -> str | bytes:
-    """Return what `read_image` reads: the name itself, or what standard input has."""
-    return sys.stdin.buffer.read() if photo == STANDARD_INPUT else photo
+def contents(photo: str) -> str | BinaryIO:
+    """Return what `read_image` reads: the name itself, or standard input."""
+    return sys.stdin.buffer if photo == STANDARD_INPUT else photo
+
+
+def weights_files(weights: str | None) -> list[Path]:
+    """Return the files on disk that are read for `--weights`; none for a name or an address."""
+    path = local_path(weights or "")
+    if not path.is_dir():
+        return [path]
+    names = (CONFIG_FILE, PREPROCESSOR_FILE, *WEIGHT_FILES)
+    return [file for file in path.iterdir() if file.name in names or file.suffix in SUFFIXES]
+
+
+def dataset_files(dataset: Dataset) -> Iterator[Path]:
+    """Yield the images and the label images of a dataset."""
+    for record in dataset.records:
+        yield from (value for value in vars(record).values() if isinstance(value, Path))
 
 
 def _is_picture(path: Path) -> bool:

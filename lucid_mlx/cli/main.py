@@ -1,6 +1,10 @@
 """`lucid-mlx`: the verbs together, and errors as people want them."""
 
+import io
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -14,9 +18,12 @@ from lucid_mlx.cli.demo import demo
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
+from lucid_mlx.cli.signals import orderly_end
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.train import train
 from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
+from lucid_mlx.utils.text import printable
 
 
 class BadInput(click.ClickException):
@@ -28,20 +35,49 @@ class BadInput(click.ClickException):
 class Verbs(click.Group):
     """A group that tells bad input in one sentence, with exit code 2 and no traceback."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments up to the verb.
+
+        Args:
+            *args: as click passes them.
+            **kwargs: as click passes them.
+
+        Returns:
+            The context of the command line.
+        """
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
         tune_for_cpu()
         warnings.showwarning = _one_line
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # for a terminal that has no such character
         try:
-            return super().invoke(ctx)
+            with orderly_end(), _printable_usage():
+                return super().invoke(ctx)
         except BrokenPipeError:  # such as `| head`; click ends in silence
             raise
-        except (lucid_mlx.InputError, OSError) as error:  # such as a name that is too long for the disk
+        except lucid_mlx.InputError as error:
             raise BadInput(str(error)) from error
+        except OSError as error:  # such as a name that is too long for the disk
+            raise BadInput(printable(str(error))) from error
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Make printable what click says about arguments, which it cites as they are."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.message = printable(error.message)  # type: ignore[misc]  # which click declares final
+        raise
 
 
 def _one_line(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    click.secho(f"warning: {message}", fg="yellow", err=True)
+    echo(f"warning: {message}", fg="yellow", err=True)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,6 +1,6 @@
 """Options that several verbs share: one spelling and one help text for one thing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,6 +8,8 @@ import click
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_not_input, check_writable
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +53,11 @@ def dtype_option(command: Command) -> Command:
 def batch_size_option(command: Command) -> Command:
     """Add `--batch-size`."""
     return click.option(
-        "--batch-size", type=click.IntRange(1), default=1, show_default=True, help="Images that run together."
+        "--batch-size",
+        type=click.IntRange(1, MAX_BATCH_SIZE),
+        default=1,
+        show_default=True,
+        help="Images that run together.",
     )(command)
 
 
@@ -102,22 +108,23 @@ def force_option(command: Command) -> Command:
     return click.option("--force", is_flag=True, help="Overwrite what is there.")(command)
 
 
-def check_output_file(path: Path, force: bool) -> None:
-    """Refuse a file that cannot be written before any work is done.
+def check_output_files(files: Sequence[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Refuse files that cannot be written, or are read, before any work is done.
 
     Args:
-        path: of the file.
-        force: whether it may be overwritten.
+        files: to write.
+        inputs: what is read; it is never overwritten.
+        force: whether other files may be overwritten.
 
     Raises:
-        InputError: if its folder does not exist, it is a folder itself, or it exists and may not be overwritten.
+        InputError: if a file cannot be written, is an input, or exists and may not be overwritten.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected the name of a file")
-    if path.exists() and not force:
-        raise InputError(f"{path} exists already; choose another name or pass --force")
+    for path in files:
+        check_writable(path)
+    check_not_input(files, inputs)
+    for path in files:
+        if path.exists() and not force:
+            raise InputError(f"{path} exists already; choose another name or pass --force")
 
 
 def destination(argument: Path | None, option: Path | None) -> Path | None:

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from lucid_mlx.cli.options import check_output_files
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segmentation import Segmentation
 from lucid_mlx.utils.atomic_write import encode_image, image_format, write_file
@@ -86,15 +87,17 @@ class Writer:
         """Whether results leave through standard output."""
         return self.path == STANDARD_OUTPUT
 
-    def check_outputs(self, photos: Sequence[str], force: bool) -> None:
+    def check_outputs(self, photos: Sequence[str], inputs: Iterable[Path], force: bool) -> None:
         """Refuse what cannot be written before any work is done, and make the folder.
 
         Args:
             photos: names of the photos.
-            force: whether files may be overwritten.
+            inputs: files that are read, which are never overwritten.
+            force: whether other files may be overwritten.
 
         Raises:
-            InputError: if a file is there already and not to be replaced, or two photos share a name.
+            InputError: if a file cannot be written, is read, is there already and not to be replaced, or two photos
+                share a name.
         """
         if self.to_stdout:
             return
@@ -103,16 +106,12 @@ class Writer:
         if twice is not None:
             raise InputError(f"two photos would both be written to {twice}; segment them one after the other")
         shared = [self._shared_file(name) for name in self.formats if name in SHARED_FILES]
-        for path in [*files, *shared]:
-            if path.is_dir():
-                raise InputError(f"{path} is a folder; expected the name of a file")
-            if path.exists() and not force:
-                raise InputError(f"{path} exists already; choose another name or pass --force")
         if not self.single:
             try:
                 self.path.mkdir(exist_ok=True)
             except OSError as error:
                 raise InputError(f"the folder {self.path} cannot be made: {error}") from error
+        check_output_files([*files, *shared], inputs, force)
 
     def write(self, result: Segmentation) -> list[Path]:
         """Write what one photo gives; return the files."""

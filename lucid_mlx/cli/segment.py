@@ -1,6 +1,5 @@
 """`lucid-mlx segment`."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx.backends import device_name
-from lucid_mlx.cli.inputs import contents, find_photos
+from lucid_mlx.cli.inputs import contents, find_photos, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
     dtype_option,
@@ -27,6 +26,7 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.cli.outputs import SUFFIXES, make_writer
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
@@ -74,10 +74,10 @@ def segment(
     names = find_photos(photos)
     options: dict[str, Any] = {"opacity": opacity}
     if weights is None:
-        click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
+        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
         options["title"] = UNTRAINED
     writer = make_writer(names, formats.split(","), output, options)
-    writer.check_outputs(names, force)
+    writer.check_outputs(names, [*map(Path, names), *weights_files(weights)], force)
     start = time.perf_counter()
     segmenter = Segmenter(
         untrained_network() if weights is None else weights,
@@ -88,7 +88,7 @@ def segment(
     kept = None if labels is None else labels.split(",")
     for label in kept or ():
         find_label_ids(label, segmenter.labels)
-    click.echo(
+    echo(
         f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
         f"on the {device_name()}; "
         f"{segmenter.image_config_note} "
@@ -102,7 +102,7 @@ def segment(
         for batch, images, errors in prefetch(_read(names, batch_size)):
             failed += len(errors)
             for error in errors:
-                bar.write(f"Error: {error}", file=sys.stderr)
+                echo(f"Error: {error}", err=True)
             start = time.perf_counter()
             for name, result in zip(
                 batch, segmenter.stream(images, batch_size=batch_size, thresholds=thresholds), strict=True
@@ -112,12 +112,12 @@ def segment(
                 height, width = result.map.shape
                 line = f"{name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
                 line += f" -> {', '.join(map(str, files))}" if files and not writer.to_stdout else ""
-                bar.write(line, file=sys.stderr if writer.to_stdout else sys.stdout)
+                echo(line, err=writer.to_stdout)
                 start = time.perf_counter()
             bar.update(len(batch) + len(errors))
     for path in writer.close():
         if not writer.to_stdout:
-            click.echo(f"{len(names) - failed} photos -> {path}")
+            echo(f"{len(names) - failed} photos -> {path}")
     if failed and len(names) > 1:
         raise InputError(f"{failed} of {len(names)} photos could not be read")
 

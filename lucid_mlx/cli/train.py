@@ -6,14 +6,20 @@ from pathlib import Path
 import click
 
 from lucid_mlx.cli.options import output_option
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.training import Trainer, read_config
+from lucid_mlx.utils.validation import MAX_COUNT
 
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @output_option("The folder for the model.", required=True)
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@click.option("--steps", type=click.IntRange(1), help="Stop after this step; the schedule stays that of the whole run.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, MAX_COUNT),
+    help="Stop after this step; the schedule stays that of the whole run.",
+)
 @click.option("--weights", help="Start from these instead of the configuration's.")
 def train(config: Path, output: Path, resume: bool, steps: int | None, weights: str | None) -> None:
     """Train or fine-tune a network as the TOML file CONFIG says.
@@ -29,6 +35,6 @@ def train(config: Path, output: Path, resume: bool, steps: int | None, weights: 
     settings = read_config(config)
     if weights is not None:
         settings = replace(settings, network=replace(settings.network, weights=weights))
-    run = Trainer(settings, output.expanduser(), resume, lambda text: click.echo(text, err=True))
+    run = Trainer(settings, output.expanduser(), resume, lambda text: echo(text, err=True))
     done = run.fit(steps)
     run.log(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")

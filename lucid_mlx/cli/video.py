@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from lucid_mlx.cli.inputs import weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
-    check_output_file,
+    check_output_files,
     destination,
     dtype_option,
     force_option,
@@ -18,6 +19,7 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
@@ -61,15 +63,13 @@ def video(
     if target is None:
         raise click.UsageError("name the video to write: -o OUT")
     check_suffix(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise InputError(f"{target} is the video to read; choose another name")
-    check_output_file(target, force)
+    check_output_files([target], [source, *weights_files(weights)], force)
     with VideoReader(source):
         pass  # a bad one is told before weights are downloaded
     if weights is None:
         if dtype is not None:
             raise InputError("--dtype goes with --weights")
-        click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
+        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
     segmenter = Segmenter(
         untrained_network() if weights is None else weights,
         task,
@@ -87,4 +87,4 @@ def video(
         title=UNTRAINED if weights is None else None,
         progress=True,
     )
-    click.echo(f"{source}: {frames} frames -> {target}")
+    echo(f"{source}: {frames} frames -> {target}")

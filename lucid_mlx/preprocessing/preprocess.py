@@ -9,6 +9,7 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing.image_config import ImageConfig, Size
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_value
 
 MAX_PENDING_BATCHES = 4  # `batches` keeps at most so many batches of resized images while it collects images of a size
 
@@ -42,6 +43,9 @@ def preprocess(images: np.ndarray | Sequence[np.ndarray], image_config: ImageCon
         InputError: if there is no image, an image is not such an array, or the images need inputs of different sizes.
             Padding them to a common size would change the network's results.
     """
+    if not isinstance(images, Iterable) or getattr(images, "ndim", 1) == 0:
+        raise InputError(f"images must be one or more arrays, got a {type(images).__name__}")
+    check_value("image_config", image_config, ImageConfig)
     image_list = [images] if isinstance(images, np.ndarray) and images.ndim == 3 else images
     prepared = [_resize(image, image_config) for image in image_list]
     input_sizes = sorted({input_size for input_size, _ in prepared})
@@ -71,8 +75,10 @@ def batches(
     Raises:
         InputError: if an image is not such an array, or the batch size is below 1.
     """
-    if batch_size < 1:
-        raise InputError(f"a batch has at least 1 image, got {batch_size}")
+    if not isinstance(images, Iterable) or getattr(images, "ndim", 1) == 0:
+        raise InputError(f"images must be several arrays, got a {type(images).__name__}")
+    check_value("image_config", image_config, ImageConfig)
+    check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
     pending: dict[Size, list[tuple[int, np.ndarray]]] = {}  # by input size: indices and resized images
     for index, image in enumerate(images):
         input_size, resized = _resize(image, image_config)

@@ -3,25 +3,28 @@
 import contextlib
 import importlib
 import io
-import time
-import warnings
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.http import download
+from lucid_mlx.utils.open_image import MB, check_image_size, max_image_bytes, open_image, too_large
+from lucid_mlx.utils.text import shown
 
 Pixels = np.ndarray
 ImageLike = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | mx.array
 
 MAX_DOWNLOAD_BYTES = 100 << 20
 DOWNLOAD_TIMEOUT = 120  # seconds for the whole file
-RESPONSE_TIMEOUT = 20  # seconds without an answer from the server
 FLOAT_TOLERANCE = 1e-3  # floating-point pixels may lie so far outside of 0 to 1
+BAND_PIXELS = 1 << 20  # converted at a time, so that large images need little memory beside their pixels
 
 # Common files that Pillow does not read, by their first bytes.
 _UNSUPPORTED_FORMATS = {
@@ -41,7 +44,8 @@ def read_image(source: ImageLike) -> Pixels:
 
     The EXIF orientation is applied, 16-bit values are scaled to 8 bits, and an animation gives its first frame.
     Transparent pixels are composited on white, as on a web page; a plain conversion to RGB would show arbitrary colors
-    there.
+    there. An image of more than 128 megapixels is refused; the environment variable LUCID_MLX_MAX_IMAGE_MB allows more,
+    with 4 bytes to a pixel.
 
     Args:
         source: a path, an http(s) URL, the bytes of a file or a binary file object, in any format that Pillow reads
@@ -59,7 +63,8 @@ def read_image(source: ImageLike) -> Pixels:
     if isinstance(source, mx.array):
         return _from_array(np.array(source.astype(mx.float32) if source.dtype == mx.bfloat16 else source))
     if isinstance(source, Image.Image):
-        return _decode(source, "the image")
+        check_image_size(*source.size, "the image")
+        return _decode(source, "the image", in_place=False)
     name, file = _open(source)
     with file:
         return _read(file, name)
@@ -70,47 +75,28 @@ def _open(source: str | PathLike[str] | bytes | BinaryIO) -> tuple[str, BinaryIO
     if isinstance(source, bytes | bytearray | memoryview):
         return "the image", io.BytesIO(source)
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return source, io.BytesIO(_download(source))
+        contents = io.BytesIO()
+        download(source, contents, max_bytes=MAX_DOWNLOAD_BYTES, max_seconds=DOWNLOAD_TIMEOUT)
+        contents.seek(0)
+        return source, contents
     if isinstance(source, str | PathLike):
         try:
             path = Path(source).expanduser()
+            check_file(path, "an image file")
             return str(path), path.open("rb")
-        except FileNotFoundError:
-            raise InputError(f"{path} does not exist; expected an image file") from None
-        except IsADirectoryError:
-            raise InputError(f"{path} is a folder; expected an image file") from None
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{str(source)!r:.200} cannot be read: {error}") from error
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{shown(str(source), 200)} cannot be read: {error}") from error
     if hasattr(source, "read"):
-        contents = source.read()
-        if not isinstance(contents, bytes):
+        name, limit = str(getattr(source, "name", "the image")), max_image_bytes()
+        data = source.read(limit + 1)
+        if not isinstance(data, bytes):
             raise InputError("an image is read from binary files; open it with mode 'rb'")
-        return str(getattr(source, "name", "the image")), io.BytesIO(contents)
+        if len(data) > limit:
+            raise InputError(too_large(f"{name} has more than {limit // MB} MB"))
+        return name, io.BytesIO(data)
     raise InputError(
-        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {source!r:.80}"
+        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {shown(source, 80)}"
     )
-
-
-def _download(url: str) -> bytes:
-    import requests
-
-    start, contents = time.monotonic(), bytearray()
-    try:
-        # Some servers, such as Wikimedia's, reject clients without a User-Agent.
-        with requests.get(url, stream=True, timeout=RESPONSE_TIMEOUT, headers={"User-Agent": "lucid-mlx"}) as response:
-            response.raise_for_status()
-            for chunk in response.iter_content(1 << 16):
-                contents += chunk
-                if len(contents) > MAX_DOWNLOAD_BYTES:
-                    raise InputError(f"{url} is larger than {MAX_DOWNLOAD_BYTES >> 20} MB; download it first")
-                if time.monotonic() - start > DOWNLOAD_TIMEOUT:
-                    raise InputError(f"{url} took more than {DOWNLOAD_TIMEOUT} s; download it first")
-    except requests.HTTPError as error:
-        status = error.response.status_code
-        raise InputError(f"{url} cannot be downloaded: HTTP {status} {error.response.reason}") from error
-    except requests.RequestException as error:
-        raise InputError(f"{url} cannot be reached, or the download was interrupted: {error}") from error
-    return bytes(contents)
 
 
 def _read(file: BinaryIO, name: str) -> Pixels:
@@ -125,57 +111,77 @@ def _read(file: BinaryIO, name: str) -> Pixels:
     if heic:
         with contextlib.suppress(ImportError):
             importlib.import_module("pillow_heif").register_heif_opener()
-    with warnings.catch_warnings():
-        # Pillow warns above 89 megapixels and refuses twice as many. Some cameras have 100.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(file)
-        except UnidentifiedImageError:
-            problem = (
-                "a HEIC photo; `pip install pillow-heif` to read it" if heic else "not an image that Pillow can read"
-            )
-            raise InputError(f"{name} is {problem}") from None
-        except Image.DecompressionBombError as error:
-            raise InputError(f"{name} is too large: {error}") from error
-        except Exception as error:
-            raise InputError(f"{name} is damaged or incomplete: {error}") from error
-        return _decode(image, name)
+    try:
+        image = open_image(file, name)
+    except UnidentifiedImageError:
+        problem = "a HEIC photo; `pip install pillow-heif` to read it" if heic else "not an image that Pillow can read"
+        raise InputError(f"{name} is {problem}") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} is damaged or incomplete: {error}") from error
+    return _decode(image, name, in_place=True)
 
 
-def _decode(image: Image.Image, name: str) -> Pixels:
+def _decode(image: Image.Image, name: str, in_place: bool) -> Pixels:
     # In these formats Pillow's 32-bit mode I holds 16-bit values.
     sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     try:
         image.load()
         if 0 in image.size:
             raise ValueError("it has no pixels")
-        return _rgb(ImageOps.exif_transpose(image), sixteen_bit)
+        if in_place:
+            ImageOps.exif_transpose(image, in_place=True)
+        else:
+            image = ImageOps.exif_transpose(image)
+        return _rgb(image, sixteen_bit)
+    except Image.DecompressionBombError as error:  # of a picture within the file, which is larger than its header says
+        raise InputError(too_large(f"{name} is too large: {error}")) from error
     except Exception as error:  # Pillow's decoders raise nearly any exception when a file is damaged
         raise InputError(f"{name} is damaged or incomplete: {error}") from error
 
 
 def _rgb(image: Image.Image, sixteen_bit: bool = False) -> Pixels:
+    white = 65535.0
+    if image.mode in ("I", "F") and not sixteen_bit:
+        white = _guess_white(image.getextrema()[1])
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for rows in _bands(height, width):
+        pixels[rows] = _band_rgb(image.crop((0, rows.start, width, rows.stop)), white)
+    return pixels
+
+
+def _bands(height: int, width: int) -> Iterator[slice]:
+    step = max(1, BAND_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
+
+
+def _band_rgb(image: Image.Image, white: float) -> Pixels:
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image).astype(np.float64)
+        values = np.asarray(image)
         if not np.isfinite(values).all():
             raise ValueError("it holds NaN or infinite pixels")
-        return np.repeat(_to_8_bits(values, 65535.0 if sixteen_bit else _guess_white(values))[..., None], 3, axis=-1)
+        return _to_8_bits(values, white)[..., None]
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.asarray(image.convert("RGB"))
 
 
-def _guess_white(values: np.ndarray) -> float:
+def _guess_white(maximum: Any) -> float:
     """Guess the value of white for integers or floats in a file that does not define it."""
-    maximum = float(values.max())
     if maximum <= 2.0:
         return 1.0
-    return 255.0 if maximum <= 255.0 else max(maximum, 65535.0)
+    return 255.0 if maximum <= 255.0 else max(float(maximum), 65535.0)
 
 
 def _to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
-    return np.clip(values * (255.0 / white), 0.0, 255.0).round().astype(np.uint8)
+    pixels = np.empty(values.shape, np.uint8)
+    for rows in _bands(*values.shape[:2]):
+        pixels[rows] = np.clip(values[rows].astype(np.float64) * (255.0 / white), 0.0, 255.0).round()
+    return pixels
 
 
 def _from_array(array: np.ndarray) -> Pixels:
@@ -197,7 +203,7 @@ def _from_array(array: np.ndarray) -> Pixels:
                 f"floating-point pixels must lie from 0 to 1, found {low:g} to {high:g}; pixels from 0 to 255 must be "
                 "uint8"
             )
-        array = _to_8_bits(array.astype(np.float64), 1.0)
+        array = _to_8_bits(array, 1.0)
     elif array.dtype != np.uint8:
         raise InputError(f"pixels must be uint8, uint16, floats from 0 to 1, or bool; got {array.dtype}")
     return _rgb(Image.fromarray(array[..., 0] if channels == (1,) and array.ndim == 3 else array))

@@ -1,6 +1,5 @@
 """Write a file completely or not at all."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,6 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_writable
+from lucid_mlx.utils.temporary_folder import temporary_folder
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file through a temporary one, which replaces it when the block ends without an error.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; its folder must exist. A symbolic link stays, and the file that it names is written.
 
     Yields:
         The path of the temporary file, which has the same name in a folder of its own on the same disk.
@@ -24,14 +25,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         InputError: if the file cannot be written; an earlier version of it is then unchanged.
     """
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: the folder {path.parent} does not exist; create it first")
+    check_writable(path)
     try:
-        with tempfile.TemporaryDirectory(prefix=".lucid-mlx-", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
+        target = path.resolve()
+        with temporary_folder(target.parent) as folder:
+            temporary = folder / path.name
             yield temporary
-            temporary.replace(path)
-    except (OSError, ValueError) as error:
+            temporary.replace(target)
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} cannot be written: {error}") from error
 
 

@@ -1,15 +1,43 @@
-"""Read files of settings, which may be missing, too large, nested too deeply, or no files at all."""
+"""Check and read files that may be missing, too large, nested too deeply, or no files at all; check where to write."""
 
 import json
+import os
 import re
 import stat
+from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
 
 MAX_CONFIG_BYTES = 16 << 20  # of a file of settings, or of an index
 _HALF_CHARACTER = re.compile(r"\\u[dD][89abAB]")
+
+
+def local_path(path: str | PathLike[str], name: str = "path") -> Path:
+    """Return a path with "~" expanded.
+
+    Args:
+        path: what a user gave as a path.
+        name: of the argument, for the message.
+
+    Returns:
+        The path; nothing need be there.
+
+    Raises:
+        InputError: if it is of another type, or no file can have that name.
+    """
+    try:
+        found = Path(path).expanduser()
+        name_bytes = os.fsencode(found)
+        valid = b"\0" not in name_bytes and len(name_bytes) < 4096 and max(map(len, name_bytes.split(b"/"))) < 256
+    except (TypeError, ValueError, RuntimeError):  # such as half a character, or the home of an unknown user
+        valid = False
+    if not valid:
+        raise InputError(f"{name} must be the path of a file or folder, got {shown(path, 200)}")
+    return found
 
 
 def check_file(path: Path, expected: str) -> None:
@@ -32,6 +60,58 @@ def check_file(path: Path, expected: str) -> None:
         raise InputError(f"{path} is a folder; expected {expected}")
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is a pipe or a device, not a file; expected {expected}")
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written to a path: only a regular file is ever replaced.
+
+    Args:
+        path: where to write; a symbolic link stands for the file that it names.
+
+    Raises:
+        InputError: if a folder, a device, a pipe or a socket is there, or its folder does not exist.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist; create it first") from None
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(path)!r:.200} cannot be written: {error}") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"{path} is a folder; expected the name of a file to write")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is a device, a pipe or a socket; expected the name of a file to write")
+
+
+def check_not_input(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Check that nothing that is read would be overwritten, whatever the two are called.
+
+    Args:
+        outputs: files to write.
+        inputs: files to read; those that do not exist do not matter.
+
+    Raises:
+        InputError: if an output and an input are the same file, by its path or through a link.
+    """
+    written = {identity: path for path in outputs if (identity := _identity(path)) is not None}
+    if not written:
+        return
+    for path in inputs:
+        identity = _identity(path)
+        if identity is not None and (output := written.get(identity)) is not None:
+            same = "" if path == output else f", which is {path}"
+            raise InputError(f"{output} is also an input{same}, and would be overwritten; write to another place")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what two names of the same file have in common; None if there is no such file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def read_text(path: Path, expected: str, max_bytes: int | None = MAX_CONFIG_BYTES) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.open_image import BYTES_PER_PIXEL, check_image_size, max_image_bytes, too_large
 from lucid_mlx.utils.optional_dependency import require
 
 if TYPE_CHECKING:
@@ -62,11 +64,12 @@ class VideoReader:
         import av
 
         self._path = path
-        if not path.is_file():
-            raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; expected a video")
+        check_file(path, "a video")
+        limit = {"max_pixels": str(max_image_bytes() // BYTES_PER_PIXEL)}  # FFmpeg allocates no larger frame
         with _ffmpeg_errors(f"{path} is not a video, or damaged"):
             # A playlist can name URLs; it must not open network connections.
-            self._container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+            options = {"protocol_whitelist": "file", **limit}
+            self._container = av.open(f"file:{path}", options=options)
         format_name = self._container.format.name
         video_streams = [
             stream
@@ -78,6 +81,8 @@ class VideoReader:
             self._container.close()
             raise InputError(f"{path} has no video stream; expected a video")
         self.stream = video_streams[0]
+        self._check_size()
+        self.stream.codec_context.options = limit
         self.stream.thread_type = "AUTO"
         self.audio_streams = self._container.streams.audio
         self.timestamps: deque[tuple[int, int]] = deque()
@@ -91,6 +96,19 @@ class VideoReader:
 
     def __exit__(self, *error: object) -> None:
         self._container.close()
+
+    def _check_size(self) -> None:
+        """Check from the header that a frame fits into memory; FFmpeg found no size if it refused the first frame."""
+        width, height = self.stream.width, self.stream.height
+        try:
+            if not (width and height):
+                raise InputError(
+                    too_large(f"{self._path} does not say how large its frames are, or they are too large")
+                )
+            check_image_size(width, height, f"a frame of {self._path}")
+        except InputError:
+            self._container.close()
+            raise
 
     @property
     def frame_count(self) -> int | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.atomic_write import atomic_write
+from lucid_mlx.utils.files import check_not_input, local_path
+from lucid_mlx.utils.validation import check_value
 from lucid_mlx.video.io import VideoReader, VideoWriter, check_suffix
 from lucid_mlx.video.tracking import Tracker
 from lucid_mlx.visualization import palette
@@ -55,8 +56,10 @@ def segment_video(
         InputError: if PyAV is missing, the source is not a video or incomplete, or the target cannot be written. No
             file is left then.
     """
-    source, target = Path(source), Path(target)
+    check_value("segmenter", segmenter, Segmenter)
+    source, target = local_path(source, "source"), local_path(target, "target")
     check_suffix(target)
+    check_not_input([target], [source])
     tracker, count = Tracker(), 0
     options: dict[str, Any] = {"opacity": opacity, "title": title, "colors": palette(segmenter.labels), "legend": False}
     with VideoReader(source) as reader, atomic_write(target) as path, VideoWriter(path, reader) as writer:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from lucid_mlx.results import Segmentation
+from lucid_mlx.utils.validation import check_value
 from lucid_mlx.visualization.overlay import ids_to_indices
 
 MIN_IOU = 0.1  # minimum intersection over union of two segments of one track
@@ -32,6 +33,7 @@ class Tracker:
         Returns:
             The track number of each segment, in the order of `frame.segments`.
         """
+        check_value("frame", frame, Segmentation)
         tracks: dict[int, int] = {}  # from the index of a segment to its track
         if self._previous is not None and self._previous[0].map.shape == frame.map.shape:
             previous, previous_tracks = self._previous

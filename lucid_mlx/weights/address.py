@@ -1,5 +1,6 @@
 """Parse what a user may write for weights: a path, a name on the Hugging Face hub, an address, a registry tag."""
 
+import os
 import re
 from dataclasses import dataclass
 from os import PathLike
@@ -7,12 +8,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.text import shown
 from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, WeightsLike, resolve
 
+MAX_ADDRESS = 2000  # characters
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"  # the small checkpoint that comes with the package
 
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
-_HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?")
+_HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -70,16 +74,28 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
         return _entry_address(resolve(weights))
     if not isinstance(weights, str):
         if not isinstance(weights, PathLike):
-            raise InputError(f"weights must be a path, a name, an address or a registry member, got {weights!r:.80}")
-        return Path(weights).expanduser()
+            raise InputError(
+                f"weights must be a path, a name, an address or a registry member, got {shown(weights, 80)}"
+            )
+        return local_path(weights)
+    is_address = weights.startswith(("hf://", "https://", "http://"))
+    if weights and not is_address and os.path.exists(path := local_path(weights)):  # noqa: PTH110  # Path's raises
+        return path
+    if len(weights) > MAX_ADDRESS or not weights.isprintable():
+        raise InputError(
+            f"weights must be a path, a name or an address of at most {MAX_ADDRESS} printable characters, got "
+            f"{shown(weights, 200)}"
+        )
     if weights.startswith("hf://"):
         return _parse_hub_uri(weights)
-    if weights.startswith(("https://", "http://")):
-        parts = urlsplit(weights)
+    if is_address:
+        try:
+            parts = urlsplit(weights)
+        except ValueError as error:
+            raise InputError(f"{shown(weights, 200)} is no address: {error}") from None
+        if max(map(len, (parts.hostname or "").split("."))) not in range(1, 64):
+            raise InputError(f"{shown(weights, 200)} is no address: it names no computer")
         return _parse_hub_page(parts.path, weights) if parts.hostname in _HUB_HOSTS else WebAddress(weights)
-    path = Path(weights).expanduser()
-    if weights and path.exists():
-        return path
     if weights == DEMO_FOLDER.name:
         return DEMO_FOLDER
     if re.fullmatch(r"\w+:\w+", weights):
@@ -108,14 +124,23 @@ def _parse_hub_uri(uri: str) -> HubAddress:
     match = _HUB_NAME.fullmatch(f"{owner}/{repository}")
     if match is None:
         raise InputError(f"{uri} is not an address on the hub; expected hf://owner/repository[@revision][/file]")
-    return HubAddress(match["repository"], match["revision"] or "main", file or None)
+    return HubAddress(match["repository"], match["revision"] or "main", _checked_file(file, uri))
 
 
 def _parse_hub_page(path: str, url: str) -> HubAddress:
     """Parse the path of a web page: /owner/repository[/(resolve|blob|tree)/revision[/file]]."""
     parts = unquote(path).strip("/").split("/")
-    if len(parts) == 2:
-        return HubAddress("/".join(parts))
-    if len(parts) >= 4 and parts[2] in ("resolve", "blob", "tree"):
-        return HubAddress("/".join(parts[:2]), parts[3], "/".join(parts[4:]) or None)
+    repository = "/".join(parts[:2])
+    if _HUB_NAME.fullmatch(repository):
+        if len(parts) == 2:
+            return HubAddress(repository)
+        if len(parts) >= 4 and parts[2] in ("resolve", "blob", "tree"):
+            return HubAddress(repository, parts[3], _checked_file("/".join(parts[4:]), url))
     raise InputError(f"{url} is not a model or file on the hub; expected https://huggingface.co/owner/repository")
+
+
+def _checked_file(file: str, text: str) -> str | None:
+    """Return the path of a file within a repository, None if there is none; refuse one that leaves the repository."""
+    if any(part in ("", ".", "..") for part in file.split("/")) and file:
+        raise InputError(f"{shown(text, 200)} is no file of a repository")
+    return file or None

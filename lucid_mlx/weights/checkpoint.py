@@ -6,8 +6,6 @@ safetensors file say so with `format: mlx`; a file without that entry is never r
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -19,7 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import check_file, read_json
+from lucid_mlx.utils.files import check_file, local_path, read_json
+from lucid_mlx.utils.temporary_folder import temporary_folder
+from lucid_mlx.utils.validation import check_value
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -126,6 +126,8 @@ def is_converted(path: Path) -> bool:
     file = folder / WEIGHTS_FILE
     if not file.is_file() and (folder / INDEX_FILE).is_file():
         file = folder / next(iter(read_weight_map(folder / INDEX_FILE).values()))
+    if not file.is_file():
+        return False
     try:
         with safe_open(file, framework="numpy") as opened:
             return (opened.metadata() or {}).get("format") == MLX_FORMAT
@@ -145,7 +147,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     Raises:
         InputError: if it is not a folder, lacks a file, a file is damaged, or the weights are not in MLX's layout.
     """
-    folder = Path(path).expanduser()
+    folder = local_path(path)
     if not folder.exists():
         raise InputError(f"{folder} does not exist; expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}")
     if not folder.is_dir():
@@ -193,25 +195,31 @@ def write_checkpoint(
     Raises:
         InputError: if the folder is not empty, or cannot be written.
     """
-    folder = Path(path).expanduser().resolve()
+    for name, mapping in (
+        ("config", config),
+        ("arrays", arrays),
+        ("metadata", metadata),
+        ("preprocessor", preprocessor),
+    ):
+        check_value(name, mapping, Mapping)
+    check_value("the values of arrays", list(arrays.values()), list[mx.array])
+    folder = local_path(path).resolve()
     ensure_empty(folder)
     missing = [parent for parent in folder.parents if not parent.exists()]
-    temporary: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for name, value in ((CONFIG_FILE, config), (PREPROCESSOR_FILE, preprocessor)):
-            (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        if card:
-            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        _write_arrays(temporary, arrays, {**metadata, "format": layout})
-        temporary.chmod(0o755)  # mkdtemp creates private folders
-        temporary.replace(folder)
+        with temporary_folder(folder.parent) as holder:
+            temporary = holder / folder.name
+            temporary.mkdir()
+            for name, value in ((CONFIG_FILE, config), (PREPROCESSOR_FILE, preprocessor)):
+                (temporary / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            if card:
+                (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+            _write_arrays(temporary, arrays, {**metadata, "format": layout})
+            temporary.replace(folder)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{folder} cannot be written: {error}") from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         for parent in missing:
             with contextlib.suppress(OSError):  # raised for a folder that is not empty
                 parent.rmdir()
@@ -243,5 +251,9 @@ def _write_arrays(folder: Path, arrays: Mapping[str, mx.array], metadata: dict[s
 
 def ensure_empty(folder: Path) -> None:
     """Raise an InputError unless a folder does not exist or is empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:  # such as a folder that may not be read
+        raise InputError(f"{folder} cannot be written: {error}") from error
+    if taken:
         raise InputError(f"{folder} exists already; choose another destination or remove it first")

@@ -1,24 +1,32 @@
 """Download weights to files on disk, and check them.
 
-huggingface_hub downloads from its hub: it resumes, locks and caches. pooch downloads from other addresses. This module
-adds which files of a repository are needed, checks of digests, and one error message for each way it can fail.
+huggingface_hub downloads from its hub: it resumes, locks and caches. This module adds which files of a repository are
+needed, files from other addresses, checks of digests, and one error message for each way it can fail.
 """
 
 import errno
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils import http
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.temporary_folder import temporary_folder
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.checkpoint import CARD_FILE, CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES, read_weight_map
 from lucid_mlx.weights.registry import WeightsLike
+
+MAX_WEB_BYTES = 10 << 30
+_HUB_REASONS = {
+    401: "it asks for a login: `hf auth login`, or set HF_TOKEN",
+    429: "too many requests; wait a few minutes, or log in with `hf auth login`",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ def download(weights: WeightsLike, *, local_files_only: bool = False) -> LocalFi
     """
     address = parse_address(weights)
     if isinstance(address, Path):
+        if not address.is_dir():
+            check_file(address, "a checkpoint file or a folder with one")
         return LocalFiles(address, str(weights))
     local_files_only = local_files_only or os.environ.get("LUCID_WEIGHTS_OFFLINE") == "1"
     if isinstance(address, WebAddress):
@@ -88,6 +98,7 @@ def sha256(*paths: Path) -> str:
     """Return the digest of a file, or of several files one after the other."""
     digest = hashlib.sha256()
     for path in paths:
+        check_file(path, "a file of weights")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -101,6 +112,8 @@ def _download_repository(address: HubAddress, local_files_only: bool) -> Path:
             break
     else:
         raise InputError(f"{address} has no weights; expected {', '.join(WEIGHT_FILES[:3])} in the repository")
+    # The other files must be of the same commit, also if the branch moves in the meantime.
+    address = replace(address, revision=weights.parent.name)
     if weights.name.endswith(".index.json"):
         for shard in sorted(set(read_weight_map(weights).values())):
             _download_hub_file(address, shard, local_files_only)
@@ -175,31 +188,49 @@ def _digest_message(name: str, expected: str, actual: str) -> str:
 
 
 def _download_from_web(url: str, local_files_only: bool) -> Path:
-    import pooch
-    import requests
-
     path = web_cache_path(url)
-    if not path.exists():
-        if local_files_only or _hub_is_offline():
-            raise InputError(f"{url} is not in the cache, and downloads are switched off")
-        pooch.get_logger().setLevel("WARNING")
-        try:
-            downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
-            pooch.retrieve(url, None, path.name, path.parent, downloader=downloader)
-        except requests.HTTPError as error:
-            raise InputError(_http_message(url, error.response.status_code)) from error
-        except requests.RequestException as error:
-            raise InputError(f"{url} cannot be reached, or the download was cut: {error}") from error
-        except ValueError as error:
-            raise InputError(f"{url} cannot be downloaded: {error}") from error
-        except OSError as error:
-            raise InputError(_disk_message(path.parent, error)) from error
-    # torch's and OpenMMLab's convention: a name ends with the first digits of the file's digest.
+    if path.exists():
+        _check_web_digest(path, url)
+        return path
+    if local_files_only or _hub_is_offline():
+        raise InputError(f"{url} is not in the cache, and downloads are switched off")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(path.parent) as folder:
+            temporary = folder / path.name
+            with temporary.open("wb") as file:
+                http.download(url, file, max_bytes=MAX_WEB_BYTES, progress=True)
+            _check_web_digest(temporary, url)
+            _check_weights(temporary, url)
+            temporary.replace(path)
+    except OSError as error:
+        raise InputError(_disk_message(path.parent, error)) from error
+    return path
+
+
+def _check_web_digest(path: Path, url: str) -> None:
+    """Check a file by torch's and OpenMMLab's convention: a name ends with the first digits of the file's digest."""
     digits = re.search(r"-([0-9a-f]{8,64})\.\w+$", path.name)
     if digits and not (actual := sha256(path)).startswith(digits[1]):
         path.unlink()
         raise InputError(_digest_message(url, digits[1] + "…", actual))
-    return path
+
+
+def _check_weights(path: Path, url: str) -> None:
+    """Check that a file begins as weights do: safetensors as its suffix says, or one of torch's formats."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith((b"<", b"{", b"[")):
+        raise InputError(
+            f"{url} answered with {'a web page' if text.startswith(b'<') else 'JSON'}, not with weights; open it in a "
+            "browser to see what it says, and give the address of the file itself"
+        )
+    safetensors = start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    torch = start.startswith(b"PK\3\4") or (start[:1] == b"\x80" and b"\2" <= start[1:2] <= b"\5")
+    if not (safetensors or (torch and path.suffix != ".safetensors")):
+        kinds = "a safetensors file" if path.suffix == ".safetensors" else "safetensors, or torch's zip or pickle"
+        raise InputError(f"{url} does not begin as weights do; expected {kinds}; it was not kept")
 
 
 def _hub_is_offline() -> bool:
@@ -232,7 +263,7 @@ def _hub_errors_as_input_errors(address: HubAddress) -> Iterator[None]:
     except errors.EntryNotFoundError as error:
         raise InputError(f"{address.repository} has no file {address.file} at {address.revision}") from error
     except errors.HfHubHTTPError as error:
-        raise InputError(_http_message(str(address), error.response.status_code)) from error
+        raise InputError(http.http_message(str(address), error.response.status_code, _HUB_REASONS)) from error
     except errors.HFValidationError as error:
         raise InputError(f"{address} is not a valid name on the hub: {error}") from error
     except OSError as error:
@@ -247,21 +278,10 @@ def _not_cached_message(address: HubAddress, error: Exception) -> str:
     cause = error.__cause__
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if status is not None:
-        return _http_message(str(address), status)
+        return http.http_message(str(address), status, _HUB_REASONS)
     if _hub_is_offline() or cause is None:
         return f"{address} is not in the cache, and downloads are switched off"
     return f"{address} is not in the cache, and the hub cannot be reached: {cause or type(cause).__name__}"
-
-
-def _http_message(name: str, status: int) -> str:
-    reasons: dict[int, str] = {
-        401: "it asks for a login: `hf auth login`, or set HF_TOKEN",
-        403: "access is denied",
-        404: "there is no such file",
-        429: "too many requests; wait a few minutes, or log in with `hf auth login`",
-    }
-    reason = reasons.get(status, "the server has a problem; try again later" if status >= 500 else "it was refused")
-    return f"{name} cannot be downloaded (HTTP {status}): {reason}"
 
 
 def _disk_message(folder: Path, error: OSError) -> str:

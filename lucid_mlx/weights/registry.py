@@ -11,6 +11,8 @@ from typing import Any
 
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_value
 
 REPOSITORY = "hf://ChanLumerico/lucid@main"
 
@@ -125,9 +127,10 @@ def get_enum(model_key: str) -> type[WeightsEnum]:
     Raises:
         InputError: if no weights of it are registered.
     """
+    check_value("model_key", model_key, str)
     enums = _enums()
     if model_key.lower() not in enums:
-        raise InputError(f"there are no weights of {model_key!r}; expected one of {', '.join(enums)}")
+        raise InputError(f"there are no weights of {shown(model_key)}; expected one of {', '.join(enums)}")
     return enums[model_key.lower()]
 
 
@@ -150,20 +153,23 @@ def resolve(weights: Enum | WeightEntry | str, *, model_key: str | None = None) 
         member: WeightEntry = weights.value
         return member
     if not isinstance(weights, str):
-        raise InputError(f"weights must be a member of a weights enumeration or a tag, got {weights!r:.80}")
+        raise InputError(f"weights must be a member of a weights enumeration or a tag, got {shown(weights, 80)}")
     model, _, tag = weights.rpartition(":")
     if not model:
         if model_key is None:
-            raise InputError(f"{weights!r} is the tag of which network? Write it as network:tag, or pass model_key")
+            raise InputError(
+                f"{shown(weights)} is the tag of which network? Write it as network:tag, or pass model_key"
+            )
         model = model_key
     enum = get_enum(model)
     if tag.upper() not in enum.__members__:
-        raise InputError(f"{model} has no weights {tag!r}; expected one of {', '.join(enum.__members__)}")
+        raise InputError(f"{shown(model)} has no weights {shown(tag)}; expected one of {', '.join(enum.__members__)}")
     found: WeightEntry = enum[tag.upper()].value
     return found
 
 
 def list_available(model_key: str) -> dict[str, WeightEntry]:
     """Return the entries of a network by tag; an empty dictionary if it has no registered weights."""
+    check_value("model_key", model_key, str)
     enum = _enums().get(model_key.lower())
     return {} if enum is None else {member.name: member.value for member in enum}

@@ -1,5 +1,6 @@
 """Videos are made here, segmented, and read back with PyAV."""
 
+import os
 from fractions import Fraction
 
 import av
@@ -203,9 +204,40 @@ def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
     (folder / "out.mp4").write_text("precious")
     assert "--force" in run("in.mp4", "out.mp4", code=2).stderr
     assert (folder / "out.mp4").read_text() == "precious"
-    assert "is the video to read" in run("in.mp4", "in.mp4", "--force", code=2).stderr
+    assert "in.mp4 is also an input" in run("in.mp4", "in.mp4", "--force", code=2).stderr
     run("in.mp4", "out.mp4", "--size", "64", "--force")
     assert len(frames("out.mp4")) == 2
+
+
+def test_a_pipe_is_no_video(folder):
+    os.mkfifo("in.mp4")
+    assert "in.mp4 is a pipe or a device, not a file; expected a video" in run("in.mp4", "out.mp4", code=2).stderr
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mov"])
+def test_a_video_of_frames_above_the_limit_is_refused(name, folder, monkeypatch):
+    if name == "in.mov":  # a codec whose frames say their size themselves
+        with av.open(name, "w") as container:
+            stream = container.add_stream("png", rate=5)
+            stream.width, stream.height, stream.pix_fmt = 640, 480, "rgb24"
+            container.mux(stream.encode(av.VideoFrame(640, 480, "rgb24")))
+            container.mux(stream.encode())
+    else:
+        make(name, CONSTANT_RATE[:2], size=(640, 480))
+    monkeypatch.setenv("LUCID_MLX_MAX_IMAGE_MB", "1")
+    assert "the limit is 1 MB: make it smaller, or set LUCID_MLX_MAX_IMAGE_MB" in run(name, "out.mp4", code=2).stderr
+    monkeypatch.setenv("LUCID_MLX_MAX_IMAGE_MB", "2")
+    with io.VideoReader(folder / name) as reader:
+        assert next(reader.frames()).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize("target", ["in.mp4", "./in.mp4", "link.mp4", "hard.mp4"])
+def test_the_video_is_never_overwritten_in_python(target, folder):
+    make("in.mp4", CONSTANT_RATE[:2])
+    (folder / "link.mp4").symlink_to("in.mp4")
+    (folder / "hard.mp4").hardlink_to("in.mp4")
+    with pytest.raises(InputError, match="is also an input"):
+        segment_video(Fake(), "in.mp4", target)
 
 
 def truncate(path):

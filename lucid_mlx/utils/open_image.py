@@ -1,0 +1,111 @@
+"""Open image files whose size is known to fit into memory."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.text import shown
+
+MAX_IMAGE_VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
+DEFAULT_MAX_IMAGE_MB = 512  # 128 megapixels
+BYTES_PER_PIXEL = 4  # as Pillow holds RGB, RGBA, 32-bit integers and floats; other modes take less
+MB = 10**6
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
+
+
+def max_image_bytes() -> int:
+    """Return how many bytes a decoded image may have, which the environment variable LUCID_MLX_MAX_IMAGE_MB sets.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: if the variable is not a positive number.
+    """
+    value = os.environ.get(MAX_IMAGE_VARIABLE, str(DEFAULT_MAX_IMAGE_MB))
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0):
+        raise InputError(f"{MAX_IMAGE_VARIABLE} is {shown(value)}; expected a number of megabytes such as 1000")
+    return int(value) * MB
+
+
+def check_image_size(width: int, height: int, name: str) -> None:
+    """Check that the pixels of an image, or of a video's frame, fit into memory.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        name: of the image, for the error.
+
+    Raises:
+        InputError: if they take more than `max_image_bytes`.
+    """
+    size = width * height * BYTES_PER_PIXEL
+    if size > max_image_bytes():
+        raise InputError(too_large(f"{name} is {width}x{height} pixels, which take {-(-size // MB)} MB"))
+
+
+def open_image(file: Path | BinaryIO, name: str) -> Image.Image:
+    """Open an image with Pillow, and check its size before anything is decoded.
+
+    Args:
+        file: a path, or a file that can seek.
+        name: for the error.
+
+    Returns:
+        The image; its pixels are decoded when they are used.
+
+    Raises:
+        InputError: if the path is not a regular file, or the file or its pixels take more than `max_image_bytes`.
+            Anything that Pillow raises passes through.
+    """
+    limit = max_image_bytes()
+    if isinstance(file, Path):
+        check_file(file, "an image file")
+        size = file.stat().st_size
+    else:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+    if size > limit:  # some decoders read all of it at once
+        raise InputError(too_large(f"{name} has {size // MB} MB"))
+    # Pillow has a limit of its own: it warns from it on, and refuses twice as many pixels.
+    pixels = limit // BYTES_PER_PIXEL
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(file)
+        except Image.DecompressionBombError:
+            raise InputError(too_large(f"{name} has more than {pixels / 1e6:g} megapixels")) from None
+    try:
+        check_image_size(*image.size, name)
+        check_image_size(*_tile_size(image), f"a tile of {name}")
+    except InputError:
+        image.close()
+        raise
+    return image
+
+
+def _tile_size(image: Image.Image) -> tuple[int, int]:
+    """Return the size of a TIFF's tiles, which are decoded whole, also if the image is smaller."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
+def too_large(what: str) -> str:
+    """Return a sentence for an image above the limit, which says how to lift it.
+
+    Args:
+        what: the image and its size.
+
+    Returns:
+        The sentence.
+    """
+    limit = max_image_bytes() // MB
+    return f"{what}; the limit is {limit} MB: make it smaller, or set {MAX_IMAGE_VARIABLE} to a larger number"
