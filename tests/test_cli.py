@@ -68,7 +68,7 @@ def test_an_output_is_overwritten_only_by_force(folder):
         (["text.jpg"], "text.jpg is not an image"),
         ([PHOTO, "--weights", "nowhere"], "nowhere does not exist"),
         ([PHOTO, "--weights", "text.jpg"], "text.jpg is not a checkpoint file"),
-        (["x" * 300 + ".jpg"], "File name too long"),
+        (["x" * 300 + ".jpg"], "path must be the path of a file"),
         ([PHOTO, "-o", "out.psd"], "does not name an image format"),
         ([PHOTO, "-o", "out.docx"], "does not name an image format"),
         ([PHOTO, "-o", "missing/out.png"], "the folder missing does not exist"),

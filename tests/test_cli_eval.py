@@ -73,7 +73,7 @@ def test_limit_evaluates_the_first_images_only():
         ((*SEMANTIC, "--output", "precious.json"), "precious.json exists already; choose another name or pass --force"),
         ((*SEMANTIC, "--output", "none/a.json"), "the folder none does not exist"),
         ((*SEMANTIC, "--output", "labels"), "labels is a folder; expected the name of a file"),
-        ((*SEMANTIC, "--compare", "names.txt"), "names.txt is not the JSON of an evaluation"),
+        ((*SEMANTIC, "--compare", "names.txt"), "names.txt is not JSON"),
         ((*MAPS, "--images", "none"), "the folder none does not exist; expected the images"),
         ((*MAPS,), "labels for semantic segmentation cannot evaluate panoptic segmentation"),
         (

@@ -151,4 +151,4 @@ def test_the_card_describes_the_checkpoint(folder):
     for fact in ("license: mit", "in 4 bits", "0 cup, 1 table, 2 spoon", "Queries: 6", "library_name: mlx"):
         assert fact in card
     (folder / "theirs" / "README.md").write_text("---\nlicense: [\n---\n")
-    assert "license: unknown" in run("convert", "theirs", "again").stdout
+    assert "license: other" in run("convert", "theirs", "again").stdout

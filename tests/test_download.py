@@ -1,7 +1,9 @@
 """Downloads and the cache, with a hub on 127.0.0.1: every failure is an InputError and leaves a valid cache."""
 
+import hashlib
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,8 +32,6 @@ def published(hub, tmp_path):
 
 
 def entry(hub, data: bytes, digest: str | None = None) -> WeightEntry:
-    import hashlib
-
     hub.files["lucid/files"] = {"weights/a.safetensors": data}
     return WeightEntry("hf://lucid/files@main/weights/a.safetensors", digest or hashlib.sha256(data).hexdigest(), "A")
 
@@ -307,9 +307,7 @@ def test_a_file_from_the_web_is_cached(hub, published, tmp_path):
 
 
 def test_a_file_from_the_web_is_checked_against_the_digest_in_its_name(hub):
-    import hashlib
-
-    data = b"weights"
+    data = b"PK\3\4weights"
     name = f"r50-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     hub.files["web"] = {name: data, "r50-00000000.pth": data}
     assert download(f"{hub.url}/web/{name}").path.read_bytes() == data
@@ -323,17 +321,66 @@ def test_a_file_from_the_web_is_checked_against_the_digest_in_its_name(hub):
     [
         (lambda hub: setattr(hub, "status", 404), r"HTTP 404\): there is no such file"),
         (lambda hub: setattr(hub, "status", 503), r"HTTP 503\): the server has a problem"),
-        (lambda hub: setattr(hub, "cut", 3), "cannot be reached, or the download was cut"),
+        (lambda hub: setattr(hub, "cut", 3), "cannot be reached, or the download was interrupted"),
     ],
 )
 def test_a_web_download_that_fails_is_reported_and_leaves_nothing_behind(spoil, message, hub, tmp_path):
-    hub.files["web"] = {"model.pth": b"weights"}
+    hub.files["web"] = {"model.pth": b"PK\3\4weights"}
     spoil(hub)
     with pytest.raises(InputError, match=message):
         download(f"{hub.url}/web/model.pth")
     assert not [file for file in (tmp_path / "lucid").rglob("*") if file.is_file()]
     with pytest.raises(InputError, match="cannot be reached"):
         download("http://127.0.0.1:9/model.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.pth", b"\n<!DOCTYPE html><html>log in</html>", "answered with a web page, not with weights"),
+        ("a.pkl", b'{"error": "quota"}', "answered with JSON, not with weights"),
+        ("a.safetensors", b"PK\3\4...........", "does not begin as weights do; expected a safetensors file"),
+        ("a.pth", b"version https://git-lfs.github.com/spec/v1", "expected safetensors, or torch's zip or pickle"),
+        ("a.bin", b"", "does not begin as weights do"),
+    ],
+)
+def test_what_is_no_weights_does_not_enter_the_cache(name, data, message, hub, tmp_path):
+    hub.files["web"] = {name: data}
+    with pytest.raises(InputError, match=message):
+        download(f"{hub.url}/web/{name}")
+    assert not [file for file in (tmp_path / "lucid").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("data", [b"PK\3\4...", b"\x80\2}q\0.", b"\x80\4\x95...", b"\2\0\0\0\0\0\0\0{}"])
+def test_every_format_of_weights_enters_the_cache(data, hub):
+    hub.files["web"] = {"a.bin": data, "download": data}
+    for name in hub.files["web"]:
+        assert download(f"{hub.url}/web/{name}").path.read_bytes() == data
+
+
+def test_concurrent_downloads_from_the_web_get_the_same_complete_file(hub, tmp_path):
+    data = b"PK\3\4" + bytes(range(256)) * 4000
+    hub.files["web"] = {"a.pth": data}
+    barrier = threading.Barrier(4, timeout=30)
+    hub.before = barrier.wait
+    with ThreadPoolExecutor(4) as pool:
+        paths = {downloaded.path for downloaded in pool.map(download, [f"{hub.url}/web/a.pth"] * 4)}
+    assert [path.read_bytes() for path in paths] == [data]
+    assert [path.name for path in (tmp_path / "lucid/weights/web").iterdir()] == [paths.pop().name]
+
+
+def test_all_files_of_a_repository_are_of_one_commit(hub, published):
+    hub.requests.clear()
+    download(NAME)
+    assert [path for path in hub.downloads() if "/main/" in path] == [f"/{NAME}/resolve/main/model.safetensors"]
+
+
+def test_the_configuration_beside_a_registered_file_is_not_read(hub, published, tmp_path):
+    data = hub.files[NAME]["model.safetensors"]
+    hub.files["lucid/files"] = {"weights/a.safetensors": data, "weights/config.json": b"{}", "config.json": b"{}"}
+    digest = hashlib.sha256(data).hexdigest()
+    lucid_mlx.load(WeightEntry("hf://lucid/files@main/weights/a.safetensors", digest, "A"))
+    assert {path.rsplit("/", 1)[1] for path in hub.downloads()} == {"a.safetensors"}
 
 
 def test_removed_files_are_deleted_from_disk(hub, published, tmp_path):

@@ -158,7 +158,7 @@ def test_a_destination_that_is_not_empty_is_refused_before_any_work(tmp_path):
         ({"backbone_config": {**RESNET, "stem": "deep"}}, "has no deep stem"),
         ({"num_queries": 7}, r"query_features is \[6, 32\], expected \[7, 32\]"),
         ({"common_stride": 8}, "unexpected: pixel_decoder.lateral.linear.weight"),
-        ({"surprise": 1}, "unknown keys: surprise"),
+        ({"surprise": 1}, "unknown keys: 'surprise'"),
     ],
 )
 def test_an_export_that_fails_leaves_nothing_behind(change, message, folder, tmp_path):

@@ -109,7 +109,7 @@ class TestLinux:
 
 def test_importing_the_package_leaves_heavy_libraries_alone():
     code = "import sys, lucid_mlx; print([name for name in sys.argv[1:] if name in sys.modules])"
-    heavy = ["torch", "scipy", "click", "huggingface_hub", "pooch", "requests", "gradio", "av"]
+    heavy = ["torch", "scipy", "click", "huggingface_hub", "requests", "gradio", "av"]
     assert python(code, *heavy) == "[]"
 
 

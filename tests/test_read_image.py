@@ -14,6 +14,7 @@ from PIL import Image
 
 from lucid_mlx import InputError
 from lucid_mlx.preprocessing import read_image
+from lucid_mlx.utils import http
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
@@ -215,12 +216,10 @@ class TestRefusals:
         with pytest.raises(InputError, match="no pixels"):
             read_image(Image.new("RGB", (0, 5)))
 
-    def test_a_decompression_bomb_is_told_and_a_large_photo_is_read(self, monkeypatch):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # of 54: Pillow warns, which would fail this test
-        assert np.array_equal(read_image(contents(Image.fromarray(RGB))), RGB)
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-        with pytest.raises(InputError, match="too large"):
-            read_image(contents(Image.fromarray(RGB)))
+    def test_the_limits_of_pillow_do_not_count(self, monkeypatch):
+        for pixels in (40, 20):  # of 54: Pillow warns, which would fail this test, or refuses
+            monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)
+            assert np.array_equal(read_image(contents(Image.fromarray(RGB))), RGB)
 
     def test_heic_without_its_library_is_reported(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -259,7 +258,7 @@ class TestAddresses:
             read_image(f"{web.url}/web/page")
 
     def test_a_missing_file_is_reported(self, web):
-        with pytest.raises(InputError, match="none.png cannot be downloaded: HTTP 404 Not Found"):
+        with pytest.raises(InputError, match=r"none.png cannot be downloaded \(HTTP 404\): there is no such file"):
             read_image(f"{web.url}/web/none.png")
 
     def test_an_interrupted_download_is_reported(self, web):
@@ -279,13 +278,8 @@ class TestAddresses:
         with pytest.raises(InputError, match="is larger than"):
             read_image(f"{web.url}/web/photo.png")
 
-    def test_a_slow_server_times_out(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "DOWNLOAD_TIMEOUT", -1)
-        with pytest.raises(InputError, match="took more than"):
-            read_image(f"{web.url}/web/photo.png")
-
     def test_a_silent_server_times_out(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "RESPONSE_TIMEOUT", 0.1)
+        monkeypatch.setattr(http, "SILENCE", 0.1)
         web.before = lambda: threading.Event().wait(0.4)  # the fixture replaces time.sleep
         with pytest.raises(InputError, match="cannot be reached, or the download was interrupted"):
             read_image(f"{web.url}/web/photo.png")

@@ -323,7 +323,11 @@ class TestSave:
 
     @pytest.mark.parametrize(
         ("name", "message"),
-        [("no/a.png", "the folder .*no does not exist"), ("folder.png", "cannot be written"), ("a\0.png", "null")],
+        [
+            ("no/a.png", "the folder .*no does not exist"),
+            ("folder.png", "is a folder"),
+            ("a\0.png", "path must be the path of a file"),
+        ],
     )
     def test_a_path_that_cannot_be_written_is_reported(self, name, message, tmp_path):
         (tmp_path / "folder.png").mkdir()

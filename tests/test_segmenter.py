@@ -269,7 +269,7 @@ class TestStream:
 
     @pytest.mark.parametrize("batch_size", [0, -1, 1.0, True, "2"])
     def test_bad_batch_sizes_are_told_at_once(self, segmenters, batch_size):
-        with pytest.raises(InputError, match="batch_size must be a whole number of at least 1"):
+        with pytest.raises(InputError, match="batch_size must be (a whole number|at least 1)"):
             segmenters["semantic"].stream([], batch_size=batch_size)
         with pytest.raises(InputError, match="batch_size"):
             segmenters["semantic"](photos()[0], batch_size=batch_size)
@@ -317,12 +317,12 @@ class TestBadInput:
     @pytest.mark.parametrize("name", ["threshold", "mask_threshold", "overlap_mask_area_threshold"])
     @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", True])
     def test_thresholds_out_of_range_are_told(self, name, value):
-        with pytest.raises(InputError, match=f"^{name} must be a number from 0 to 1, got"):
+        with pytest.raises(InputError, match=f"^{name} must be (a number|a number or None|at least 0|at most 1), got"):
             Thresholds(**{name: value})
 
     @pytest.mark.parametrize("value", [0, 1.0, True])
     def test_so_is_a_top_k_below_one(self, value):
-        with pytest.raises(InputError, match="top_k must be a whole number"):
+        with pytest.raises(InputError, match="top_k must be (a whole number|at least 1), got"):
             Thresholds(top_k=value)
 
     def test_limits_decide_what_counts(self, segmenters):

@@ -3,6 +3,7 @@
 import click
 
 from lucid_mlx.cli.options import task_option, weights_option
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
@@ -28,7 +29,7 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
 
     require("gradio", "app")
     if weights is None:
-        click.secho(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
+        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
     segmenter = Segmenter(untrained_network() if weights is None else weights, task)
     title = UNTRAINED if weights is None else None
-    serve(segmenter, lambda address: click.echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, title=title)
+    serve(segmenter, lambda address: echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, title=title)

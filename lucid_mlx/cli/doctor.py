@@ -11,6 +11,7 @@ import mlx.core as mx
 import lucid_mlx
 from lucid_mlx.backends import device_name, float32_tolerance
 from lucid_mlx.backends.report import advice, report
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.self_test import self_test
 from lucid_mlx.profiling.timing import product_rate
@@ -34,7 +35,7 @@ def doctor() -> None:
     rate = product_rate(mx.float32, 512)
     _line("float32 matmul", f"{rate / 1e9:.0f} GFLOP/s on the {device_name()}")
     if hint := advice(rate):
-        click.secho(f"  slow: {hint}", fg="yellow")
+        echo(f"  slow: {hint}", fg="yellow")
     for title, text in report(inspect.unwrap(multi_scale_deformable_attention)).items():
         _line(title, text)
 
@@ -42,12 +43,12 @@ def doctor() -> None:
     for name, error in self_test().items():
         passed = error <= float32_tolerance()
         failed |= not passed
-        click.secho(f"{name:<28}{'ok' if passed else 'WRONG'}, error {error:.0e}", fg=None if passed else "red")
+        echo(f"{name:<28}{'ok' if passed else 'WRONG'}, error {error:.0e}", fg=None if passed else "red")
     _line("self-test", f"{'FAILED' if failed else 'passed'} in {time.perf_counter() - start:.1f} s")
     if failed:
-        click.secho("please report this with the lines above", fg="red")
+        echo("please report this with the lines above", fg="red")
         raise SystemExit(1)
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{name:<28}{value}")
+    echo(f"{name:<28}{value}")

@@ -1,10 +1,12 @@
 """A page in the browser, on this machine alone. Needs gradio, which the extra `app` brings."""
 
+import html
 import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from lucid_mlx.cli.web_files import AnswerFiles
+from lucid_mlx.cli.web_guard import OnlyThisMachine
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import DEFAULT_THRESHOLDS, Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
+from lucid_mlx.utils.temporary_folder import temporary_folder
+from lucid_mlx.utils.text import markdown, printable
 from lucid_mlx.visualization.colors import class_colors, segment_colors
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MAX_SIDE = 1280  # longer side of the picture on the page; the downloads have all pixels
 TINT_OPACITY = 0.6
+MAX_UPLOAD_BYTES = 100 << 20
 
 Annotation = tuple[np.ndarray | tuple[int, int, int, int], str]  # as AnnotatedImage has it; ours are all masks
 
@@ -36,7 +43,9 @@ def serve(
 ) -> None:
     """Serve a page that segments the photos that are dropped on it, until Ctrl-C.
 
-    It listens on 127.0.0.1 alone. Photos and results lie in a temporary folder, which goes with it.
+    It listens on 127.0.0.1 alone, and answers no other page in the browser. A photo and its results lie in a temporary
+    folder until the next photo, and until the page is closed; the folder goes when this ends, or with the next start
+    if it was killed.
 
     Args:
         segmenter: finds the segments; its task is the one that is chosen at first.
@@ -47,15 +56,18 @@ def serve(
     Raises:
         InputError: if gradio is missing, or no port is free.
     """
-    with tempfile.TemporaryDirectory(prefix="lucid-mlx-") as folder:
-        # Gradio reads these when it is imported and when it is used. Left alone it sends statistics to its makers.
+    with temporary_folder(Path(tempfile.gettempdir()).resolve()) as folder:
+        # Gradio reads these when it is imported and when it is used. Left alone it sends statistics to its makers. What
+        # a user has set could open the page to other machines, or let it show other files.
+        for name in [name for name in os.environ if name.startswith("GRADIO_")]:
+            del os.environ[name]
         os.environ |= {
             "GRADIO_ANALYTICS_ENABLED": "False",
             "GRADIO_RUN_HISTORY": "False",
-            "GRADIO_TEMP_DIR": folder,
+            "GRADIO_TEMP_DIR": str(folder),
         }
         require("gradio", "app")
-        page = build(segmenter, Path(folder), title)
+        page = build(segmenter, folder, title)
         try:
             _, address, _ = page.launch(
                 server_name=HOST,
@@ -68,12 +80,24 @@ def serve(
                 quiet=True,
                 prevent_thread_lock=True,
                 theme=_theme(),
+                max_file_size=MAX_UPLOAD_BYTES,
+                app_kwargs={"lifespan": _guarded},
             )
         except OSError as error:
             taken = "none of the ports from 7860 on is free" if port is None else f"port {port} is not free"
             raise InputError(f"{taken}; choose another") from error
-        ready(address)
-        page.block_thread()
+        try:
+            ready(address)
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
+
+
+@asynccontextmanager
+async def _guarded(app: Any) -> AsyncIterator[None]:
+    """Put the guard before all that gradio has; by `middleware` it would come after gradio's answers to other pages."""
+    app.middleware_stack = OnlyThisMachine(app.middleware_stack)
+    yield
 
 
 def _theme() -> Any:
@@ -88,7 +112,7 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
 
     Args:
         segmenter: finds the segments.
-        folder: where to put what can be downloaded.
+        folder: gradio's for temporary files.
         title: a line to show above, if any.
     """
     import gradio as gr
@@ -96,20 +120,26 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
     def of_task(task: str) -> Any:
         return gr.Slider(value=DEFAULT_THRESHOLDS.get(task, 0.0), visible=task in DEFAULT_THRESHOLDS)
 
-    def segment(path: str | None, task: str, threshold: float) -> Any:
+    def segment(path: str | None, task: str, threshold: float, request: gr.Request) -> Any:
+        session = request.session_hash or ""
         if path is None:
+            files.forget(session)
             return None, "", gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False)
+        name, stem = Path(path).name, Path(path).stem
         chosen = copy(segmenter)  # the same network and lock
         chosen.task = task
         try:
-            result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
-            result = replace(result, name=Path(path).name)
-            place = Path(tempfile.mkdtemp(dir=folder))
-            drawn = result.save(place / f"{Path(path).stem}.png", title=title)
+            if not Path(path).exists():
+                raise InputError(f"{name} is not here any more; drop it again")
+            with files.answer(session, path) as place:
+                result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
+                result = replace(result, name=name)
+                drawn = result.save(place / f"{stem}.png", title=title)
+                listed = place / f"{stem}.json"
+                listed.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
         except InputError as error:
-            raise gr.Error(str(error).replace(path, Path(path).name), duration=None, print_exception=False) from error
-        listed = place / f"{Path(path).stem}.json"
-        listed.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+            told = html.escape(str(error).replace(path, name))  # gradio takes it for HTML
+            raise gr.Error(told, duration=None, print_exception=False) from error
         value, colors = annotations(result)
         return (
             gr.AnnotatedImage(value=value, color_map=colors),
@@ -118,9 +148,14 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
             gr.DownloadButton(value=listed, interactive=True),
         )
 
+    def ended(request: gr.Request) -> None:
+        files.forget(request.session_hash or "")
+
     with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
+        files = AnswerFiles(folder, page.upload_file_set)
+        page.unload(ended)
         if title:
-            gr.Markdown(f"**{title}**")
+            gr.Markdown(f"**{markdown(title)}**")
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.File(label="Photo")
@@ -173,7 +208,7 @@ def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotatio
             continue
         number = f" {numbers[segment.label_id]}" if of_class[segment.label_id] > 1 else ""
         measure = f"{segment.area / result.map.size:.0%}" if segment.score is None else f"{segment.score:.2f}"
-        name = f"{segment.label}{number}, {measure}"
+        name = f"{printable(segment.label)}{number}, {measure}"
         annotated.append((TINT_OPACITY * mask, name))
         named[name] = f"#{red:02x}{green:02x}{blue:02x}"
     return (Image.fromarray(result.image).resize(size), annotated), named

@@ -2,6 +2,7 @@
 
 import click
 
+from lucid_mlx.cli.terminal import echo
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.cache import cached_path, remove_cached
@@ -49,7 +50,7 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
             )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @weights.command()
@@ -57,7 +58,7 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
 def pull(names: tuple[str, ...]) -> None:
     """Download weights into the cache; what is there already is checked, not fetched again."""
     for name in names:
-        click.echo(f"{name} -> {download(name).path}")
+        echo(f"{name} -> {download(name).path}")
 
 
 @weights.command()
@@ -65,7 +66,7 @@ def pull(names: tuple[str, ...]) -> None:
 def remove(names: tuple[str, ...]) -> None:
     """Remove weights from the cache."""
     for name in names:
-        click.echo(f"{name}: removed, {remove_cached(name) / 1e6:.0f} MB freed")
+        echo(f"{name}: removed, {remove_cached(name) / 1e6:.0f} MB freed")
 
 
 @weights.command()
@@ -75,4 +76,4 @@ def path(name: str) -> None:
     found = cached_path(name)
     if found is None:
         raise InputError(f"{name} is not in the cache; get it with: lucid-mlx weights pull {name}")
-    click.echo(found)
+    echo(str(found))

@@ -1,5 +1,6 @@
 """Semantic segmentation datasets: a folder of images and a folder of label maps, whose pixel values are classes."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,9 +118,11 @@ def label_map_dataset(
         raise InputError(f"several classes are called {shown(duplicates[0])}")
     problems = Problems(str(label_folder))
     records = []
-    for path in sorted(image_folder.rglob(f"*{suffixes[0]}" if suffixes else "*")):
+    for path in sorted(Path(folder) / name for folder, _, names in os.walk(image_folder) for name in names):
         image_format = Image.registered_extensions().get(path.suffix.lower())
-        if not path.is_file() or path.name.startswith(".") or image_format not in Image.OPEN:
+        if not path.name.endswith(suffixes[0] if suffixes else "") or image_format not in Image.OPEN:
+            continue
+        if not path.is_file() or path.name.startswith("."):
             continue
         relative = path.relative_to(image_folder)
         stem = relative.name.removesuffix(suffixes[0]) if suffixes else relative.stem

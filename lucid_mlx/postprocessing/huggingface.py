@@ -168,7 +168,7 @@ def _panoptic(
         weighted = resize_tile(probabilities, tile.resize_weights) * query_scores
         winner = np.array(mx.argmax(weighted, axis=-1))
         won_areas += np.bincount(winner.ravel(), minlength=len(kept))
-        mask_areas += np.array((weighted >= mask_threshold).sum(axis=0).sum(axis=0))
+        mask_areas += np.array((weighted >= float(mask_threshold)).sum(axis=0).sum(axis=0))
         winners[tile.region] = winner
 
     segments: list[Result] = []

@@ -44,7 +44,7 @@ def read_image(source: ImageLike) -> Pixels:
 
     The EXIF orientation is applied, 16-bit values are scaled to 8 bits, and an animation gives its first frame.
     Transparent pixels are composited on white, as on a web page; a plain conversion to RGB would show arbitrary colors
-    there. An image of more than 128 megapixels is refused; the environment variable LUCID_MLX_MAX_IMAGE_MB allows more,
+    there. An image of more than 110 megapixels is refused; the environment variable LUCID_MLX_MAX_IMAGE_MB allows more,
     with 4 bytes to a pixel.
 
     Args:

@@ -39,6 +39,7 @@ def download(
         OSError: if the file cannot be written.
     """
     import requests
+    from urllib3.exceptions import HTTPError
 
     transfer = _Transfer(url, file, max_bytes)
     thread = threading.Thread(target=transfer.run, name="lucid-mlx-download", daemon=True)
@@ -66,7 +67,7 @@ def download(
             raise transfer.error
     except requests.HTTPError as error:
         raise InputError(http_message(url, error.response.status_code)) from error
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError, UnicodeError) as error:  # not all of urllib3's are requests' own
         reason = printable(str(error))[:300]
         raise InputError(f"{url} cannot be reached, or the download was interrupted: {reason}") from error
 

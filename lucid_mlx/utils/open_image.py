@@ -12,7 +12,8 @@ from lucid_mlx.utils.files import check_file
 from lucid_mlx.utils.text import shown
 
 MAX_IMAGE_VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
-DEFAULT_MAX_IMAGE_MB = 512  # 128 megapixels
+DEFAULT_MAX_IMAGE_MB = 440  # 110 megapixels
+BYTES_PER_ROW = 16  # which count only in pictures that are very narrow
 BYTES_PER_PIXEL = 4  # as Pillow holds RGB, RGBA, 32-bit integers and floats; other modes take less
 MB = 10**6
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
@@ -44,7 +45,7 @@ def check_image_size(width: int, height: int, name: str) -> None:
     Raises:
         InputError: if they take more than `max_image_bytes`.
     """
-    size = width * height * BYTES_PER_PIXEL
+    size = height * (width * BYTES_PER_PIXEL + BYTES_PER_ROW)
     if size > max_image_bytes():
         raise InputError(too_large(f"{name} is {width}x{height} pixels, which take {-(-size // MB)} MB"))
 

@@ -115,7 +115,7 @@ def read_weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index} has no weight_map")
     for name in set(map(str, weight_map.values())):
-        if Path(name).name != name:
+        if Path(name).name != name or not name.isprintable():
             raise InputError(f"{index} refers to {name!r}, which is not in the same folder")
     return {key: str(name) for key, name in weight_map.items()}
 
