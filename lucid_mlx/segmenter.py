@@ -174,6 +174,7 @@ class Segmenter:
         """
         check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
         check_value("thresholds", thresholds, Thresholds | None)
+        check_value("progress", progress, bool)
         single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
         if single or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")

@@ -17,7 +17,7 @@ from PIL import Image
 from lucid_mlx import InputError
 from lucid_mlx.data.coco import open_label_image
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.utils.open_image import check_image_size
+from lucid_mlx.utils.open_image import _webp_size, check_image_size
 
 VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
 
@@ -135,3 +135,16 @@ def test_reading_takes_at_most_three_times_the_memory_of_the_pixels(mode, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert float(done.stdout) < 3
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("extended", [False, True])
+def test_the_size_of_a_webp_is_known_before_room_is_made_for_it(lossless, extended, monkeypatch):
+    buffer = io.BytesIO()
+    image = Image.new("RGBA" if extended else "RGB", (640, 500))
+    image.save(buffer, "WEBP", lossless=lossless, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0" if extended else b"")
+    assert _webp_size(buffer.getvalue()[:30]) == (640, 500)
+    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setattr(Image, "open", lambda file: pytest.fail("it was opened"))
+    with pytest.raises(InputError, match="640x500 pixels, which take 2 MB; the limit is 1 MB"):
+        read_image(buffer.getvalue())

@@ -68,8 +68,8 @@ def test_bench_prints_a_table_and_writes_all_figures(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--size", "512,"), "whole numbers of at least 1"),
-        (("--batch-size", "0"), "whole numbers of at least 1"),
+        (("--size", "512,"), "whole numbers from 1 to 8192"),
+        (("--batch-size", "0"), "whole numbers from 1 to 1024"),
         (("--model", "yolo"), "there is no network 'yolo'"),
     ],
 )

@@ -23,14 +23,15 @@ from lucid_mlx.preprocessing.image_config import MAX_SIDE
 from lucid_mlx.profiling.timing import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
 from lucid_mlx.utils.atomic_write import write_file
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_COUNT
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT
 
 
 def numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
     """Read "512,1024"; arguments as of a click callback."""
     found = [int(part) if re.fullmatch(r"\s*[0-9]{1,9}\s*", part) else 0 for part in value.split(",")]
-    if not 1 <= min(found) <= max(found) <= MAX_SIDE:
-        raise click.BadParameter(f"expected whole numbers of 1 to {MAX_SIDE}, such as 512,1024; got {shown(value)}")
+    most = MAX_SIDE if parameter.name == "sizes" else MAX_BATCH_SIZE
+    if not 1 <= min(found) <= max(found) <= most:
+        raise click.BadParameter(f"expected whole numbers from 1 to {most}, such as 1,2; got {shown(value)}")
     return found
 
 

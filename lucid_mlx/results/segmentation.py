@@ -180,8 +180,10 @@ class Segmentation:
         Raises:
             InputError: if the network has no class with such a name.
         """
-        names = [labels] if isinstance(labels, str) else labels
-        check_value("labels", names, Collection)
+        try:
+            names = [labels] if isinstance(labels, str) else list(labels)
+        except TypeError:
+            raise InputError(f"labels must be names of classes, got {shown(labels)}") from None
         label_ids = {label_id for name in names for label_id in find_label_ids(name, self.labels)}
         kept = tuple(segment for segment in self.segments if segment.label_id in label_ids)
         if self._packed_masks is not None:  # an instance may have been covered by one that is dropped

@@ -12,6 +12,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
 from lucid_mlx.utils.atomic_write import atomic_write
+from lucid_mlx.utils.files import check_file
 from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import read_safetensors
 
@@ -71,6 +72,7 @@ def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, ema: Expone
     Raises:
         InputError: if the file is missing or damaged, or belongs to another model or optimizer.
     """
+    check_file(path, "the state of a run; without --resume a new one begins")
     arrays, metadata = read_safetensors(path)
     groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}, "ema": {}}
     for key, array in arrays.items():

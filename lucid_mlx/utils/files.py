@@ -55,7 +55,7 @@ def check_file(path: Path, expected: str) -> None:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected {expected}") from None
     except (OSError, ValueError) as error:  # such as a name that is too long, or holds a zero byte
-        raise InputError(f"{str(path)!r:.200} cannot be read: {error}") from None
+        raise InputError(f"{shown(str(path), 200)} cannot be read: {_reason(error)}") from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder; expected {expected}")
     if not stat.S_ISREG(mode):
@@ -78,7 +78,7 @@ def check_writable(path: Path) -> None:
             raise InputError(f"the folder {path.parent} does not exist; create it first") from None
         return
     except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r:.200} cannot be written: {error}") from None
+        raise InputError(f"{shown(str(path), 200)} cannot be written: {_reason(error)}") from None
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder; expected the name of a file to write")
     if not stat.S_ISREG(mode):
@@ -103,6 +103,11 @@ def check_not_input(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
         if identity is not None and (output := written.get(identity)) is not None:
             same = "" if path == output else f", which is {path}"
             raise InputError(f"{output} is also an input{same}, and would be overwritten; write to another place")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, without the path, which may be very long."""
+    return (error.strerror if isinstance(error, OSError) else None) or shown(str(error), 200)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

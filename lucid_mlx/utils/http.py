@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import printable, shown
 
+MAX_ADDRESS = 8000  # characters, which is what servers take
 SILENCE = 20  # seconds without a byte after which a connection counts as broken
 SLOW_SECONDS, SLOW_BYTES = 60, 60 << 10  # a server that sends fewer bytes in so many seconds is given up
 _POLL = 0.1  # seconds between two looks at the clock
@@ -41,6 +42,8 @@ def download(
     import requests
     from urllib3.exceptions import HTTPError
 
+    if len(url) > MAX_ADDRESS:
+        raise InputError(f"{shown(url, 80)} has {len(url)} characters; an address has at most {MAX_ADDRESS}")
     transfer = _Transfer(url, file, max_bytes)
     thread = threading.Thread(target=transfer.run, name="lucid-mlx-download", daemon=True)
     thread.start()

@@ -68,11 +68,16 @@ def open_image(file: Path | BinaryIO, name: str) -> Image.Image:
     if isinstance(file, Path):
         check_file(file, "an image file")
         size = file.stat().st_size
+        with file.open("rb") as opened:
+            header = opened.read(30)
     else:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
+        header = file.read(30)
+        file.seek(0)
     if size > limit:  # some decoders read all of it at once
         raise InputError(too_large(f"{name} has {size // MB} MB"))
+    check_image_size(*_webp_size(header), name)
     # Pillow has a limit of its own: it warns from it on, and refuses twice as many pixels.
     pixels = limit // BYTES_PER_PIXEL
     if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
@@ -90,6 +95,18 @@ def open_image(file: Path | BinaryIO, name: str) -> Image.Image:
         image.close()
         raise
     return image
+
+
+def _webp_size(header: bytes) -> tuple[int, int]:
+    """Return the size of a WebP image, for which Pillow makes room when it opens it; zeros for other formats."""
+    if len(header) < 30 or header[:4] != b"RIFF" or header[8:12] != b"WEBP":
+        return 0, 0
+    kind, numbers = header[12:16], int.from_bytes(header[20:30], "little")
+    if kind == b"VP8 ":  # from the seventh byte on, two numbers of 14 bits, each in two bytes
+        return numbers >> 48 & 0x3FFF, numbers >> 64 & 0x3FFF
+    if kind == b"VP8L":  # after one byte, two numbers of 14 bits
+        return (numbers >> 8 & 0x3FFF) + 1, (numbers >> 22 & 0x3FFF) + 1
+    return (numbers >> 32 & 0xFFFFFF) + 1, (numbers >> 56 & 0xFFFFFF) + 1  # VP8X: after four, two of 24 bits
 
 
 def _tile_size(image: Image.Image) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from lucid_mlx.errors import InputError
 
+MAX_LENGTH = 150  # of a name in an error message; those of real checkpoints have up to 110 characters
 MAX_NAMES = 100  # of each problem in an error message; more would hide the other problems
 
 Shape = tuple[int, ...]
@@ -82,4 +83,4 @@ def count_and_list(problem: str, names: list[str]) -> list[str]:
     if not names:
         return []
     more = f", and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return [f"{len(names)} {problem}: {', '.join(names[:MAX_NAMES])}{more}"]
+    return [f"{len(names)} {problem}: {', '.join(name[:MAX_LENGTH] for name in names[:MAX_NAMES])}{more}"]

@@ -93,6 +93,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
                 # MLX does not read float64, which some buffers in lucid's files are.
                 return {key: mx.array(file.get_tensor(key)) for key in keys}, metadata
         arrays = mx.load(str(path), format="safetensors")
+    except TypeError as error:  # NumPy lacks some types, such as bfloat16
+        raise InputError(f"{path} has float64 beside a type that cannot be read with it: {error}") from error
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is damaged or incomplete: {error}") from error
     assert isinstance(arrays, dict)
