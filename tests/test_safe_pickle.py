@@ -12,6 +12,7 @@ import pytest
 from test_sources import Call, torch_tensor, torch_zip
 
 from lucid_mlx import InputError
+from lucid_mlx.convert import convert
 from lucid_mlx.convert.pickled_objects import Unknown
 from lucid_mlx.convert.safe_pickle import read_pickle
 from lucid_mlx.convert.source import read_source
@@ -75,6 +76,13 @@ def test_an_array_never_reaches_beyond_its_own_bytes(tmp_path, data, message):
     (tmp_path / "x.pkl").write_bytes(data)
     with pytest.raises(InputError, match=message):
         read_source(tmp_path / "x.pkl")
+
+
+def test_convert_writes_nothing_of_a_pickle_that_reaches_beyond_its_bytes(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(array_pickle((4,), SUBARRAY))
+    with pytest.raises(InputError, match="elements of several numbers"):
+        convert(tmp_path / "x.pkl", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pkl"]
 
 
 def test_a_rejected_pickle_leaves_nothing_behind(tmp_path):
