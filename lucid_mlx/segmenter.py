@@ -23,10 +23,11 @@ from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentatio
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import ImageBatch, batches, read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
+from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
-from lucid_mlx.utils.prefetch import prefetch
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_value, whole_numbers
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_values, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
@@ -85,7 +86,8 @@ class Segmenter:
     ):
         if task is not None:
             check_choice("task", task, TASKS)
-        check_value("image_config", image_config, ImageConfig | None)
+        if not isinstance(image_config, ImageConfig | None):
+            raise InputError(f"image_config must be an ImageConfig, got {shown(image_config)}")
         if thing_ids is not None:
             thing_ids = whole_numbers("thing_ids", thing_ids)
         trained_for: str | None = None
@@ -172,9 +174,11 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
-        check_value("thresholds", thresholds, Thresholds | None)
-        check_value("progress", progress, bool)
+        check_values(
+            ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE),
+            ("thresholds", thresholds, Thresholds | None),
+            ("progress", progress, bool),
+        )
         single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
         if single or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")

@@ -131,7 +131,7 @@ class TestColors:
         [
             ({0: "cat"}, "imagenet", "there is no dataset 'imagenet'"),
             ({0: "my own class"}, "cityscapes_semantic", "has none of the labels"),
-            ({-1: "void", 0: "cat"}, None, "the classes in labels must be at least 0"),
+            ({-1: "void", 0: "cat"}, None, "the classes in labels must be whole numbers from 0"),
         ],
     )
     def test_wrong_labels_are_reported(self, labels, dataset, message):

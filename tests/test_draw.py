@@ -247,7 +247,7 @@ class TestPanoptic:
         [
             (HALVES + 1, [FakeSegment(1, 0, 1.0)], "segment_map has the id 2"),
             (HALVES, [FakeSegment(1, 0, 1.0), FakeSegment(1, 2, 1.0)], "segments must have different ids"),
-            (HALVES, [FakeSegment(-3, 0, 1.0)], "the ids of segments must be at least 0"),
+            (HALVES, [FakeSegment(-3, 0, 1.0)], "the ids and classes of segments must be at least 0"),
             (HALVES, [FakeSegment(1, 9, 1.0)], "labels has no name for the class 9"),
             (HALVES[:5], [], r"segment_map must be \(300, 500\) whole numbers"),
         ],

@@ -17,7 +17,8 @@ from PIL import Image
 from lucid_mlx import InputError
 from lucid_mlx.data.coco import open_label_image
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.utils.open_image import _webp_size, check_image_size
+from lucid_mlx.utils.open_image import _webp_size
+from lucid_mlx.utils.validation import check_image_size
 
 VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
 

@@ -11,7 +11,7 @@ from labeled import NAMES, write_label_maps
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.utils.atomic_write import atomic_write, write_file, write_image
+from lucid_mlx.utils.files import atomic_write, write_file, write_image
 
 SMALL = ("--size", "64", "--task", "panoptic")
 

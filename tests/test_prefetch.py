@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from lucid_mlx.utils.prefetch import prefetch
+from lucid_mlx.preprocessing.preprocess import prefetch
 
 
 def test_items_come_in_order_and_the_next_is_made_meanwhile():

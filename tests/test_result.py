@@ -23,7 +23,7 @@ from lucid_mlx.postprocessing import (
 )
 from lucid_mlx.results.export import ids_to_grayscale, ids_to_rgb
 from lucid_mlx.results.segmentation import VOID_IDS, find_label_ids
-from lucid_mlx.utils.atomic_write import write_file, write_image
+from lucid_mlx.utils.files import write_file, write_image
 from lucid_mlx.visualization import draw_instances
 
 LABELS = {0: "wall", 1: "floor, flooring", 2: "sofa, couch, lounge", 3: "screen door, screen", 4: "screen"}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lucid_mlx.cli.signals import orderly_end
+from lucid_mlx.cli.main import _orderly_end
 from lucid_mlx.training.trainer import deferred_interrupt
-from lucid_mlx.utils.temporary_folder import PREFIX
+from lucid_mlx.utils.files import PREFIX
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_signal_ends_the_command_line_in_an_orderly_way(number, folder):
     code = (
         "import click, time\nfrom pathlib import Path\nfrom lucid_mlx.cli.main import main\n"
-        "from lucid_mlx.utils.atomic_write import atomic_write\n"
+        "from lucid_mlx.utils.files import atomic_write\n"
         "@main.command()\ndef slow():\n"
         "    with atomic_write(Path('a.txt')) as file:\n"
         "        file.write_text('half')\n        print(flush=True)\n        time.sleep(60)\n"
@@ -56,7 +56,7 @@ def test_a_signal_that_is_ignored_stays_ignored(folder):
 
 def test_training_keeps_its_own_way_to_stop():
     before = signal.getsignal(signal.SIGTERM)
-    with orderly_end():
+    with _orderly_end():
         with deferred_interrupt() as interrupted:
             os.kill(os.getpid(), signal.SIGTERM)
             assert interrupted()

@@ -9,15 +9,14 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from lucid_mlx.utils.atomic_write import write_file
-from lucid_mlx.utils.temporary_folder import PREFIX, temporary_folder
+from lucid_mlx.utils.files import PREFIX, temporary_folder, write_file
 from lucid_mlx.weights.checkpoint import write_checkpoint
 
 IMPORTS = """
 import os, signal, sys, time
 from pathlib import Path
 import mlx.core as mx
-from lucid_mlx.utils.atomic_write import atomic_write
+from lucid_mlx.utils.files import atomic_write
 from lucid_mlx.weights import checkpoint
 """
 FILE = IMPORTS + "with atomic_write(Path('a.txt')) as file:\n    file.write_text('half')\n    {then}"
@@ -64,7 +63,7 @@ def test_the_next_write_removes_what_a_killed_one_left_and_not_what_a_living_one
 
 
 def test_a_folder_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(folder, monkeypatch):
-    from lucid_mlx.utils import temporary_folder as module
+    from lucid_mlx.utils import files as module
 
     made, mkdtemp = [], module.tempfile.mkdtemp
 

@@ -3,10 +3,10 @@
 import click
 
 from lucid_mlx.cli.options import task_option, weights_option
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
+from lucid_mlx.utils.text import echo
 
 
 @click.command()

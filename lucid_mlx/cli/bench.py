@@ -14,15 +14,14 @@ import mlx.core as mx
 import lucid_mlx
 from lucid_mlx.backends import device_name
 from lucid_mlx.cli.inputs import weights_files
-from lucid_mlx.cli.options import DTYPES, check_output_files, force_option, output_option, weights_option
-from lucid_mlx.cli.terminal import echo
+from lucid_mlx.cli.options import DTYPES, force_option, output_option, weights_option
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
 from lucid_mlx.preprocessing.image_config import MAX_SIDE
 from lucid_mlx.profiling.timing import Timing, flops_of_parts, measure, measure_in_turn, parts, product_rate
-from lucid_mlx.utils.atomic_write import write_file
-from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.files import check_output_files, write_file
+from lucid_mlx.utils.text import echo, shown
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT
 
 

@@ -9,13 +9,13 @@ import click
 import mlx.core as mx
 
 from lucid_mlx.cli.options import DTYPES, class_names_option, destination, output_option
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.convert import Conversion, convert_in_memory
 from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.convert.families import FAMILIES
 from lucid_mlx.convert.rules import match_rules
 from lucid_mlx.profiling.verification import can_run, verify
+from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.checkpoint import ensure_empty
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import BITS, GROUP_SIZES

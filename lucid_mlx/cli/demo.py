@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from lucid_mlx.cli.options import check_output_files, force_option, output_option
-from lucid_mlx.cli.terminal import echo
+from lucid_mlx.cli.options import force_option, output_option
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.atomic_write import write_file
+from lucid_mlx.utils.files import check_output_files, write_file
+from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.address import DEMO_FOLDER
 
 SCENE = "scene.png"

@@ -11,10 +11,10 @@ import mlx.core as mx
 import lucid_mlx
 from lucid_mlx.backends import device_name, float32_tolerance
 from lucid_mlx.backends.report import advice, report
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.self_test import self_test
 from lucid_mlx.profiling.timing import product_rate
+from lucid_mlx.utils.text import echo
 
 
 @click.command()

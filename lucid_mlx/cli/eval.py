@@ -9,7 +9,6 @@ import click
 from lucid_mlx.cli.inputs import dataset_files, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
-    check_output_files,
     class_names_option,
     dtype_option,
     force_option,
@@ -19,13 +18,12 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.data import open_dataset
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.atomic_write import write_file
-from lucid_mlx.utils.files import check_not_input
+from lucid_mlx.utils.files import check_not_input, check_output_files, write_file
+from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_COUNT
 
 

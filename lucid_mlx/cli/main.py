@@ -1,7 +1,9 @@
 """`lucid-mlx`: the verbs together, and errors as people want them."""
 
 import io
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +20,10 @@ from lucid_mlx.cli.demo import demo
 from lucid_mlx.cli.doctor import doctor
 from lucid_mlx.cli.eval import eval_
 from lucid_mlx.cli.segment import segment
-from lucid_mlx.cli.signals import orderly_end
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.train import train
 from lucid_mlx.cli.video import video
 from lucid_mlx.cli.weights import weights
-from lucid_mlx.utils.text import printable
+from lucid_mlx.utils.text import echo, printable
 
 
 class BadInput(click.ClickException):
@@ -56,7 +56,7 @@ class Verbs(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # for a terminal that has no such character
         try:
-            with orderly_end(), _printable_usage():
+            with _orderly_end(), _printable_usage():
                 return super().invoke(ctx)
         except BrokenPipeError:  # such as `| head`; click ends in silence
             raise
@@ -64,6 +64,32 @@ class Verbs(click.Group):
             raise BadInput(str(error)) from error
         except OSError as error:  # such as a name that is too long for the disk
             raise BadInput(printable(str(error))) from error
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as an exception does, so that temporary files go.
+
+    The exit code is 128 plus the signal's number, as shells have it. A second SIGTERM ends the process at once. A
+    signal that is ignored already, as under `nohup`, stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes sends it twice
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    numbers = [x for x in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(x) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

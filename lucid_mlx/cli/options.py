@@ -1,14 +1,12 @@
 """Options that several verbs share: one spelling and one help text for one thing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from lucid_mlx.datasets import TASKS
-from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import check_not_input, check_writable
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -106,25 +104,6 @@ def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:
 def force_option(command: Command) -> Command:
     """Add `--force`."""
     return click.option("--force", is_flag=True, help="Overwrite what is there.")(command)
-
-
-def check_output_files(files: Sequence[Path], inputs: Iterable[Path], force: bool) -> None:
-    """Refuse files that cannot be written, or are read, before any work is done.
-
-    Args:
-        files: to write.
-        inputs: what is read; it is never overwritten.
-        force: whether other files may be overwritten.
-
-    Raises:
-        InputError: if a file cannot be written, is an input, or exists and may not be overwritten.
-    """
-    for path in files:
-        check_writable(path)
-    check_not_input(files, inputs)
-    for path in files:
-        if path.exists() and not force:
-            raise InputError(f"{path} exists already; choose another name or pass --force")
 
 
 def destination(argument: Path | None, option: Path | None) -> Path | None:

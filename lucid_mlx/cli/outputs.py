@@ -8,10 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from lucid_mlx.cli.options import check_output_files
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.utils.atomic_write import encode_image, image_format, write_file
+from lucid_mlx.utils.files import check_output_files, encode_image, image_format, write_file
 
 # What a format adds to the photo's name; `coco` has one file for all photos.
 SUFFIXES = {

@@ -26,14 +26,14 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.cli.outputs import SUFFIXES, make_writer
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
+from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.results.segmentation import find_label_ids
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.prefetch import prefetch
+from lucid_mlx.utils.text import echo
 
 
 @click.command()

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from lucid_mlx.cli.options import output_option
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.training import Trainer, read_config
+from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_COUNT
 
 

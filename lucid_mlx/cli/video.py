@@ -7,7 +7,6 @@ import click
 from lucid_mlx.cli.inputs import weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
-    check_output_files,
     destination,
     dtype_option,
     force_option,
@@ -19,11 +18,12 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.files import check_output_files
+from lucid_mlx.utils.text import echo
 
 
 @click.command()

@@ -22,8 +22,8 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import DEFAULT_THRESHOLDS, Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.files import temporary_folder
 from lucid_mlx.utils.optional_dependency import require
-from lucid_mlx.utils.temporary_folder import temporary_folder
 from lucid_mlx.utils.text import markdown, printable
 from lucid_mlx.visualization.colors import class_colors, segment_colors
 

@@ -2,9 +2,9 @@
 
 import click
 
-from lucid_mlx.cli.terminal import echo
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.cache import cached_path, remove_cached
 from lucid_mlx.weights.catalog import SWIN_SIZES, catalog
 from lucid_mlx.weights.download import download

@@ -17,9 +17,9 @@ from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.utils.files import local_path, read_json
-from lucid_mlx.utils.open_image import check_image_size, open_image
+from lucid_mlx.utils.open_image import open_image
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_ID, value_problem
+from lucid_mlx.utils.validation import MAX_ID, check_image_size, value_problem
 
 Id = int | str  # ADE20K's panoptic annotations have strings as image ids
 MAX_COCO_ID = (1 << 63) - 1

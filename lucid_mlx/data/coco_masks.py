@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from lucid_mlx.utils.open_image import MB, max_image_bytes
 from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MB, max_image_bytes
 
 Size = tuple[int, int]
 Polygon = Sequence[float]  # x, y, x, y, ...

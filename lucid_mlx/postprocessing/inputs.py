@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.open_image import check_image_size
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import Range, check_value, field_problems
+from lucid_mlx.utils.validation import Range, check_image_size, check_values, field_problems
 
 Size = tuple[int, int]
 Outputs = Mapping[str, Any]
@@ -82,7 +81,8 @@ def extract_logits(outputs: Outputs) -> tuple[mx.array, mx.array]:
     Raises:
         InputError: if they are missing, do not fit together, or are not finite.
     """
-    check_value("the outputs", outputs, Mapping)
+    if not isinstance(outputs, Mapping):
+        raise InputError(f"the outputs must be a dictionary, got {shown(outputs)}")
     logits = []
     for name, ndim in (("class_queries_logits", 3), ("masks_queries_logits", 4)):
         value = outputs.get(name)
@@ -129,6 +129,8 @@ def image_sizes(
     if outside := [size for size in contents if size[0] > whole[0] or size[1] > whole[1]]:
         raise InputError(f"content_sizes must lie within the input_size {whole}, got {outside[0]}")
     targets = contents if target_sizes is None else check_sizes("target_sizes", target_sizes, batch_size)
+    height, width = max(targets, key=lambda size: size[0] * size[1])
+    check_image_size(width, height, "target_sizes")
     return [ImageSizes(whole, content, target) for content, target in zip(contents, targets, strict=True)]
 
 
@@ -141,8 +143,7 @@ def check_thresholds(**thresholds: float) -> None:
     Raises:
         InputError: if a value is no number.
     """
-    for name, value in thresholds.items():
-        check_value(name, value, float)
+    check_values(*((name, value, float) for name, value in thresholds.items()))
 
 
 def check_sizes(name: str, sizes: Sequence[Size], batch_size: int) -> list[Size]:
@@ -166,7 +167,6 @@ def check_sizes(name: str, sizes: Sequence[Size], batch_size: int) -> list[Size]
     for size in sizes:
         if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_side(side) for side in size)):
             raise InputError(f"{name} must hold whole heights and widths of at least 1, got {shown(size)}")
-        check_image_size(size[1], size[0], name)
     return [(int(height), int(width)) for height, width in sizes]
 
 

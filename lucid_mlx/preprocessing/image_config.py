@@ -9,7 +9,7 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import Range, check_value, field_problems
+from lucid_mlx.utils.validation import Range, check_values, field_problems
 
 Size = tuple[int, int]
 
@@ -87,13 +87,14 @@ class ImageConfig:
         Raises:
             InputError: if a value has the wrong type or is out of range.
         """
-        check_value("the image configuration", raw, Mapping)
-        for name in ("do_resize", "do_rescale", "do_normalize"):
-            check_value(f"the image configuration's {name}", raw.get(name), bool | None)
+        if not isinstance(raw, Mapping):
+            raise InputError(f"the image configuration must be a dictionary, got {shown(raw)}")
+        switches = ("do_resize", "do_rescale", "do_normalize")
+        check_values(*((f"the image configuration's {name}", raw.get(name), bool | None) for name in switches))
         values: dict[str, Any] = {"size": None}
         if raw.get("do_resize", True):
             values |= _sizes(raw)
-            values["resample"] = _integer("resample", raw.get("resample", cls.resample), *RANGES["resample"])
+            values["resample"] = raw.get("resample", cls.resample)
         if "pad_size_divisor" in raw:  # our own key for the original project's padding; transformers ignores it
             values |= {"divisor_mode": "pad", "size_divisor": _size_divisor(raw, "pad_size_divisor")}
         else:
@@ -101,13 +102,12 @@ class ImageConfig:
         if raw.get("pad_size") is not None:
             values["pad_size"] = _height_and_width("pad_size", raw["pad_size"])
         if raw.get("do_rescale", True):
-            factor = raw.get("rescale_factor", cls.rescale_factor)
-            values["rescale_factor"] = _number("rescale_factor", factor, *RANGES["rescale_factor"])
+            values["rescale_factor"] = raw.get("rescale_factor", cls.rescale_factor)
         else:
             values["rescale_factor"] = 1.0
         if raw.get("do_normalize", True):
-            values["mean"] = _channels("image_mean", raw.get("image_mean", cls.mean), *RANGES["mean"])
-            values["std"] = _channels("image_std", raw.get("image_std", cls.std), *RANGES["std"])
+            values["mean"] = _channels(raw.get("image_mean", cls.mean))
+            values["std"] = _channels(raw.get("image_std", cls.std))
         else:
             values |= {"mean": (0.0,) * 3, "std": (1.0,) * 3}
         return cls(**values)
@@ -202,8 +202,7 @@ def parse_size(text: str, image_config: ImageConfig) -> ImageConfig:
     Raises:
         InputError: if the text has none of these forms.
     """
-    check_value("size", text, str)
-    check_value("image_config", image_config, ImageConfig)
+    check_values(("size", text, str), ("image_config", image_config, ImageConfig))
     match = re.fullmatch(r"(?P<first>[0-9]{1,5})(?:(?P<separator>[xX/])(?P<second>[0-9]{1,5}))?", text.strip())
     first, second = (int(match["first"]), int(match["second"] or match["first"])) if match else (0, 0)
     if match is None or not (first and second):
@@ -255,8 +254,7 @@ def published_image_config(dataset: str, backbone: str | None) -> ImageConfig | 
     Returns:
         The configuration, or None if nothing was published.
     """
-    check_value("dataset", dataset, str)
-    check_value("backbone", backbone, str | None)
+    check_values(("dataset", dataset, str), ("backbone", backbone, str | None))
     if dataset == "ade20k_semantic":
         sizes = _ADE20K_SEMANTIC_TEST_SIZES.get(backbone or "")
     else:
@@ -304,8 +302,8 @@ def _sizes(raw: Mapping[str, Any]) -> dict[str, Any]:
         )
     longest = size.get("longest_edge", limit)
     return {
-        "shortest_edge": _integer("shortest_edge", size["shortest_edge"]),
-        "longest_edge": None if longest is None else _integer("longest_edge", longest, *RANGES["longest_edge"]),
+        "shortest_edge": size["shortest_edge"],
+        "longest_edge": longest,
     }
 
 
@@ -314,27 +312,15 @@ def _height_and_width(name: str, value: Any) -> Size:
         value = dict(zip(("height", "width"), value, strict=True))
     if not isinstance(value, Mapping) or not {"height", "width"} <= value.keys():
         raise InputError(f"the image configuration's {name} must have height and width, got {shown(value, 80)}")
-    return (_integer("height", value["height"]), _integer("width", value["width"]))
+    return (value["height"], value["width"])
 
 
 def _size_divisor(raw: Mapping[str, Any], *keys: str) -> int:
     """Read the first of the keys that exists; 0 stands for no divisor."""
     key = next((key for key in keys if key in raw), keys[0])
-    return _integer(key, raw.get(key, ImageConfig.size_divisor), 0, RANGES["size_divisor"][1]) or 1
+    value: int = raw.get(key, ImageConfig.size_divisor)
+    return 1 if type(value) is int and value == 0 else value
 
 
-def _integer(name: str, value: Any, least: float = 1, most: float = MAX_SIDE) -> int:
-    check_value(f"the image configuration's {name}", value, int, least, most)
-    return int(value)
-
-
-def _number(name: str, value: Any, least: float, most: float) -> float:
-    check_value(f"the image configuration's {name}", value, float, least, most)
-    return float(value)
-
-
-def _channels(name: str, value: Any, least: float, most: float) -> tuple[float, ...]:
-    values = value if isinstance(value, list | tuple) else [value] * 3
-    if len(values) != 3:
-        raise InputError(f"the image configuration's {name} must be one number or three, got {shown(value)}")
-    return tuple(_number(name, channel, least, most) for channel in values)
+def _channels(value: Any) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,) * 3

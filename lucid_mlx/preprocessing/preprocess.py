@@ -1,7 +1,9 @@
 """From uint8 pixels to the network's input: resize, normalize, pad and batch."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -9,7 +11,9 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing.image_config import ImageConfig, Size
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_value
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_value, check_values
+
+T = TypeVar("T")
 
 MAX_PENDING_BATCHES = 4  # `batches` keeps at most so many batches of resized images while it collects images of a size
 
@@ -77,8 +81,7 @@ def batches(
     """
     if not isinstance(images, Iterable) or getattr(images, "ndim", 1) == 0:
         raise InputError(f"images must be several arrays, got a {type(images).__name__}")
-    check_value("image_config", image_config, ImageConfig)
-    check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
+    check_values(("image_config", image_config, ImageConfig), ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE))
     pending: dict[Size, list[tuple[int, np.ndarray]]] = {}  # by input size: indices and resized images
     for index, image in enumerate(images):
         input_size, resized = _resize(image, image_config)
@@ -119,3 +122,24 @@ def _batch(resized: Sequence[np.ndarray], input_size: Size, image_config: ImageC
         below, right = input_size[0] - image.shape[0], input_size[1] - image.shape[1]
         padded.append(mx.pad(pixels, [(0, below), (0, right), (0, 0)]))
     return ImageBatch(mx.stack(padded), tuple((image.shape[0], image.shape[1]) for image in resized))
+
+
+def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
+    """Iterate over items, of which a thread makes one in advance.
+
+    Args:
+        items: to iterate over; an error that they raise is raised in the item's place.
+
+    Yields:
+        The items in order.
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "lucid-mlx-prefetch") as thread:
+
+        def submit_next() -> "Future[list[T]]":
+            return thread.submit(lambda: list(islice(iterator, 1)))
+
+        future = submit_next()
+        while item := future.result():
+            future = submit_next()
+            yield item[0]

@@ -15,8 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import check_file
 from lucid_mlx.utils.http import download
-from lucid_mlx.utils.open_image import MB, check_image_size, max_image_bytes, open_image, too_large
+from lucid_mlx.utils.open_image import open_image
 from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MB, check_image_size, max_image_bytes, too_large
 
 Pixels = np.ndarray
 ImageLike = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | mx.array

@@ -9,9 +9,9 @@ import numpy as np
 
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.utils.files import temporary_folder
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.parameters import named_parameters
-from lucid_mlx.utils.temporary_folder import temporary_folder
 from lucid_mlx.weights.checkpoint import write_checkpoint
 
 

@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.utils.atomic_write import encode_image
+from lucid_mlx.utils.files import encode_image
 from lucid_mlx.visualization.overlay import Box, bounding_boxes
 
 

@@ -16,14 +16,12 @@ from lucid_mlx.postprocessing import Instances, PanopticResult
 from lucid_mlx.results import export
 from lucid_mlx.results.packed_mask import pack, unpack
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.utils.atomic_write import encode_image, image_format, write_image
-from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.files import encode_image, image_format, local_path, write_image
 from lucid_mlx.utils.text import printable, shown
 from lucid_mlx.utils.validation import MAX_NAME, check_value
-from lucid_mlx.visualization.checks import checked_image, checked_map
 from lucid_mlx.visualization.colors import check_labels
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
-from lucid_mlx.visualization.overlay import bounding_boxes
+from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map
 
 VOID_IDS = {"semantic": -1, "instance": 0, "panoptic": 0}  # in the map of a task: id of pixels without a segment
 MAX_NOTEBOOK_SIZE = 1600  # longer side of the image in a notebook, in pixels
@@ -70,8 +68,7 @@ class Segmentation:
             The result.
         """
         check_labels(labels)
-        image = checked_image(image)
-        class_map = checked_map("class_map", class_map, image)
+        image, class_map = checked_image_and_map(image, "class_map", class_map)
         if class_map.min() < 0:
             raise InputError(f"class_map must hold classes from 0, got {class_map.min()}")
         areas = np.bincount(class_map.ravel())
@@ -98,10 +95,10 @@ class Segmentation:
         Returns:
             The result.
         """
-        check_value("panoptic", panoptic, PanopticResult)
+        if not isinstance(panoptic, PanopticResult):
+            raise InputError(f"panoptic must be what panoptic_segmentation returned, got {shown(panoptic)}")
         check_labels(labels)
-        image = checked_image(image)
-        ids = checked_map("the segmentation", np.array(panoptic.segmentation), image)
+        image, ids = checked_image_and_map(image, "the segmentation", np.array(panoptic.segmentation))
         boxes = bounding_boxes(ids)
         if unseen := [found.id for found in panoptic.segments if found.id not in boxes]:
             raise InputError(f"the segmentation has no pixel of the segment {shown(unseen[0])}")

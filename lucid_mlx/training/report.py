@@ -8,7 +8,7 @@ from typing import Any
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.atomic_write import atomic_write, write_file, write_image
+from lucid_mlx.utils.files import atomic_write, write_file, write_image
 from lucid_mlx.visualization import side_by_side
 
 LOSSES = ("loss", "loss_cross_entropy", "loss_mask", "loss_dice")  # those of the last layer, and the sum of all

@@ -11,8 +11,7 @@ from safetensors import SafetensorError, safe_open
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
-from lucid_mlx.utils.atomic_write import atomic_write
-from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.files import atomic_write, check_file
 from lucid_mlx.utils.parameters import load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import read_safetensors
 

@@ -9,45 +9,9 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import check_file
-from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import BYTES_PER_PIXEL, MB, check_image_size, max_image_bytes, too_large
 
-MAX_IMAGE_VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
-DEFAULT_MAX_IMAGE_MB = 440  # 110 megapixels
-BYTES_PER_ROW = 16  # which count only in pictures that are very narrow
-BYTES_PER_PIXEL = 4  # as Pillow holds RGB, RGBA, 32-bit integers and floats; other modes take less
-MB = 10**6
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
-
-
-def max_image_bytes() -> int:
-    """Return how many bytes a decoded image may have, which the environment variable LUCID_MLX_MAX_IMAGE_MB sets.
-
-    Returns:
-        The number.
-
-    Raises:
-        InputError: if the variable is not a positive number.
-    """
-    value = os.environ.get(MAX_IMAGE_VARIABLE, str(DEFAULT_MAX_IMAGE_MB))
-    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0):
-        raise InputError(f"{MAX_IMAGE_VARIABLE} is {shown(value)}; expected a number of megabytes such as 1000")
-    return int(value) * MB
-
-
-def check_image_size(width: int, height: int, name: str) -> None:
-    """Check that the pixels of an image, or of a video's frame, fit into memory.
-
-    Args:
-        width: in pixels.
-        height: in pixels.
-        name: of the image, for the error.
-
-    Raises:
-        InputError: if they take more than `max_image_bytes`.
-    """
-    size = height * (width * BYTES_PER_PIXEL + BYTES_PER_ROW)
-    if size > max_image_bytes():
-        raise InputError(too_large(f"{name} is {width}x{height} pixels, which take {-(-size // MB)} MB"))
 
 
 def open_image(file: Path | BinaryIO, name: str) -> Image.Image:
@@ -114,16 +78,3 @@ def _tile_size(image: Image.Image) -> tuple[int, int]:
     tags = getattr(image, "tag_v2", {})
     width, height = tags.get(TILE_WIDTH, 0), tags.get(TILE_LENGTH, 0)
     return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
-
-
-def too_large(what: str) -> str:
-    """Return a sentence for an image above the limit, which says how to lift it.
-
-    Args:
-        what: the image and its size.
-
-    Returns:
-        The sentence.
-    """
-    limit = max_image_bytes() // MB
-    return f"{what}; the limit is {limit} MB: make it smaller, or set {MAX_IMAGE_VARIABLE} to a larger number"

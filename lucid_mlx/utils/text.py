@@ -1,4 +1,7 @@
-"""Text from outside, such as names in a file, made safe to show: one line, of bounded length, that hides nothing."""
+"""Text from outside, such as names in a file, made safe to show: one line, of bounded length, that hides nothing.
+
+`echo` is the one door to the terminal.
+"""
 
 import html
 import re
@@ -48,6 +51,23 @@ def shown(value: Any, length: int = 60) -> str:
     except (ValueError, RecursionError):  # Python refuses to write an int of thousands of digits
         text = f"a {type(value).__name__} too long to show"
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def echo(line: str, *, err: bool = False, fg: str | None = None) -> None:
+    """Print a line, in which text from outside can neither begin another line nor control the terminal.
+
+    Progress bars stay below it.
+
+    Args:
+        line: the text; a text of several lines is printed by several calls.
+        err: to standard error.
+        fg: the color, if the output is a terminal.
+    """
+    import click
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        click.secho(printable(line), err=err, fg=fg)
 
 
 class _Repr(reprlib.Repr):

@@ -1,6 +1,7 @@
 """Checks of the types and ranges of configuration dataclasses and of arguments."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,11 @@ MAX_ITEMS = 1_000_000  # of a collection of numbers
 MAX_NAME = 500  # characters of the name of a class
 MAX_CLASSES = 65534  # a mask image holds ids up to this
 MAX_ID = (1 << 24) - 1  # COCO's panoptic files store ids as colors, in three bytes
+MAX_IMAGE_VARIABLE = "LUCID_MLX_MAX_IMAGE_MB"
+DEFAULT_MAX_IMAGE_MB = 440  # 110 megapixels
+BYTES_PER_ROW = 16  # which count only in pictures that are very narrow
+BYTES_PER_PIXEL = 4  # as Pillow holds RGB, RGBA, 32-bit integers and floats; other modes take less
+MB = 10**6
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -87,6 +93,19 @@ def check_value(name: str, value: Any, annotation: Any, least: float = -math.inf
     """
     if problem := value_problem(name, value, annotation, least, most):
         raise InputError(problem)
+
+
+def check_values(*arguments: tuple[Any, ...]) -> None:
+    """Check several arguments.
+
+    Args:
+        *arguments: of each what `check_value` takes.
+
+    Raises:
+        InputError: if one does not fit.
+    """
+    for argument in arguments:
+        check_value(*argument)
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
@@ -185,3 +204,47 @@ def _describe(annotation: Any) -> str:
         return f"a list of {_describe(get_args(annotation)[0]).removeprefix('a ')}s"
     names = {float: "a number", int: "a whole number", type(None): "None", str: "a string", bool: "True or False"}
     return names.get(annotation) or f"a {(origin or annotation).__name__}".replace("a dict", "a dictionary")
+
+
+def max_image_bytes() -> int:
+    """Return how many bytes a decoded image may have, which the environment variable LUCID_MLX_MAX_IMAGE_MB sets.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: if the variable is not a positive number.
+    """
+    value = os.environ.get(MAX_IMAGE_VARIABLE, str(DEFAULT_MAX_IMAGE_MB))
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0):
+        raise InputError(f"{MAX_IMAGE_VARIABLE} is {shown(value)}; expected a number of megabytes such as 1000")
+    return int(value) * MB
+
+
+def check_image_size(width: int, height: int, name: str) -> None:
+    """Check that the pixels of an image, or of a video's frame, fit into memory.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        name: of the image, for the error.
+
+    Raises:
+        InputError: if they take more than `max_image_bytes`.
+    """
+    size = height * (width * BYTES_PER_PIXEL + BYTES_PER_ROW)
+    if size > max_image_bytes():
+        raise InputError(too_large(f"{name} is {width}x{height} pixels, which take {-(-size // MB)} MB"))
+
+
+def too_large(what: str) -> str:
+    """Return a sentence for an image above the limit, which says how to lift it.
+
+    Args:
+        what: the image and its size.
+
+    Returns:
+        The sentence.
+    """
+    limit = max_image_bytes() // MB
+    return f"{what}; the limit is {limit} MB: make it smaller, or set {MAX_IMAGE_VARIABLE} to a larger number"

@@ -11,8 +11,8 @@ import numpy as np
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import check_file
-from lucid_mlx.utils.open_image import BYTES_PER_PIXEL, check_image_size, max_image_bytes, too_large
 from lucid_mlx.utils.optional_dependency import require
+from lucid_mlx.utils.validation import BYTES_PER_PIXEL, check_image_size, max_image_bytes, too_large
 
 if TYPE_CHECKING:
     import av

@@ -11,8 +11,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.atomic_write import atomic_write
-from lucid_mlx.utils.files import check_not_input, local_path
+from lucid_mlx.utils.files import atomic_write, check_not_input, local_path
 from lucid_mlx.utils.validation import check_value
 from lucid_mlx.video.io import VideoReader, VideoWriter, check_suffix
 from lucid_mlx.video.tracking import Tracker

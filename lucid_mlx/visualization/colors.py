@@ -9,7 +9,8 @@ import numpy as np
 
 from lucid_mlx.datasets import dataset_classes, find_dataset_classes
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.validation import check_value, whole_numbers
+from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import MAX_ID
 
 Color = tuple[int, int, int]
 
@@ -62,9 +63,12 @@ def check_labels(labels: Mapping[int, str]) -> None:
     Raises:
         InputError: if they are not, or a class id is negative.
     """
-    check_value("labels", labels, Mapping)
-    whole_numbers("the classes in labels", labels)
-    check_value("the names in labels", list(labels.values()), list[str])
+    try:
+        "".join(labels.values()).encode()
+    except (AttributeError, TypeError, UnicodeEncodeError):
+        raise InputError(f"labels must be names by class id, got {shown(labels)}") from None
+    if not all(isinstance(key, int | np.integer) and 0 <= key <= MAX_ID for key in labels):
+        raise InputError(f"the classes in labels must be whole numbers from 0 to {MAX_ID}, got {shown(list(labels))}")
 
 
 def class_colors(

@@ -11,10 +11,20 @@ from PIL import Image, ImageDraw
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_ID, check_value, whole_numbers
-from lucid_mlx.visualization.checks import array, checked_image, checked_map, checked_mask, numbers
+from lucid_mlx.utils.validation import MAX_ID, check_value, check_values, whole_numbers
 from lucid_mlx.visualization.colors import Color, check_labels, class_colors, segment_colors
-from lucid_mlx.visualization.overlay import Box, find_boundaries, ids_to_indices, overlay, present_ids
+from lucid_mlx.visualization.overlay import (
+    Box,
+    array,
+    checked_image,
+    checked_image_and_map,
+    checked_mask,
+    find_boundaries,
+    ids_to_indices,
+    numbers,
+    overlay,
+    present_ids,
+)
 from lucid_mlx.visualization.text import (
     LegendEntry,
     TextAndFont,
@@ -96,8 +106,7 @@ def draw_semantic(
     Raises:
         InputError: if an argument has a wrong shape or type, or a class has no name.
     """
-    image = checked_image(image)
-    class_map = checked_map("class_map", class_map, image)
+    image, class_map = checked_image_and_map(image, "class_map", class_map)
     label_ids = present_ids(class_map)
     index_map = ids_to_indices(class_map, label_ids)
     style = _Style(opacity, dataset, legend, title, colors)
@@ -139,14 +148,14 @@ def draw_panoptic(
         InputError: if an argument has a wrong shape or type, a class has no name, an id in the map has no segment, or
             two segments have the same id.
     """
-    image = checked_image(image)
-    segment_map = checked_map("segment_map", segment_map, image)
+    image, segment_map = checked_image_and_map(image, "segment_map", segment_map)
     try:
-        ids = whole_numbers("the ids of segments", [segment.id for segment in segments])
-        label_ids = whole_numbers("the classes of segments", [segment.label_id for segment in segments])
-        scores = numbers("the scores of segments", [segment.score or 0.0 for segment in segments])
-    except (AttributeError, TypeError):
+        pairs = [number for segment in segments for number in (segment.id, segment.label_id)]
+        scores = [float(segment.score or 0.0) for segment in segments]
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise InputError(f"segments must have id, label_id and score, got {shown(segments)}") from None
+    pairs = whole_numbers("the ids and classes of segments", pairs)
+    ids, label_ids = pairs[::2], pairs[1::2]
     if duplicates := [segment_id for segment_id, count in Counter(ids).items() if count > 1]:
         raise InputError(f"segments must have different ids from 0 to {MAX_ID}, got {shown(duplicates)}")
     unknown = set(present_ids(segment_map)) - {0, *ids}
@@ -260,9 +269,9 @@ def _draw_segments(
     boxes: Sequence[tuple[int, Box]] = (),
 ) -> Image.Image:
     """Draw segments with given class ids and scores; `index_map` has the segment of each pixel, or -1."""
-    check_value("opacity", style.opacity, float, 0, 1)
-    check_value("title", style.title, str | None)
-    check_value("legend", style.legend, bool)
+    check_values(
+        ("opacity", style.opacity, float, 0, 1), ("title", style.title, str | None), ("legend", style.legend, bool)
+    )
     check_labels(labels)
     unnamed = sorted(set(label_ids) - labels.keys())
     if unnamed:

@@ -17,8 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import check_file, local_path, read_json
-from lucid_mlx.utils.temporary_folder import temporary_folder
+from lucid_mlx.utils.files import check_file, local_path, read_json, temporary_folder
 from lucid_mlx.utils.validation import check_value
 
 CONFIG_FILE = "config.json"

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils import http
-from lucid_mlx.utils.files import check_file
-from lucid_mlx.utils.temporary_folder import temporary_folder
+from lucid_mlx.utils.files import check_file, temporary_folder
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.checkpoint import CARD_FILE, CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES, read_weight_map
 from lucid_mlx.weights.registry import WeightsLike

@@ -11,7 +11,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones.resnet import ResNet, ResNetConfig
 from lucid_mlx.models.vision.backbones.swin import Swin, SwinConfig
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import check_value
+from lucid_mlx.utils.validation import check_values
 
 
 class Backbone(Protocol):
@@ -43,19 +43,21 @@ def parse_backbone_config(raw: Mapping[str, Any]) -> SwinConfig | ResNetConfig:
     Raises:
         InputError: for an unknown backbone or key, or values that do not fit.
     """
-    check_value("backbone_config", raw, Mapping)
+    if not isinstance(raw, Mapping):
+        raise InputError(f"backbone_config must be a dictionary, got {shown(raw)}")
     kind = raw.get("model_type")
     if not isinstance(kind, str) or kind not in _CONFIGS:
         raise InputError(f"backbone_config['model_type'] is one of {sorted(_CONFIGS)}; got {shown(kind)}")
     config_type = _CONFIGS[kind]
     known = {field.name for field in fields(config_type)}
-    for key, value in raw.items():
-        if key in _INFORMATION - known:  # which is written to files as it is
-            check_value(f"backbone_config['{key}']", value, str | int | list[int] | list[str] | None)
-        elif key not in known:
+    for key in raw:
+        if key not in known | _INFORMATION:
             near = difflib.get_close_matches(shown(key).strip("'"), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {sorted(known)}"
             raise InputError(f"backbone_config has an unknown key {shown(key)} for {kind!r}{hint}")
+    if unused := raw.keys() - known - {"model_type"}:  # they are written to files as they are
+        kinds = str | int | list[int] | list[str] | None
+        check_values(*((f"backbone_config['{key}']", raw[key], kinds) for key in sorted(unused)))
     try:
         return config_type(**{key: value for key, value in raw.items() if key in known})
     except InputError as error:

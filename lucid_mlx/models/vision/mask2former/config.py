@@ -8,7 +8,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import parse_backbone_config
 from lucid_mlx.models.vision.mask2former.huggingface_config import fields_from_huggingface, to_huggingface
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_CLASSES, MAX_NAME, Range, check_value, field_problems, value_problem
+from lucid_mlx.utils.validation import MAX_CLASSES, MAX_COUNT, MAX_NAME, Range, check_value, field_problems
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 GROUPS = 32  # of every group normalization in the pixel decoder
@@ -147,12 +147,10 @@ class Mask2FormerConfig:
                 f"it names {len(labels)}: {shown(list(labels)[:8])}" if isinstance(labels, Mapping) else shown(labels)
             )
             raise InputError(f"id2label must name the classes 0 to {self.num_labels - 1}; {names}")
-        for number, name in labels.items():
-            if value_problem("a name", name, str | int | float) or len(str(name)) > MAX_NAME:
-                raise InputError(
-                    f"id2label must have names of at most {MAX_NAME} characters; class {number} is {shown(name)}"
-                )
+        check_value("the names in id2label", list(labels.values()), list[str | int | float], -MAX_COUNT, MAX_COUNT)
         self._labels = {number: str(labels[number]) for number in range(self.num_labels)}
+        if long := [number for number, name in self._labels.items() if len(name) > MAX_NAME]:
+            raise InputError(f"id2label must have names of at most {MAX_NAME} characters; class {long[0]} has more")
 
     def _problems(self) -> list[str]:
         """List what is wrong with the values."""
@@ -204,7 +202,8 @@ class Mask2FormerConfig:
         Raises:
             InputError: for keys that are missing or unknown, or values that do not fit.
         """
-        check_value("the configuration", raw, Mapping)
+        if not isinstance(raw, Mapping):
+            raise InputError(f"the configuration must be a dictionary, got {shown(raw)}")
         known = {item.name for item in fields(cls)}
         values = {
             key: value

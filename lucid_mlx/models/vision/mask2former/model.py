@@ -38,7 +38,8 @@ class Mask2Former(nn.Module):
 
     def __init__(self, config: Mask2FormerConfig, backbone: Backbone | None = None):
         super().__init__()
-        check_value("config", config, Mask2FormerConfig)
+        if not isinstance(config, Mask2FormerConfig):
+            raise InputError(f"config must be a Mask2FormerConfig, got {shown(config)}")
         if backbone is None:
             if config.backbone_config is None:
                 raise InputError("Mask2Former needs a backbone: set config.backbone_config or pass backbone=")
