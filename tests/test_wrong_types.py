@@ -9,6 +9,7 @@ from helpers import small_config
 
 import lucid_mlx
 from lucid_mlx import ImageConfig, InputError, Segmentation, Segmenter, Thresholds
+from lucid_mlx.data import label_map_dataset
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.models import Mask2Former, create_model, list_models
 from lucid_mlx.postprocessing import (
@@ -154,3 +155,15 @@ def test_a_value_is_compared_with_its_type_and_range():
     assert value_problem("x", None, str | None) is None
     with pytest.raises(InputError, match="x must be a number, got 1000"):
         check_value("x", 10**400, float)
+
+
+def test_the_whole_disk_is_no_folder_of_images(tmp_path):
+    with pytest.raises(InputError, match="/ is the whole disk; expected the folder with the images"):
+        label_map_dataset("/", tmp_path, ["a"])
+
+
+def test_sizes_that_no_memory_holds_are_refused():
+    logits = {"class_queries_logits": mx.zeros((1, 2, 3)), "masks_queries_logits": mx.zeros((1, 2, 4, 4))}
+    for side in (2**31, 2**63, 10**400, 10**5000):
+        with pytest.raises(InputError, match="input_size is"):
+            semantic_segmentation(logits, (32, side), target_sizes=[(8, 12)])

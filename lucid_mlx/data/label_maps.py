@@ -114,15 +114,20 @@ def label_map_dataset(
     for folder, content in ((image_folder, "images"), (label_folder, "label maps")):
         if not folder.is_dir():
             raise InputError(f"the folder {folder} does not exist; expected the {content}")
+    if image_folder.resolve() == Path(image_folder.resolve().anchor):
+        raise InputError(f"{image_folder} is the whole disk; expected the folder with the images")
     if duplicates := sorted(name for name, count in Counter(class_names).items() if count > 1):
         raise InputError(f"several classes are called {shown(duplicates[0])}")
     problems = Problems(str(label_folder))
     records = []
-    for path in sorted(Path(folder) / name for folder, _, names in os.walk(image_folder) for name in names):
-        image_format = Image.registered_extensions().get(path.suffix.lower())
-        if not path.name.endswith(suffixes[0] if suffixes else "") or image_format not in Image.OPEN:
-            continue
-        if not path.is_file() or path.name.startswith("."):
+    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
+    for path in sorted(
+        Path(folder) / name
+        for folder, _, names in os.walk(image_folder)
+        for name in names
+        if os.path.splitext(name)[1].lower() in endings and not name.startswith(".")  # noqa: PTH122  # of all files
+    ):
+        if not path.name.endswith(suffixes[0] if suffixes else "") or not path.is_file():
             continue
         relative = path.relative_to(image_folder)
         stem = relative.name.removesuffix(suffixes[0]) if suffixes else relative.stem

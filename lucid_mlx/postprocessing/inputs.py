@@ -129,8 +129,8 @@ def image_sizes(
     if outside := [size for size in contents if size[0] > whole[0] or size[1] > whole[1]]:
         raise InputError(f"content_sizes must lie within the input_size {whole}, got {outside[0]}")
     targets = contents if target_sizes is None else check_sizes("target_sizes", target_sizes, batch_size)
-    height, width = max(targets, key=lambda size: size[0] * size[1])
-    check_image_size(width, height, "target_sizes")
+    height, width = max([whole, *targets], key=lambda size: size[0] * size[1])
+    check_image_size(width, height, "input_size" if (height, width) == whole else "target_sizes")
     return [ImageSizes(whole, content, target) for content, target in zip(contents, targets, strict=True)]
 
 

@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lucid_mlx.results.packed_mask import pack, unpack
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.files import encode_image, image_format, local_path, write_image
 from lucid_mlx.utils.text import printable, shown
-from lucid_mlx.utils.validation import MAX_NAME, check_value
+from lucid_mlx.utils.validation import MAX_CLASSES, MAX_NAME, check_value
 from lucid_mlx.visualization.colors import check_labels
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
 from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map
@@ -178,7 +179,7 @@ class Segmentation:
             InputError: if the network has no class with such a name.
         """
         try:
-            names = [labels] if isinstance(labels, str) else list(labels)
+            names = [labels] if isinstance(labels, str) else list(islice(labels, MAX_CLASSES))
         except TypeError:
             raise InputError(f"labels must be names of classes, got {shown(labels)}") from None
         label_ids = {label_id for name in names for label_id in find_label_ids(name, self.labels)}

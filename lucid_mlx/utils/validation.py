@@ -234,7 +234,9 @@ def check_image_size(width: int, height: int, name: str) -> None:
     """
     size = height * (width * BYTES_PER_PIXEL + BYTES_PER_ROW)
     if size > max_image_bytes():
-        raise InputError(too_large(f"{name} is {width}x{height} pixels, which take {-(-size // MB)} MB"))
+        raise InputError(
+            too_large(f"{name} is {shown(width)}x{shown(height)} pixels, which take {shown(-(-size // MB))} MB")
+        )
 
 
 def too_large(what: str) -> str:

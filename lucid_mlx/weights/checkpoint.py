@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from lucid_mlx.datasets import DATASETS, dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import check_file, local_path, read_json, temporary_folder
+from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
 
 CONFIG_FILE = "config.json"
@@ -30,6 +31,8 @@ CARD_FILE = "README.md"
 WEIGHT_FILES = (WEIGHTS_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 MLX_FORMAT = "mlx"
+
+MAX_FILE_NAME = 255  # bytes, which file systems allow
 
 MAX_SHARD_SIZE = 5 * 10**9  # bytes in one file, as in `save_pretrained` of transformers 4
 
@@ -95,7 +98,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     except TypeError as error:  # NumPy lacks some types, such as bfloat16
         raise InputError(f"{path} has float64 beside a type that cannot be read with it: {error}") from error
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} is damaged or incomplete: {error}") from error
+        raise InputError(f"{path} is damaged or incomplete: {str(error)[:300]}") from error
     assert isinstance(arrays, dict)
     return arrays, metadata
 
@@ -116,8 +119,8 @@ def read_weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index} has no weight_map")
     for name in set(map(str, weight_map.values())):
-        if Path(name).name != name or not name.isprintable():
-            raise InputError(f"{index} refers to {name!r}, which is not in the same folder")
+        if Path(name).name != name or not name.isprintable() or len(name.encode()) > MAX_FILE_NAME:
+            raise InputError(f"{index} refers to {shown(name, 200)}, which is not in the same folder")
     return {key: str(name) for key, name in weight_map.items()}
 
 
@@ -204,6 +207,7 @@ def write_checkpoint(
     ):
         check_value(name, mapping, Mapping)
     check_value("the values of arrays", list(arrays.values()), list[mx.array])
+    check_value("the keys and values of metadata", [*metadata.keys(), *metadata.values()], list[str])
     folder = local_path(path).resolve()
     ensure_empty(folder)
     missing = [parent for parent in folder.parents if not parent.exists()]

@@ -18,7 +18,7 @@ from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerD
 from lucid_mlx.ops import initialize_normal, resize_planes
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import check_value
+from lucid_mlx.utils.validation import check_image_size, check_value
 from lucid_mlx.weights.registry import WeightsLike
 
 Output = dict[str, Any]
@@ -255,6 +255,7 @@ class Mask2Former(nn.Module):
         target = (height, width) if output_size is None else output_size
         if not (isinstance(target, list | tuple) and len(target) == 2 and all(map(_at_least_one, target))):
             raise InputError(f"output_size must be a height and a width of at least 1, got {shown(output_size)}")
+        check_image_size(target[1], target[0], "output_size")
         if top_k_queries is not None and not _at_least_one(top_k_queries):
             raise InputError(f"top_k_queries must be a whole number of at least 1, got {shown(top_k_queries)}")
 
