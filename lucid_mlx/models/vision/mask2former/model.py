@@ -110,8 +110,7 @@ class Mask2Former(nn.Module):
             - `masks_queries_logits`: (B, Q, H / common_stride, W / common_stride).
             - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions.
             - `encoder_last_hidden_state`: (B, C, H / 32, W / 32), the backbone's last map.
-            - `pixel_decoder_last_hidden_state`: (B, mask_feature_size, H / common_stride, W / common_stride), the mask
-              features.
+            - `pixel_decoder_last_hidden_state`: (B, mask_feature_size, H / common_stride, W / common_stride).
             - `transformer_decoder_last_hidden_state`: (B, Q, hidden_dim).
             - `encoder_hidden_states`: four (B, C, H / stride, W / stride), strides 4 to 32.
             - `pixel_decoder_hidden_states`: three (B, feature_size, H / stride, W / stride), strides 32 to 8.
