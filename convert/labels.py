@@ -1,13 +1,12 @@
 """Choose the class names of checkpoints without a config.json."""
 
 import json
-import os
 from collections.abc import Sequence
 from os import PathLike
 
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.files import is_file, local_path, read_text
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
 
@@ -58,7 +57,7 @@ def _read_labels(labels: str | PathLike[str] | Sequence[str]) -> list[str]:
     if labels in DATASETS:
         return [entry.name for entry in dataset_classes(str(labels))]
     path = local_path(labels, "labels")
-    if not os.path.exists(path):  # noqa: PTH110  # Path.exists raises for a name that is too long
+    if not is_file(path):
         raise InputError(
             f"labels {shown(str(path), 200)}: there is no such text file or dataset; the datasets are "
             f"{', '.join(DATASETS)}"

@@ -1,6 +1,5 @@
 """Open a checkpoint of another system: a file or a folder, in one file or in shards."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import mlx.core as mx
 
 from lucid_mlx.convert.torch_file import read_torch_file
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import read_json, read_text
+from lucid_mlx.utils.files import is_file, read_json, read_text
 from lucid_mlx.utils.text import printable
 from lucid_mlx.weights.checkpoint import (
     CARD_FILE,
@@ -137,7 +136,7 @@ def _read_shards(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mappi
     weight_map = read_weight_map(index)
     shards = {}
     for name in sorted(set(weight_map.values())):
-        if not os.path.isfile(index.parent / name):  # noqa: PTH113  # Path's raises for a name that is too long
+        if not is_file(index.parent / name):
             raise InputError(f"{index} refers to {name[:200]}, which is missing")
         shards[name] = _read_file(index.parent / name)
     for key, name in weight_map.items():

@@ -1,6 +1,5 @@
 """Read settings from a YAML file and its base files, by the rules of detectron2."""
 
-import os
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.files import is_file, local_path, read_text
 from lucid_mlx.utils.text import shown
 
 MAX_BYTES = 48 << 10
@@ -171,7 +170,7 @@ def _find_base(path: Path, base: Any) -> Path:
             f"{shown(base, 80)}"
         )
     found = path.parent / base
-    if not os.path.exists(found):  # noqa: PTH110  # Path.exists raises for a name that is too long
+    if not is_file(found):
         raise InputError(
             f"{path} is based on {shown(base, 80)}, which does not exist; keep the files in the project's folders"
         )

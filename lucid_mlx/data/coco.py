@@ -1,6 +1,5 @@
 """COCO's annotation files: instances as polygons or RLE, panoptic segments as PNGs."""
 
-import os
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.utils.files import local_path, read_json
+from lucid_mlx.utils.files import is_file, local_path, read_json
 from lucid_mlx.utils.open_image import open_image
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import MAX_ID, check_image_size, value_problem
@@ -308,7 +307,7 @@ def _file_in(folder: Path, name: str, of: str, problems: Problems) -> Path:
     path = PurePath(name)
     if path.is_absolute() or ".." in path.parts or len(name) > 1000:
         problems.add(f"{of} has the file_name {shown(name, 200)}; expected a path within the folder")
-    elif not os.path.isfile(folder / path):  # noqa: PTH113  # Path.is_file raises for a name that is too long
+    elif not is_file(folder / path):
         problems.add(f"{of}: {folder / path} does not exist")
     return folder / path
 

@@ -49,6 +49,14 @@ def local_path(path: str | PathLike[str], name: str = "path") -> Path:
     return found
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; False for a name that no disk takes, for which `Path.is_file` raises."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def check_file(path: Path, expected: str) -> None:
     """Check that a path can be read as a file: a pipe would wait for ever, and a device has no end.
 
