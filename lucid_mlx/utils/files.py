@@ -1,5 +1,6 @@
 """Read files that may be missing, too large, nested too deeply or no files at all; write them whole or not at all."""
 
+import codecs
 import fcntl
 import json
 import os
@@ -80,7 +81,7 @@ def check_file(path: Path, expected: str) -> None:
 
 
 def read_text(path: Path, expected: str, max_bytes: int | None = MAX_CONFIG_BYTES) -> str:
-    """Read a text file.
+    """Read a text file, in UTF-8 or as Windows' "Unicode" (UTF-16), with or without a byte order mark.
 
     Args:
         path: the file.
@@ -97,8 +98,10 @@ def read_text(path: Path, expected: str, max_bytes: int | None = MAX_CONFIG_BYTE
     if max_bytes is not None and (size := path.stat().st_size) > max_bytes:
         raise InputError(f"{path} has {size} bytes; expected {expected}, of at most {max_bytes}")
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            is_utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return path.read_text(encoding="utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeError:
         raise InputError(f"{path} is not text in UTF-8; expected {expected}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -7,6 +7,7 @@ import html
 import re
 import reprlib
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 # Control characters, half characters (surrogates), separators of lines and paragraphs.
@@ -51,6 +52,12 @@ def shown(value: Any, length: int = 60) -> str:
     except (ValueError, RecursionError):  # Python refuses to write an int of thousands of digits
         text = f"a {type(value).__name__} too long to show"
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def examples(values: Sequence[Any], count: int = 3) -> str:
+    """Return the first of many values for a message, such as "a.jpg, b.jpg, c.jpg and 7 more"."""
+    rest = f" and {len(values) - count} more" if len(values) > count else ""
+    return ", ".join(shown(str(value), 200)[1:-1] for value in values[:count]) + rest
 
 
 def echo(line: str, *, err: bool = False, fg: str | None = None) -> None:
