@@ -1,7 +1,7 @@
 """COCO's annotation files: instances as polygons or RLE, panoptic segments as PNGs."""
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePath
@@ -128,7 +128,13 @@ class PanopticRecord(CocoRecord):
 
 
 def coco_dataset(
-    images: str | PathLike[str], annotations: str | PathLike[str], panoptic_folder: str | PathLike[str] | None = None
+    images: str | PathLike[str],
+    annotations: str | PathLike[str],
+    panoptic_folder: str | PathLike[str] | None = None,
+    *,
+    split: str | PathLike[str] | Iterable[str] | None = None,
+    crowd_as_objects: bool = False,
+    orientation: str = "auto",
 ) -> Dataset:
     """Open a dataset in COCO's format: instances, or panoptic segments.
 
@@ -138,6 +144,10 @@ def coco_dataset(
             have `segmentation` (polygons or RLE).
         panoptic_folder: the folder with the PNGs of a panoptic JSON, whose colors are segment ids. None for the folder
             that is called as the file without `.json`.
+        split: use only these images: a text file with the name of one in each line, or the names; None for all.
+        crowd_as_objects: take annotations with `iscrowd: 1` as objects, as tools write them that mean no crowd by it.
+        orientation: which pixels the labels of photos are for that EXIF rotates: "stored", "upright", or "auto" to
+            compare sizes.
 
     Returns:
         The dataset. Its classes are the categories of the file, in the order of their ids. All classes of an instances
