@@ -7,20 +7,25 @@ from lucid_mlx.backends.device import (
     default_dtype,
     device_name,
     float32_tolerance,
+    memory_size,
     numpy_is_fast,
     packed_weights_are_fast,
     tile_size,
 )
 from lucid_mlx.backends.dispatch import accelerated
 from lucid_mlx.backends.evaluation import evaluated_in_order
+from lucid_mlx.backends.worker import WORKER, check_not_forked
 
 __all__ = [
+    "WORKER",
     "accelerated",
+    "check_not_forked",
     "compilation_is_fast",
     "default_dtype",
     "device_name",
     "evaluated_in_order",
     "float32_tolerance",
+    "memory_size",
     "numpy_is_fast",
     "packed_weights_are_fast",
     "tile_size",

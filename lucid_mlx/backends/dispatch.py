@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import mlx.core as mx
 
 from lucid_mlx.backends.device import device
+from lucid_mlx.backends.worker import enter_thread
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -39,6 +40,7 @@ def accelerated(definition: Callable[Parameters, Result]) -> Callable[Parameters
 
     @wraps(definition)
     def operation(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        enter_thread()
         implementation = operations().get(name)
         if implementation is None:
             return definition(*args, **kwargs)

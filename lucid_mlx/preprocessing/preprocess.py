@@ -1,7 +1,8 @@
 """From uint8 pixels to the network's input: resize, normalize, pad and batch."""
 
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -115,13 +116,15 @@ def _resize(image: np.ndarray, image_config: ImageConfig) -> tuple[Size, np.ndar
 
 
 def _batch(resized: Sequence[np.ndarray], input_size: Size, image_config: ImageConfig) -> ImageBatch:
-    mean, std = mx.array(image_config.mean), mx.array(image_config.std)
-    padded = []
-    for image in resized:
-        pixels = (mx.array(image).astype(mx.float32) * image_config.rescale_factor - mean) / std
-        below, right = input_size[0] - image.shape[0], input_size[1] - image.shape[1]
-        padded.append(mx.pad(pixels, [(0, below), (0, right), (0, 0)]))
-    return ImageBatch(mx.stack(padded), tuple((image.shape[0], image.shape[1]) for image in resized))
+    mean, std = np.array(image_config.mean, np.float32), np.array(image_config.std, np.float32)
+    pixels = np.zeros((len(resized), *input_size, 3), np.float32)
+    for place, image in zip(pixels, resized, strict=True):
+        normalized = image * np.float32(image_config.rescale_factor)
+        normalized -= mean
+        normalized /= std
+        place[: image.shape[0], : image.shape[1]] = normalized
+    # Made in NumPy: an array that MLX has still to compute would belong to this thread.
+    return ImageBatch(mx.array(pixels), tuple((image.shape[0], image.shape[1]) for image in resized))
 
 
 def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
@@ -134,12 +137,24 @@ def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
         The items in order.
     """
     iterator = iter(items)
-    with ThreadPoolExecutor(1, "lucid-mlx-prefetch") as thread:
 
-        def submit_next() -> "Future[list[T]]":
-            return thread.submit(lambda: list(islice(iterator, 1)))
+    def make(future: "Future[list[T]]") -> None:
+        try:
+            future.set_result(list(islice(iterator, 1)))
+        except BaseException as error:
+            future.set_exception(error)
 
-        future = submit_next()
+    def start_next() -> "tuple[threading.Thread, Future[list[T]]]":
+        # A pool's threads do not serve a thread that goes on after the main thread.
+        future: Future[list[T]] = Future()
+        thread = threading.Thread(target=make, args=(future,), name="lucid-mlx-prefetch", daemon=True)
+        thread.start()
+        return thread, future
+
+    thread, future = start_next()
+    try:
         while item := future.result():
-            future = submit_next()
+            thread, future = start_next()
             yield item[0]
+    finally:
+        thread.join()

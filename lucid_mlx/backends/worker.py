@@ -1,0 +1,178 @@
+"""The one thread that computes for all others, and what MLX wants of threads and forks.
+
+MLX binds streams, arrays that are not computed yet and compiled functions to the thread that made them. A thread that
+ends without clearing them may abort the process at its end (ml-explore/mlx#4373), and a forked process waits forever
+for its parent's streams.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+import mlx.core as mx
+
+from lucid_mlx.errors import InputError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Worker:
+    """A thread that computes what other threads ask for, in turn. It starts with the first job and ends with Python.
+
+    A `ThreadPoolExecutor` would refuse the jobs of threads that go on after the main thread, and would not let the
+    thread clear MLX's streams when it ends.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked process that has no such thread."""
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._lock = threading.RLock()  # a finalizer may come back while it is held
+        self._thread: threading.Thread | None = None
+        self._ended = False
+
+    @property
+    def started(self) -> bool:
+        """Whether there was a job."""
+        return self._thread is not None
+
+    def run(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Call a function on the thread, and wait for what it returns or raises.
+
+        Who is interrupted meanwhile goes on at once; the thread ends the job, and takes the next one after it.
+
+        Args:
+            function: what to call. On the thread itself it is called directly.
+            *args: what to call it with.
+            **kwargs: what to call it with.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            InputError: if this process was forked from one that had used MLX.
+            RuntimeError: if Python is ending.
+        """
+        check_not_forked()
+        if threading.current_thread() is self._thread:
+            return function(*args, **kwargs)
+        future: Future[Result] = Future()
+        with self._lock:
+            if self._ended:
+                return _run_late(function, *args, **kwargs)
+            if self._thread is None:
+                self._start()
+            self._jobs.put((future, lambda: function(*args, **kwargs)))
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # if it has not begun
+            raise
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="lucid-mlx-worker", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)  # called after the threads that are no daemons have ended
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+            del job, future, call  # they would be kept until the next job
+        mx.clear_streams()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            self._jobs.put(None)
+        if self._thread is None:
+            return
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # who does not want to wait for the job's end presses Ctrl-C
+        self._thread.join()
+
+
+def _run_late(function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    """Call a function when Python ends: for the main thread, which is the last to run."""
+    if threading.current_thread() is threading.main_thread():
+        return function(*args, **kwargs)
+    raise RuntimeError("Python is ending; a thread that should go on must not be a daemon")
+
+
+class _ThreadEnd:
+    """Clears what MLX keeps for a thread when that thread ends, and with it its `threading.local`."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and threading.get_ident() == self._thread:
+            mx.clear_streams()
+
+
+class _Process:
+    """What a fork leaves behind.
+
+    Attributes:
+        mlx_used: whether MLX had been used before the last fork.
+        forked: whether this process was forked from one that had used MLX.
+    """
+
+    def __init__(self) -> None:
+        self.mlx_used = self.forked = False
+
+    def before_fork(self) -> None:
+        self.mlx_used = WORKER.started or mx.get_peak_memory() > 0 or mx.get_active_memory() > 0
+
+    def after_fork(self) -> None:
+        self.forked = self.forked or self.mlx_used
+        WORKER.forget()
+
+
+WORKER = Worker()
+_PROCESS = _Process()
+_LOCAL = threading.local()
+
+os.register_at_fork(before=_PROCESS.before_fork, after_in_child=_PROCESS.after_fork)
+
+
+def check_not_forked() -> None:
+    """Check that MLX works in this process.
+
+    Raises:
+        InputError: if it was forked from one that had used MLX, and would wait forever.
+    """
+    if _PROCESS.forked:
+        raise InputError(
+            "this process was forked from one that had used MLX, which does not work after a fork; start it by spawn: "
+            'multiprocessing.get_context("spawn"), or mp_context=get_context("spawn") for a ProcessPoolExecutor'
+        )
+
+
+def enter_thread() -> None:
+    """Prepare the thread at hand for computing: when it ends, so does what MLX keeps for it.
+
+    Raises:
+        InputError: if this process was forked from one that had used MLX.
+    """
+    check_not_forked()
+    if not hasattr(_LOCAL, "end"):
+        main = threading.current_thread() is threading.main_thread()  # which MLX looks after
+        _LOCAL.end = None if main else _ThreadEnd()
