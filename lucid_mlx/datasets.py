@@ -34,11 +34,13 @@ class DatasetClass:
         name: in the dataset's own spelling.
         is_thing: whether it has countable instances ("thing"), or has none, such as sky ("stuff").
         color: red, green and blue of the dataset's own palette, 0 to 255.
+        category_id: its number in the dataset's own annotations, such as COCO's, which go from 1 and leave some out.
     """
 
     name: str
     is_thing: bool
     color: tuple[int, int, int]
+    category_id: int
 
 
 def dataset_classes(dataset: str) -> tuple[DatasetClass, ...]:
@@ -64,20 +66,20 @@ def dataset_task(dataset: str) -> str:
     return dataset.rsplit("_", 1)[1]
 
 
-def known_thing_ids(names: Sequence[str], dataset: str | None) -> frozenset[int] | None:
-    """Return the ids of a network's thing classes, if they follow from a dataset.
+def known_classes(names: Sequence[str], dataset: str | None) -> tuple[DatasetClass, ...] | None:
+    """Return the classes of the dataset that a network was trained on, if it is known.
 
     Args:
-        names: of the classes, in the order of their ids.
+        names: of the network's classes, in the order of their ids.
         dataset: that the network was trained on; None if it is not known.
 
     Returns:
-        The ids; None if the dataset is not in `DATASETS` and no dataset has exactly these class names.
+        The classes; None if the dataset is not in `DATASETS` and no dataset has exactly these class names.
     """
     for known in DATASETS:
         classes = dataset_classes(known)
         if len(classes) == len(names) and (known == dataset or [entry.name for entry in classes] == list(names)):
-            return frozenset(class_id for class_id, entry in enumerate(classes) if entry.is_thing)
+            return classes
     return None
 
 
@@ -101,6 +103,6 @@ def find_dataset_classes(names: Collection[str]) -> tuple[DatasetClass, ...] | N
 def _class_lists() -> Mapping[str, tuple[DatasetClass, ...]]:
     raw = json.loads((files("lucid_mlx") / "datasets.json").read_text(encoding="utf-8"))
     return {
-        name: tuple(DatasetClass(label, bool(is_thing), tuple(color)) for label, is_thing, color in rows)
-        for name, rows in raw.items()
+        key: tuple(DatasetClass(name, bool(is_thing), tuple(color), number) for name, is_thing, color, number in rows)
+        for key, rows in raw.items()
     }

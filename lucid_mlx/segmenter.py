@@ -3,6 +3,7 @@
 import os
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import closing
 from functools import lru_cache
@@ -15,7 +16,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
-from lucid_mlx.datasets import TASKS, known_thing_ids
+from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
@@ -69,6 +70,8 @@ class Segmenter:
         labels: names of its classes, by number.
         image_config: how images are prepared, and `image_config_note`, why so.
         thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
+        category_ids: the classes' numbers in the annotations of the dataset that the weights were trained on, such as
+            COCO's 1 to 200, by class; None if the dataset is not known. For `Segmentation.to_coco`.
 
     Raises:
         InputError: if the weights cannot be had, or a value does not fit.
@@ -112,8 +115,11 @@ class Segmenter:
             config, note = parse_size(size, config), f"size {size}, as asked"
         self.image_config, self.image_config_note = config, note
         self.labels = self.model.config.id2label
-        known = known_thing_ids(list(self.labels.values()), dataset)
-        self.thing_ids = known if thing_ids is None else frozenset(thing_ids)
+        known = known_classes(list(self.labels.values()), dataset)
+        if thing_ids is None and known is not None:
+            thing_ids = [class_id for class_id, entry in enumerate(known) if entry.is_thing]
+        self.thing_ids = None if thing_ids is None else frozenset(thing_ids)
+        self.category_ids = None if known is None else {n: entry.category_id for n, entry in enumerate(known)}
         self.task = task or trained_for or "semantic"
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
@@ -204,6 +210,8 @@ class Segmenter:
 
     def _segment(self, sources: list[Any], photos: list[np.ndarray], thresholds: Thresholds) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
+        for size, count in Counter(self.image_config.input_size(*photo.shape[:2]) for photo in photos).items():
+            check_memory(self.model, *size, count)
         with _LOCK:
             for numbers, batch in batches(photos, self.image_config, len(photos)):
                 outputs = self._forward(batch.pixels.transpose(0, 3, 1, 2))
@@ -251,6 +259,32 @@ class Segmenter:
             Segmentation.from_instances(photo, objects, thresholds.score_threshold("instance"), self.labels, name)
             for (photo, name), objects in zip(images, instances, strict=True)
         ]
+
+
+def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> None:
+    """Check that the maps of a forward fit into memory, before they are made.
+
+    Args:
+        model: the network.
+        height: of its input, in pixels.
+        width: of its input, in pixels.
+        batch: images that run together.
+
+    Raises:
+        InputError: if even a low estimate, 50 to 98 % of what was measured, is more than the machine has.
+    """
+    config = model.config
+    backbone = config.backbone_config or {}
+    # At a quarter of the input's sides: the maps of the backbone's first stage, the mask features, the masks.
+    channels = 16 * (backbone.get("embed_dim") or backbone.get("embedding_size") or 64)
+    channels += 4 * config.mask_feature_size + 2 * config.num_queries
+    needed, there = batch * height * width // 16 * channels * model.dtype.size, backends.memory_size()
+    if needed > there:
+        raise InputError(
+            f"a forward at {width}x{height} pixels{f', {batch} at a time,' if batch > 1 else ''} takes more than "
+            f"{needed / 1e9:.0f} GB of memory, and there are {there / 1e9:.0f}; give a smaller size, such as 1024"
+            f"{', or a smaller batch size' if batch > 1 else ''}"
+        )
 
 
 def compiled(model: Mask2Former) -> Forward:

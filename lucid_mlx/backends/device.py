@@ -1,8 +1,13 @@
 """Which device computes, and what follows from that for the rest of the package, by meaning."""
 
+import os
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import mlx.core as mx
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of Linux; "max" if there is none
 
 
 def device() -> Literal["cpu", "gpu"]:
@@ -36,6 +41,20 @@ def packed_weights_are_fast() -> bool:
 def numpy_is_fast() -> bool:
     """Return whether NumPy reduces an array faster than MLX: on a CPU it finds a row's largest 4 times as fast."""
     return device() == "cpu"
+
+
+@lru_cache(1)
+def memory_size() -> int:
+    """Return how much memory a forward may take at the very most: the device's, in bytes; a container's, if less."""
+    information = mx.device_info() if device() == "gpu" else {}
+    for key in ("memory_size", "total_memory"):  # of Metal, of CUDA
+        if information.get(key):
+            return int(information[key])
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(size, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):
+        return size
 
 
 def float32_tolerance() -> float:
