@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lucid_mlx import InputError
-from lucid_mlx.preprocessing import read_image
+from lucid_mlx.preprocessing import addresses, read_image
 from lucid_mlx.utils import http
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -274,7 +274,7 @@ class TestAddresses:
             read_image(url)
 
     def test_a_huge_download_is_refused(self, web, monkeypatch):
-        monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "MAX_DOWNLOAD_BYTES", 50)
+        monkeypatch.setattr(addresses, "MAX_DOWNLOAD_BYTES", 50)
         with pytest.raises(InputError, match="is larger than"):
             read_image(f"{web.url}/web/photo.png")
 
