@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lucid_mlx.data.masks import Masks
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
@@ -19,28 +20,51 @@ class Target(NamedTuple):
     it is ignored in training and in evaluation. In instance targets it is background.
 
     Attributes:
-        masks: (N, H, W) bool. Semantic: one for each class in the image; panoptic: one for each segment, stuff
-            included; instance: one for each object.
+        masks: (N, H, W) bool: an array, or what has its shape and items and takes less memory. Semantic: one for each
+            class in the image; panoptic: one for each segment, stuff included; instance: one for each object.
         class_ids: (N,) int32, indices of the dataset's classes.
         crowd: (N,) bool, COCO's `iscrowd`: masks of several objects that were not separated. Training leaves them out,
             and evaluation ignores them.
         areas: (N,) float64, in pixels, as the annotation file has them. COCO's small, medium and large objects are
             defined by it.
         ids: (N,) object: the id of each annotation or segment in its file, or the label in a label map.
+        left_out: segments of the file that are not here: the reason and the id of each.
+        keeps_empty: whether training keeps masks that a crop has emptied, as the original project does for panoptic
+            segments.
     """
 
-    masks: np.ndarray
+    masks: np.ndarray | Masks
     class_ids: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
     ids: np.ndarray
+    left_out: tuple[tuple[str, int | str], ...] = ()
+    keeps_empty: bool = False
 
     def class_map(self) -> np.ndarray:
         """Return the class of each pixel, (H, W) int32, and -1 where it is not known."""
         classes = np.full(self.masks.shape[1:], -1, np.int32)
-        for mask, class_id in zip(self.masks, self.class_ids, strict=True):
-            classes[mask] = class_id
+        for index, class_id in enumerate(self.class_ids):
+            classes[self.masks[index]] = class_id
         return classes
+
+    def fill(self, out: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Write the pixels of the masks in some rows and columns.
+
+        Args:
+            out: (N, rows, columns) bool, all False.
+            rows: their indices, rising or falling.
+            columns: their indices, rising or falling.
+        """
+        if not isinstance(self.masks, np.ndarray):
+            self.masks.fill(out, rows, columns)
+            return
+        for part, mask in zip(out, self.masks, strict=True):
+            part[:] = mask[np.ix_(rows, columns)]
+
+    def counts(self) -> np.ndarray:
+        """Count the pixels of each mask, (N,) int64."""
+        return np.count_nonzero(self.masks, axis=(1, 2)) if isinstance(self.masks, np.ndarray) else self.masks.counts()
 
 
 class Record(Protocol):
@@ -80,6 +104,7 @@ class Dataset:
         class_names: the name of each class, by its index.
         thing_ids: the classes that have countable objects.
         records: the labeled images.
+        federated: whether only some classes are labeled in each image, as in LVIS; they cannot be evaluated.
 
     Raises:
         InputError: if the task is unknown, a value has a wrong type, or there are no classes or no images.
@@ -89,6 +114,7 @@ class Dataset:
     class_names: tuple[str, ...]
     thing_ids: frozenset[int]
     records: Sequence[Record]
+    federated: bool = False
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)

@@ -43,9 +43,9 @@ class CocoMetrics:
         height, width = prediction.map.shape
         image_id = len(self._images) + 1
         self._images.append({"id": image_id, "height": height, "width": width, "file_name": str(image_id)})
-        for mask, class_id, crowd, area in zip(*target[:4], strict=True):
+        for index, (class_id, crowd, area) in enumerate(zip(*target[1:4], strict=True)):
             if int(class_id) in self._class_ids:
-                rle = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
+                rle = coco_mask.encode(np.asfortranarray(target.masks[index]).view(np.uint8))
                 annotation = {
                     "id": len(self._ground_truth) + 1,
                     "image_id": image_id,

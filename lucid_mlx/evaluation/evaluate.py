@@ -8,6 +8,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx.data.dataset import Dataset, Record
+from lucid_mlx.data.notices import Notices
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation.instance import InstanceMetrics
 from lucid_mlx.evaluation.panoptic import PanopticMetrics
@@ -67,6 +68,12 @@ def evaluate(
             f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
             f"{' or '.join(DATASET_TASKS[task])} segmentation, or another task"
         )
+    if dataset.federated:
+        raise InputError(
+            "these are labels of LVIS, which lists some of the classes in each image only: by COCO's rules, right "
+            "predictions of others would count as wrong, and the AP be too low; save the predictions with "
+            "segment --format coco, and score them with LVIS's own evaluator (pip install lvis)"
+        )
     class_ids = sorted(dataset.thing_ids) if task == "instance" else range(len(dataset.class_names))
     class_mapping = match_classes(segmenter.labels, {index: dataset.class_names[index] for index in class_ids})
     metrics = METRICS[task](dataset, class_mapping)
@@ -80,6 +87,7 @@ def evaluate(
             yield record.image()
 
     predictions = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
+    notices = Notices("the labeled images")
     bar = tqdm(predictions, "eval", len(dataset.records), unit="image", disable=None if progress else True)
     for prediction in bar:
         record = pending.popleft()
@@ -87,7 +95,10 @@ def evaluate(
         if target.masks.shape[1:] != prediction.map.shape:
             sizes = [f"{width}x{height}" for height, width in (prediction.map.shape, target.masks.shape[1:])]
             raise InputError(f"{record.name} is {sizes[0]} pixels, its labels are for {sizes[1]}")
+        for reason, id_ in target.left_out:
+            notices.add("segment", f"left out: {reason}", f"{id_} of {record.name}")
         metrics.update(prediction, target)
+    notices.warn()
     return Evaluation(task, len(dataset.records), *metrics.compute())
 
 

@@ -25,7 +25,7 @@ class Sample(NamedTuple):
 
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
-        masks: (N, H, W) bool, none of them empty.
+        masks: (N, H, W) bool, empty ones among panoptic segments only.
         class_ids: (N,) int32.
     """
 
@@ -46,7 +46,8 @@ class Augmentation(Protocol):
             rng: the source of all random numbers.
 
         Returns:
-            The sample, without masks that are empty or of crowds.
+            The sample, without crowds. Masks that are empty now are left out too, unless `target.keeps_empty`: the
+            original project keeps emptied segments, and drops emptied objects.
         """
 
 
@@ -87,13 +88,13 @@ class LargeScaleJitter:
 
     def __call__(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Sample:
         """Make a sample of `size`; arguments and result as of `Augmentation`."""
-        image, target = _flip(image, target) if self.flip and rng.random() < 0.5 else (image, target)
+        flip = bool(self.flip and rng.random() < 0.5)
         scale = self.size * rng.uniform(self.min_scale, self.max_scale) / max(image.shape[:2])
         height, width = (max(round(side * scale), 1) for side in image.shape[:2])
         fraction = rng.random()
         offset = (round(max(height - self.size, 0) * fraction), round(max(width - self.size, 0) * fraction))
         color_rng = rng if self.color_jitter else None
-        return _resize_and_crop(image, target, (height, width), offset, (self.size, self.size), color_rng)
+        return _resize_and_crop(image, target, flip, (height, width), offset, (self.size, self.size), color_rng)
 
 
 def shortest_edges(side: int) -> tuple[int, ...]:
@@ -107,14 +108,14 @@ class ResizeAndCrop:
     """Resize the shorter side to a random choice of lengths, then crop; a smaller image is padded to the crop's size.
 
     The original's augmentation for ADE20K, with the defaults here, and for Cityscapes, with `shortest_edges(1024)`,
-    4096 and (512, 1024).
+    4096 and (512, 1024) (its files set `SINGLE_CATEGORY_MAX_AREA: 1.0` for both; mmsegmentation has 0.75).
 
     Attributes:
         shortest_edge: the lengths of the shorter side to choose from, in pixels.
         longest_edge: the limit of the longer side, in pixels.
         crop_size: height and width of the samples, in pixels.
         single_category_max_area: the largest fraction of a crop that one class should have; up to ten crops are tried.
-            1 takes the first crop, as the original project does for instance segmentation.
+            1 takes the first crop, as the original project does.
         color_jitter: change brightness, contrast, saturation and hue at random.
 
     Raises:
@@ -124,7 +125,7 @@ class ResizeAndCrop:
     shortest_edge: tuple[int, ...] = shortest_edges(512)
     longest_edge: int = 2048
     crop_size: Size = (512, 512)
-    single_category_max_area: float = 0.75
+    single_category_max_area: float = 1.0
     color_jitter: bool = True
 
     def __post_init__(self) -> None:
@@ -144,12 +145,12 @@ class ResizeAndCrop:
 
     def __call__(self, image: np.ndarray, target: Target, rng: np.random.Generator) -> Sample:
         """Make a sample of `crop_size`; arguments and result as of `Augmentation`."""
-        image, target = _flip(image, target) if rng.random() < 0.5 else (image, target)
+        flip = bool(rng.random() < 0.5)
         length = self.shortest_edge[rng.integers(len(self.shortest_edge))]
         image_config = ImageConfig(size=None, shortest_edge=length, longest_edge=self.longest_edge, divisor_mode="pad")
         height, width = image_config.content_size(*image.shape[:2])
         max_offset = (max(height - self.crop_size[0], 0), max(width - self.crop_size[1], 0))
-        classes = target.class_map() if self.single_category_max_area < 1 else None
+        classes = target.class_map()[:, :: -1 if flip else 1] if self.single_category_max_area < 1 else None
         for _ in range(CROP_ATTEMPTS):
             offset = (int(rng.integers(max_offset[0] + 1)), int(rng.integers(max_offset[1] + 1)))
             if classes is None:
@@ -159,7 +160,7 @@ class ResizeAndCrop:
             if np.count_nonzero(counts) > 1 and counts.max() < self.single_category_max_area * counts.sum():
                 break
         color_rng = rng if self.color_jitter else None
-        return _resize_and_crop(image, target, (height, width), offset, self.crop_size, color_rng)
+        return _resize_and_crop(image, target, flip, (height, width), offset, self.crop_size, color_rng)
 
 
 def ssd_color_jitter(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -194,19 +195,16 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _flip(image: np.ndarray, target: Target) -> tuple[np.ndarray, Target]:
-    return image[:, ::-1], target._replace(masks=target.masks[..., ::-1])
-
-
 def _resize_and_crop(
     image: np.ndarray,
     target: Target,
+    flip: bool,
     size: Size,
     offset: Size,
     crop_size: Size,
     color_rng: np.random.Generator | None,
 ) -> Sample:
-    """Resize to a size, crop at an offset, and pad; masks that become empty and crowds are dropped."""
+    """Mirror, resize to a size, crop at an offset, and pad; only the pixels of the crop are made of the masks."""
     rows, columns = _source_indices(image.shape, size, offset, crop_size)
     pixels = np.full((*crop_size, 3), PADDING_VALUE, np.uint8)
     # Pillow resizes a box of the image as it would resize the whole, without computing what is cropped.
@@ -217,14 +215,21 @@ def _resize_and_crop(
         min((offset[1] + len(columns)) * scale[1], image.shape[1]),
         min((offset[0] + len(rows)) * scale[0], image.shape[0]),
     )
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture = Image.fromarray(np.ascontiguousarray(image[:, :: -1 if flip else 1]))
     resized = np.asarray(picture.resize((len(columns), len(rows)), Image.Resampling.BILINEAR, box))
     pixels[: len(rows), : len(columns)] = resized if color_rng is None else ssd_color_jitter(resized, color_rng)
-    cropped = target.masks[:, rows][..., columns]
-    kept = cropped.any(axis=(1, 2)) & ~target.crowd
-    masks = np.zeros((np.count_nonzero(kept), *crop_size), bool)
-    masks[:, : len(rows), : len(columns)] = cropped[kept]
-    return Sample(pixels, masks, target.class_ids[kept].astype(np.int32))
+    masks = np.zeros((len(target.masks), *crop_size), bool)
+    target.fill(masks[:, : len(rows), : len(columns)], rows, image.shape[1] - 1 - columns if flip else columns)
+    kept = np.array([target.keeps_empty or mask.any() for mask in masks], bool) & ~target.crowd
+    return Sample(pixels, _take(masks, kept), target.class_ids[kept].astype(np.int32))
+
+
+def _take(masks: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return some of the masks, without a copy of all."""
+    for new, old in enumerate(np.flatnonzero(kept)):
+        if new != old:
+            masks[new] = masks[old]
+    return masks[: np.count_nonzero(kept)]
 
 
 def _source_indices(shape: Sequence[int], size: Size, offset: Size, crop_size: Size) -> tuple[np.ndarray, np.ndarray]:
