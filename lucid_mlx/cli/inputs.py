@@ -2,47 +2,60 @@
 
 import glob
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
-
-from PIL import Image
 
 from lucid_mlx.convert.source import SUFFIXES
 from lucid_mlx.data import Dataset
 from lucid_mlx.errors import InputError
+from lucid_mlx.preprocessing.addresses import ADDRESS, file_path
 from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.iso_media import without_heif
+from lucid_mlx.utils.open_image import is_picture
+from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES
 
 STANDARD_INPUT = "-"
+_NOT_COUNTED = {"thumbs.db", "desktop.ini"}  # as hidden files, which systems put into folders
 
 
 def find_photos(given: Sequence[str]) -> list[str]:
-    """Return the pictures that are meant, in order: folders and patterns are opened up.
+    """Return the pictures that are meant, in order, each once: folders and patterns are opened up.
 
-    A file or an address that is given by name is taken as it is; reading it tells what is wrong with it.
+    A file or an address that is given by name is taken as it is; reading it tells what is wrong with it. What folders
+    and patterns hold beside pictures is told in one line, and so are HEIC photos for which the library is missing.
 
     Raises:
-        InputError: for a folder or a pattern without pictures.
+        InputError: for a folder or a pattern without pictures, or if there are only HEIC photos, without the library.
     """
     photos: list[str] = []
+    others: list[Path] = []
     for name in given:
-        path = local_path(name)
-        if name == STANDARD_INPUT or name.startswith(("http://", "https://")):
+        path = file_path(name) if ADDRESS.match(name) else local_path(name)
+        if name == STANDARD_INPUT or path is None:
             photos.append(name)
         elif path.is_dir():
-            found = sorted(str(file) for file in path.iterdir() if _is_picture(file))
+            found = _pictures(path.iterdir(), others)
             if not found:
-                raise InputError(f"the folder {name} holds no pictures")
+                raise InputError(f"the folder {name} holds no pictures{_subfolders(path)}")
             photos += found
-        elif not path.exists() and glob.has_magic(name):
+        elif not path.exists() and glob.has_magic(str(path)):
             root = Path(path.anchor)
-            matched = sorted(str(file) for file in root.glob(str(path.relative_to(root))))
+            matched = sorted(root.glob(str(path.relative_to(root))))
             if not matched:
                 raise InputError(f"no file matches {name}")
-            photos += matched
+            photos += _pictures(matched, others) or map(str, matched)
         else:
             photos.append(str(path))
+    if others:
+        names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
+        echo(f"{len(others)} skipped, by their names no pictures: {names}", fg="yellow", err=True)
+    photos = list(dict.fromkeys(photos))
+    if len(photos) > 1:
+        photos, sentence = without_heif(photos)
+        if sentence is not None:
+            echo(sentence, fg="yellow", err=True)
     return photos
 
 
@@ -66,6 +79,18 @@ def dataset_files(dataset: Dataset) -> Iterator[Path]:
         yield from (value for value in vars(record).values() if isinstance(value, Path))
 
 
-def _is_picture(path: Path) -> bool:
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    return path.is_file() and not path.name.startswith(".") and kind in Image.OPEN
+def _pictures(files: Iterable[Path], others: list[Path]) -> list[str]:
+    """Return the names of the pictures among files, in order; what is no picture is added to the others."""
+    pictures: list[str] = []
+    for file in sorted(files):
+        if is_picture(file):
+            pictures.append(str(file))
+        elif not file.name.startswith(".") and file.name.lower() not in _NOT_COUNTED:
+            others.append(file)
+    return pictures
+
+
+def _subfolders(folder: Path) -> str:
+    if any(path.is_dir() for path in folder.iterdir()):
+        return f"; its folders are not searched, but a pattern does that: '{folder}/**/*.jpg'"
+    return ""

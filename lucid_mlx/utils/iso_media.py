@@ -50,12 +50,11 @@ def open_photo(file: Path | BinaryIO, header: bytes, name: str) -> Image.Image:
     return image
 
 
-def without_heif(photos: Sequence[Name], where: str) -> tuple[list[Name], str | None]:
+def without_heif(photos: Sequence[Name]) -> tuple[list[Name], str | None]:
     """Leave out HEIC photos if the library that reads them is not installed.
 
     Args:
         photos: paths; others, such as addresses, stay.
-        where: what holds them, for the error.
 
     Returns:
         Those that can be read, and a sentence about the others; None if there are none.
@@ -65,15 +64,17 @@ def without_heif(photos: Sequence[Name], where: str) -> tuple[list[Name], str | 
     """
     if find_spec("pillow_heif") is not None:
         return list(photos), None
-    heif = [photo for photo in photos if _is_heif(photo)]
-    if not heif:
-        return list(photos), None
-    names = ", ".join(Path(photo).name for photo in heif[:3]) + (", ..." if len(heif) > 3 else "")
-    if len(heif) == len(photos):
-        raise InputError(f"{where} only HEIC photos ({names}), which need one more library: {INSTALL}")
-    left_out = set(heif)
-    count = f"{len(heif)} HEIC photo{'s' if len(heif) > 1 else ''} skipped ({names})"
-    return [photo for photo in photos if photo not in left_out], f"{count}; to read them: {INSTALL}"
+    kept = [photo for photo in photos if not _is_heif(photo)]
+    number = len(photos) - len(kept)
+    if number == 0:
+        return kept, None
+    kept_set = set(kept)
+    left_out = [Path(photo).name for photo in photos if photo not in kept_set]
+    names = ", ".join(left_out[:3]) + (", ..." if number > 3 else "")
+    if not kept:
+        raise InputError(f"all {number} photos are HEIC ({names}), which needs one more library: {INSTALL}")
+    what = "HEIC photos" if number > 1 else "HEIC photo"
+    return kept, f"{number} {what} skipped, for want of a library: {names}; {INSTALL} to read HEIC"
 
 
 def _is_heif(photo: str | Path) -> bool:
