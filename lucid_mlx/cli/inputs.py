@@ -2,6 +2,7 @@
 
 import glob
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +14,7 @@ from lucid_mlx.preprocessing.addresses import ADDRESS, file_path
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.iso_media import without_heif
 from lucid_mlx.utils.open_image import is_picture
-from lucid_mlx.utils.text import echo
+from lucid_mlx.utils.text import examples
 from lucid_mlx.weights.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES
 
 STANDARD_INPUT = "-"
@@ -49,14 +50,10 @@ def find_photos(given: Sequence[str]) -> list[str]:
         else:
             photos.append(str(path))
     if others:
-        names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
-        echo(f"{len(others)} skipped, by their names no pictures: {names}", fg="yellow", err=True)
+        names = examples([path.name for path in others])
+        warnings.warn(f"{len(others)} skipped, by their names no pictures: {names}", stacklevel=2)
     photos = list(dict.fromkeys(photos))
-    if len(photos) > 1:
-        photos, sentence = without_heif(photos)
-        if sentence is not None:
-            echo(sentence, fg="yellow", err=True)
-    return photos
+    return without_heif(photos) if len(photos) > 1 else photos
 
 
 def contents(photo: str) -> str | BinaryIO:

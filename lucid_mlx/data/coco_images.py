@@ -8,8 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image
-
 from lucid_mlx.data.coco_values import Id, identifier, whole
 from lucid_mlx.data.notices import Notices
 from lucid_mlx.data.orientation import PhotoHeader, Size, label_turns, read_header
@@ -17,6 +15,8 @@ from lucid_mlx.data.split import select
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import is_file
+from lucid_mlx.utils.iso_media import without_heif
+from lucid_mlx.utils.open_image import picture_endings
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_image_size
 
@@ -135,8 +135,6 @@ def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: No
             problems.add(f"image {id_} has the file_name {shown(name, 200)}; expected a path within the folder")
         else:
             missing[id_] = name
-    if not missing:
-        return paths
     search = _Search(folder, set(paths.values()))
     lost: list[str] = []
     for id_, name in missing.items():
@@ -156,7 +154,8 @@ def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: No
             )
         else:
             notices.add("image", f"left out, as not in {folder}", name)
-    return {id_: paths[id_] for id_ in names if id_ in paths}
+    readable = set(without_heif(list(paths.values())))
+    return {id_: paths[id_] for id_ in names if id_ in paths and paths[id_] in readable}
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -219,13 +218,12 @@ class _Search:
     def _files(self) -> dict[str, list[Path]]:
         """Return all pictures by their names, and by their names without the ending, without regard to case."""
         if self._by_name is None:
-            endings = {*Image.registered_extensions(), ".heic", ".heif"}
             found: defaultdict[str, list[Path]] = defaultdict(list)
             count = 0
             for folder, _, names in os.walk(self._folder):
                 for name in names:
                     path = PurePosixPath(name)
-                    if path.suffix.lower() in endings:
+                    if path.suffix.lower() in picture_endings():
                         for key in (path.name.casefold(), path.stem.casefold()):
                             found[key].append(Path(folder) / name)
                 count += len(names)

@@ -1,7 +1,5 @@
 """Photos that EXIF turns, and labels that were drawn on the pixels as they are stored, or as a viewer shows them."""
 
-import contextlib
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,9 +53,6 @@ def read_header(path: Path) -> PhotoHeader | None:
     Returns:
         The header; None if the file cannot be read, which reading its pixels will report.
     """
-    if path.suffix.lower() in (".heic", ".heif"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module("pillow_heif").register_heif_opener()
     try:
         with open_image(path, str(path)) as image:
             # Pillow would decode a PNG to look for EXIF behind its pixels.

@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.open_image import picture_endings
 from lucid_mlx.utils.text import examples
 
 MAX_BYTES = 256 << 20
@@ -88,7 +87,7 @@ def _parts(name: str, ending: str) -> Parts:
     last = path.name
     if ending and last.casefold().endswith(ending.casefold()):
         last = last[: -len(ending)]
-    elif Path(last).suffix.lower() in Image.registered_extensions():
+    elif Path(last).suffix.lower() in picture_endings():
         last = Path(last).stem
         without_format = Path(ending).stem if Path(ending).suffix else ""
         last = last.removesuffix(without_format) or last

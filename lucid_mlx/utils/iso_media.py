@@ -1,6 +1,7 @@
 """HEIC, AVIF and their relatives, which are told apart by the brands in their first box."""
 
 import importlib
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ from typing import BinaryIO, TypeVar
 from PIL import Image, features
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import examples
 
 HEIF_ENDINGS = (".heic", ".heif", ".hif")
 INSTALL = "pip install 'lucid-mlx[heif]'"
@@ -50,31 +52,29 @@ def open_photo(file: Path | BinaryIO, header: bytes, name: str) -> Image.Image:
     return image
 
 
-def without_heif(photos: Sequence[Name]) -> tuple[list[Name], str | None]:
-    """Leave out HEIC photos if the library that reads them is not installed.
+def without_heif(photos: Sequence[Name]) -> list[Name]:
+    """Leave out HEIC photos, with one warning, if the library that reads them is not installed.
 
     Args:
         photos: paths; others, such as addresses, stay.
 
     Returns:
-        Those that can be read, and a sentence about the others; None if there are none.
+        Those that can be read.
 
     Raises:
         InputError: if there are only HEIC photos.
     """
     if find_spec("pillow_heif") is not None:
-        return list(photos), None
-    kept = [photo for photo in photos if not _is_heif(photo)]
-    number = len(photos) - len(kept)
-    if number == 0:
-        return kept, None
-    kept_set = set(kept)
-    left_out = [Path(photo).name for photo in photos if photo not in kept_set]
-    names = ", ".join(left_out[:3]) + (", ..." if number > 3 else "")
-    if not kept:
-        raise InputError(f"all {number} photos are HEIC ({names}), which needs one more library: {INSTALL}")
-    what = "HEIC photos" if number > 1 else "HEIC photo"
-    return kept, f"{number} {what} skipped, for want of a library: {names}; {INSTALL} to read HEIC"
+        return list(photos)
+    heif = [photo for photo in photos if _is_heif(photo)]
+    names = examples([Path(photo).name for photo in heif])
+    if heif and len(heif) == len(photos):
+        raise InputError(f"all photos are HEIC ({names}), which needs one more library: {INSTALL}")
+    if heif:
+        what = "1 HEIC photo" if len(heif) == 1 else f"{len(heif)} HEIC photos"
+        warnings.warn(f"{what} skipped for want of a library ({names}): {INSTALL}", stacklevel=2)
+    left_out = set(heif)
+    return [photo for photo in photos if photo not in left_out]
 
 
 def _is_heif(photo: str | Path) -> bool:
