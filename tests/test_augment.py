@@ -44,8 +44,8 @@ def class_map(sample):
 AUGMENTATIONS = [
     LargeScaleJitter(48, 0.6, 2.0),
     LargeScaleJitter(48, 1.0, 1.0, flip=False),
-    ResizeAndCrop((40, 60), 90, (40, 56), color_jitter=False),
-    ResizeAndCrop((40, 60), 90, (20, 16), single_category_max_area=1, color_jitter=False),
+    ResizeAndCrop((40, 60), 90, (40, 56), single_category_max_area=0.75, color_jitter=False),
+    ResizeAndCrop((40, 60), 90, (20, 16), color_jitter=False),
 ]
 
 
@@ -136,14 +136,15 @@ def test_no_class_covers_most_of_a_crop_if_possible():
         samples = [augment(image, target_of(classes), np.random.default_rng(seed)) for seed in range(60)]
         return np.mean([sample.masks.mean(axis=(1, 2)).max() < 0.75 for sample in samples])
 
-    assert mixed(ResizeAndCrop((64,), 256, (64, 64), color_jitter=False)) > 0.7
-    assert mixed(ResizeAndCrop((64,), 256, (64, 64), single_category_max_area=1, color_jitter=False)) < 0.4
+    assert mixed(ResizeAndCrop((64,), 256, (64, 64), single_category_max_area=0.75, color_jitter=False)) > 0.7
+    assert mixed(ResizeAndCrop((64,), 256, (64, 64), color_jitter=False)) < 0.4  # as the original's files have it
 
 
 def test_unknown_pixels_may_cover_most_of_a_crop():
     classes = np.full((32, 64), -1)
     classes[::2, ::8], classes[1::2, ::8] = 0, 1
-    augment, equal = ResizeAndCrop((32,), 64, (32, 32), color_jitter=False), []
+    augment = ResizeAndCrop((32,), 64, (32, 32), single_category_max_area=0.75, color_jitter=False)
+    equal = []
     for seed in range(5):
         rng, other = np.random.default_rng(seed), np.random.default_rng(seed)
         augment(np.zeros((32, 64, 3), np.uint8), target_of(classes), rng)

@@ -10,9 +10,16 @@ from pycocotools import mask as coco_mask
 
 from lucid_mlx import InputError
 from lucid_mlx.data import coco_dataset, open_dataset
-from lucid_mlx.data.coco_masks import decode
+from lucid_mlx.data.coco_masks import encode, read_segmentation, run_lengths
+from lucid_mlx.data.masks import RunMasks
 
 FAR = [[0, 0, 2.2e8, 0, 2.2e8, 3], [1e15, 1e15, -1e15, 1e15, 0, -1e15], [-1e9, 1, 1e9, 1, 1e9, 3, -1e9, 3]]
+
+
+def decode(segmentation, size):
+    """The pixels of a segmentation; none if it is left out."""
+    found, _ = read_segmentation(segmentation, size)
+    return np.zeros(size, bool) if found is None else RunMasks([encode(found, size)], size)[0]
 
 
 class TestWhatWouldExhaustTheMemory:
@@ -33,18 +40,18 @@ class TestWhatWouldExhaustTheMemory:
         expected[10:, :30] = True
         assert np.array_equal(decode([square], (40, 60)), expected)
 
-    def test_an_outline_that_is_too_long_is_reported(self, tmp_path):
-        raw = instances()
-        raw["images"][0] |= {"height": 4000, "width": 6000}
-        raw["annotations"] = [{**raw["annotations"][0], "segmentation": [[0, 0, 6000, 4000] * 400]}]
-        dataset = coco_dataset(*write_coco(tmp_path, raw))
-        with pytest.raises(InputError, match="the polygon of annotation 1 is damaged: its polygons have an outline of"):
-            dataset.records[0].target()
+    def test_an_outline_that_is_too_long_is_left_out(self):
+        found, problem = read_segmentation([[0, 0, 6000, 4000] * 400], (4000, 6000))
+        assert found is None
+        assert problem == "with an outline of more than 2000000 pixels"
 
     @pytest.mark.parametrize("counts", ["", "o", "zzzz", "oooooooo0", "~", "é", "0", "1" * 50, "P0", "l01" * 5])
     def test_compressed_rle_is_checked_before_it_is_decoded(self, counts):
         with pytest.raises(ValueError, match="its (counts|runs)"):
-            decode({"size": [4, 6], "counts": counts}, (4, 6))
+            run_lengths(counts, (4, 6))
+        found, problem = read_segmentation({"size": [4, 6], "counts": counts}, (4, 6))
+        assert found is None
+        assert problem in ("with run lengths that do not fit the image", "that cover no pixel")
 
     def test_compressed_rle_is_decoded_as_coco_does(self):
         rng = np.random.default_rng(0)
@@ -53,19 +60,18 @@ class TestWhatWouldExhaustTheMemory:
             rle = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))["counts"].decode()
             assert np.array_equal(decode({"counts": rle}, mask.shape), mask)
 
-    def test_masks_that_do_not_fit_into_memory_are_reported(self, tmp_path):
+    @pytest.mark.parametrize("side", [0, -4, 2.5, True, "x", None, [], 10**400])
+    def test_a_side_that_is_no_number_is_taken_from_the_photo(self, tmp_path, side):
         raw = instances()
-        raw["images"][0] |= {"height": 10_000, "width": 10_000}
-        raw["annotations"] = [{**raw["annotations"][0], "id": number} for number in range(100)]
-        dataset = coco_dataset(*write_coco(tmp_path, raw))
-        with pytest.raises(InputError, match="has 100 masks of 10000x10000 pixels, which take 10000 MB; the limit is"):
-            dataset.records[0].target()
-
-    @pytest.mark.parametrize("side", [0, -4, 2.5, True, "4", None, [], 10**400, 2**40])
-    def test_sizes_of_images_are_checked(self, tmp_path, side):
-        raw = instances() | {"annotations": []}
         raw["images"][0]["height"] = side
-        with pytest.raises(InputError, match="image 7 (has no height or no width|is 6x1)"):
+        with pytest.warns(UserWarning, match="1 image without height and width in the file; those of the photo"):
+            (record,) = coco_dataset(*write_coco(tmp_path, raw)).records
+        assert record.target().masks.shape == (3, 4, 6)
+
+    def test_a_side_that_no_memory_holds_is_reported(self, tmp_path):
+        raw = instances()
+        raw["images"][0]["height"] = 2**40
+        with pytest.raises(InputError, match="image 7 is 6x1"):
             coco_dataset(*write_coco(tmp_path, raw))
 
 
@@ -75,26 +81,35 @@ ODD = [None, True, 1.5, 10**400, [], {}, float("nan"), "x"]
 @pytest.mark.parametrize(
     ("key", "values", "message"),
     [
-        ("id", [None, True, 1.5, 10**400, [], {}], "annotation 1 of the list has no id"),
-        ("image_id", ODD, "annotation 2 is of image .* which is not in the file"),
-        ("category_id", ODD, "annotation 2 is of category .* which is not in the file"),
-        ("area", [True, -1, 10**400, [], {}, float("nan"), float("inf"), "x"], "annotation 2 has the area"),
-        ("iscrowd", [2, 1.5, 10**400, [], {}, float("nan"), "x"], "annotation 2 has iscrowd="),
+        ("id", [None, True, 1.5, 10**400, [], {}], "1 annotation without a valid id"),
+        ("image_id", ODD, "1 annotation left out: of an image that the file does not list"),
+        ("category_id", ODD, "1 annotation left out: of a category that the file does not list"),
+        ("area", [True, -1, 0, 10**400, [], {}, float("nan"), float("inf"), "x"], "1 annotation without a valid area"),
+        ("segmentation", ODD, "1 annotation left out: "),
     ],
 )
-def test_values_of_odd_types_in_an_annotation_are_reported(tmp_path, key, values, message):
+def test_values_of_odd_types_in_an_annotation_are_told(tmp_path, key, values, message):
     raw = instances()
     for value in values:
         raw["annotations"][1][key] = value
-        with pytest.raises(InputError, match=message):
-            coco_dataset(*write_coco(tmp_path, raw))
+        with pytest.warns(UserWarning, match=message):
+            (record,) = coco_dataset(*write_coco(tmp_path, raw)).records
+        assert record.target().counts().tolist() == ([4, 2, 4] if key in ("id", "area") else [4, 4])
+
+
+@pytest.mark.parametrize("value", [2, 1.5, 10**400, [], {}, float("nan"), "x"])
+def test_a_crowd_that_is_no_flag_is_reported(tmp_path, value):
+    raw = instances()
+    raw["annotations"][1]["iscrowd"] = value
+    with pytest.raises(InputError, match="annotation 2 has iscrowd="):
+        coco_dataset(*write_coco(tmp_path, raw))
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../a.png", "a/../../a.png", "x" * 2000])
 def test_a_file_outside_of_its_folder_is_never_read(tmp_path, name):
     raw = instances()
     raw["images"][0]["file_name"] = name
-    with pytest.raises(InputError, match="image 7 has the file_name .*; expected a path within the folder"):
+    with pytest.raises(InputError, match="has the file_name .*; expected a path within the folder"):
         coco_dataset(*write_coco(tmp_path, raw))
     raw["images"][0]["file_name"] = "a\0.png"
     with pytest.raises(InputError, match="does not exist"):

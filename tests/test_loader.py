@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_named_and_no_worker_is_left(dataset, tmp_
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_other_errors_name_the_image_and_keep_their_cause(dataset, workers):
-    records = [replace(dataset.records[0], num_classes="three")]
+    records = [replace(dataset.records[0], classes=3)]
     with pytest.raises(RuntimeError, match=r"0.png cannot be prepared: .*TypeError") as raised:
         first(loader(replace(dataset, records=records), workers), 1)
     cause = raised.value.__cause__

@@ -4,11 +4,13 @@ import math
 import os
 import signal
 import threading
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from typing import NamedTuple
@@ -60,6 +62,34 @@ def collate(samples: list[Sample], image_config: ImageConfig, next_position: tup
     )
 
 
+def with_objects(dataset: Dataset) -> Dataset:
+    """Leave out images without objects, as the original project does for instances; a warning has their number.
+
+    Args:
+        dataset: the labeled images.
+
+    Returns:
+        The dataset; it is the same for other tasks.
+
+    Raises:
+        InputError: if no image has an object.
+    """
+    records = [record for record in dataset.records if getattr(record, "has_objects", True)]
+    left_out = len(dataset.records) - len(records)
+    if dataset.task != "instance" or not left_out:
+        return dataset
+    if not records:
+        raise InputError(
+            f"none of the {left_out} images has an object to learn: their annotations are empty, or crowds"
+        )
+    warnings.warn(
+        f"{left_out} of {len(dataset.records)} images have no object to learn, and are left out of training, as in the "
+        "original project",
+        stacklevel=3,
+    )
+    return replace(dataset, records=records)
+
+
 class _SampleTask(NamedTuple):
     """Everything that determines a sample."""
 
@@ -95,7 +125,7 @@ class Loader:
     import it. (MLX does not survive a fork.)
 
     Args:
-        dataset: the labeled images.
+        dataset: the labeled images; for instances, those without objects are left out.
         augment: makes a sample of each image, all of one size.
         batch_size: images in a batch.
         image_config: how pixels are normalized: its `mean`, `std` and `rescale_factor`.
@@ -106,7 +136,7 @@ class Loader:
 
     Raises:
         InputError: if the batch size is below 1 or not a multiple of the number of processes, or the number of workers
-            or the seed is below 0.
+            or the seed is below 0; or no image has an object.
     """
 
     def __init__(
@@ -125,7 +155,7 @@ class Loader:
                 raise InputError(f"{name} must be at least {minimum}, got {value}")
         if batch_size % shard[1]:
             raise InputError(f"batch_size must be a multiple of the {shard[1]} processes, got {batch_size}")
-        self.dataset, self.augment, self.image_config = dataset, augment, image_config or ImageConfig()
+        self.dataset, self.augment, self.image_config = with_objects(dataset), augment, image_config or ImageConfig()
         self.batch_size, self.seed, self.workers, self.shard = batch_size, seed, workers, shard
 
     def batches(self, epoch: int = 0, sample_in_epoch: int = 0) -> Generator[Batch, None, None]:
@@ -146,12 +176,12 @@ class Loader:
         """
         rank, size = self.shard
         tasks = islice(self._tasks(epoch, sample_in_epoch), rank, None, size)
-        count = len(self.dataset.records)
+        count, per_batch = len(self.dataset.records), self.batch_size // size
         with closing(self._run_in_workers(tasks) if self.workers else (task.run() for task in tasks)) as samples:
             while True:
-                batch = list(islice(samples, self.batch_size // size))
                 epoch, sample_in_epoch = divmod(epoch * count + sample_in_epoch + self.batch_size, count)
-                yield collate(batch, self.image_config, (epoch, sample_in_epoch))
+                # Nothing here holds the samples while the batch is in use: masks take much memory.
+                yield collate(list(islice(samples, per_batch)), self.image_config, (epoch, sample_in_epoch))
 
     def image_names(self, epoch: int, sample_in_epoch: int, batches: int = 1) -> list[str]:
         """Return the names of the images in the next batches, those of other processes too.
