@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
+from lucid_mlx.backends.gradient import WithGradient
 
 Definition = Callable[..., mx.array]
 
@@ -65,7 +66,5 @@ def _gradient_back(primals: tuple[mx.array, mx.array, mx.array], cotangent: mx.a
 
 
 # Each is the other's gradient; MLX's own would add one number at a time.
-_partition: Any = mx.custom_function(_gather)
-_partition.vjp(_gradient)
-_merge: Any = mx.custom_function(_gather_back)
-_merge.vjp(_gradient_back)
+_partition = WithGradient(_gather, _gradient)
+_merge = WithGradient(_gather_back, _gradient_back)

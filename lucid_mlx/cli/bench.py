@@ -12,7 +12,7 @@ import click
 import mlx.core as mx
 
 import lucid_mlx
-from lucid_mlx.backends import device_name
+from lucid_mlx.backends import default_dtype, device_name
 from lucid_mlx.cli.inputs import weights_files
 from lucid_mlx.cli.options import DTYPES, force_option, output_option, weights_option
 from lucid_mlx.errors import InputError
@@ -45,29 +45,42 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
 @click.option(
     "--batch-size", "batches", callback=numbers, default="1", show_default=True, help="Images at a time, with commas."
 )
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    help="Type to compute in. Default: float16 on a GPU and with --count, float32 on a CPU.",
+)
 @click.option(
     "--runs", type=click.IntRange(1, MAX_COUNT), default=5, show_default=True, help="Of each, after two that warm up."
 )
 @click.option("--against", type=click.Choice(["torch"]), help="Run transformers on torch in turn, on the same weights.")
+@click.option("--count", is_flag=True, help="Count the work on Apple's GPU in place of timing; needs no GPU.")
 @output_option("Write all figures to this JSON file.")
 @force_option
 def bench(
-    weights: str | None, model: str, sizes: list[int], batches: list[int], dtype: str, runs: int,
-    against: str | None, output: Path | None, force: bool,
+    weights: str | None, model: str, sizes: list[int], batches: list[int], dtype: str | None, runs: int,
+    against: str | None, count: bool, output: Path | None, force: bool,
 ) -> None:  # fmt: skip
     """Time a network on this machine, whole and part by part.
 
     \b
     Examples:
       lucid-mlx bench --size 512,1024
+      lucid-mlx bench --count --size 1024
       lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 -o row.json
     """
     if output is not None:
         check_output_files([output], weights_files(weights), force)
-    kind = getattr(mx, dtype)
+    kind = getattr(mx, dtype) if dtype else mx.float16 if count else default_dtype()
+    dtype = str(kind).removeprefix("mlx.core.")
     start = time.perf_counter()
     network = _network(weights, model, kind)
+    if count:
+        rows = [_counted(network, size, batch, against) for size in sizes for batch in batches]
+        if output is not None:
+            counts = {"weights": weights or model, "dtype": dtype, "counted": True, "rows": rows}
+            write_file(output, json.dumps(counts, indent=2).encode())
+        return
     report: dict[str, Any] = {
         "weights": weights or model,
         "dtype": dtype,
@@ -103,6 +116,26 @@ def _network(weights: str | None, name: str, dtype: mx.Dtype) -> Mask2Former:
         network.eval()
     mx.eval(network.parameters())
     return network
+
+
+def _counted(network: Mask2Former, size: int, batch: int, against: str | None) -> dict[str, Any]:
+    """Count the work of one size of image and batch, and print it."""
+    from lucid_mlx.profiling.gpu_work import gpu_work, table
+
+    work = gpu_work(network, size, size, batch)
+    echo(f"{size}x{size}, batch {batch}, counted for Apple's GPU; these are no times")
+    echo(table(work, top=12))
+    row: dict[str, Any] = {"size": size, "batch": batch, "by_kind": work.by_kind(), "flops": work.flops}
+    row |= {"launches": len(work.launches), "bytes": work.moved}
+    if against is not None:
+        from lucid_mlx.profiling.torch_work import torch_work
+
+        launches, flops = torch_work(network, size, size, batch)
+        moved = sum(x.read + x.written for x in launches)
+        echo(f"{against}: {len(launches)} launches, {moved / 1e9:.2f} GB, {flops / 1e9:.1f} GFLOP")
+        row[against] = {"launches": len(launches), "bytes": moved, "flops": flops}
+    echo("")
+    return row
 
 
 def _row(network: Mask2Former, size: int, batch: int, runs: int, rate: float, against: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from lucid_mlx.backends.gpu.deformable_source import (
     METAL_HEADER,
     METAL_INDEX,
 )
+from lucid_mlx.backends.gradient import WithGradient
 
 Levels = list[tuple[int, int]]
 
@@ -86,8 +87,7 @@ def arguments(value: mx.array, locations: mx.array, weights: mx.array, levels: L
     }
 
 
-@mx.custom_function
-def _attention(value: mx.array, locations: mx.array, weights: mx.array, levels: Levels) -> mx.array:
+def _forward(value: mx.array, locations: mx.array, weights: mx.array, levels: Levels) -> mx.array:
     batch, _, heads, dim = value.shape
     forward, _ = kernels(language())
     (out,) = forward(
@@ -98,8 +98,7 @@ def _attention(value: mx.array, locations: mx.array, weights: mx.array, levels: 
     return out
 
 
-@_attention.vjp
-def _attention_vjp(
+def _backward(
     primals: tuple[mx.array, mx.array, mx.array, Levels], cotangent: mx.array, output: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
     value, locations, weights, levels = primals
@@ -112,6 +111,9 @@ def _attention_vjp(
         init_value=0.0,  # the gradient of `value` is added up in place
     )
     return to_value.astype(value.dtype), to_locations, to_weights.astype(weights.dtype)
+
+
+_attention = WithGradient(_forward, _backward)
 
 
 def deformable_attention_kernel(value: mx.array, levels: Levels, locations: mx.array, weights: mx.array) -> mx.array:
