@@ -1,21 +1,21 @@
 """Load once, segment many: paths, pictures and arrays in, segments out."""
 
 import os
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sized
 from contextlib import closing
-from functools import lru_cache
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
-from typing import Any, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import mlx.core as mx
 import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
+from lucid_mlx.compiled import Forward, compiled, evaluate, in_float32, is_finite
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
@@ -28,7 +28,7 @@ from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_values, whole_numbers
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_value, check_values, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
@@ -38,17 +38,27 @@ _EXPECT = {
     ("instance", "semantic"): "it knows no background, so that every pixel gets the class of some object",
     ("instance", "panoptic"): "it knows no background, and finds objects alone",
 }
-COMPILED_SHAPES = 16  # image configurations make sides multiples of 32, so that a folder of photos has few
 
-_LOCK = threading.Lock()  # segmenters may share a model, and all of them the machine's memory
 
-Forward = Callable[[mx.array], Mapping[str, mx.array]]
+class _Photo(NamedTuple):
+    """An image that was read: (H, W, 3) uint8, and its name if it has one."""
+
+    pixels: np.ndarray
+    name: str | None
+
+
+class _Options(NamedTuple):
+    """How a call segments its images; as the arguments of `Segmenter.stream`."""
+
+    batch_size: int
+    thresholds: Thresholds
+    bgr: bool
+    skip: bool
+    progress: bool
 
 
 class Segmenter:
-    """A network that is ready to segment images. Threads may share it; they take turns.
-
-    (MLX 0.32 on Linux may abort a process at its end, after all is done, if a thread that has ended used MLX.)
+    """A network that is ready to segment images. Threads may share it: one thread computes for all of them, in turn.
 
     Args:
         weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
@@ -57,16 +67,18 @@ class Segmenter:
         dtype: floating-point type to compute in, such as "float16" or `mlx.core.float16`. None for float16 on a GPU,
             where it is faster and the classes of 99.9 % of the pixels stay (benchmarks/precision.py), and float32 on
             the CPU, where half precision is slow.
-        size: how large the network sees an image: "512", "640x480" (width x height), "800/1333" (shorter side, and
+        size: how large the network sees an image: 512, "640x480" (width x height), "800/1333" (shorter side, and
             the most that the longer may be). None for the size at which the accuracy of the weights was published, if
             they are known, else for their own image configuration; `image_config_note` says which.
         image_config: how images are prepared, in place of what the weights say.
         thing_ids: the classes that have countable objects, in place of what the weights or the names of the classes
             say.
+        threshold: minimum score of a segment, for calls that give none; None for the task's default.
 
     Attributes:
         model: the network.
         task: what it looks for.
+        threshold: the minimum score of a segment for calls that give none.
         labels: names of its classes, by number.
         image_config: how images are prepared, and `image_config_note`, why so.
         thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
@@ -83,10 +95,13 @@ class Segmenter:
         task: str | None = None,
         *,
         dtype: mx.Dtype | str | None = None,
-        size: str | None = None,
+        size: str | int | None = None,
         image_config: ImageConfig | None = None,
         thing_ids: Collection[int] | None = None,
+        threshold: float | None = None,
     ):
+        backends.check_not_forked()
+        check_value("threshold", threshold, float | None, 0, 1)
         if task is not None:
             check_choice("task", task, TASKS)
         if not isinstance(image_config, ImageConfig | None):
@@ -100,8 +115,7 @@ class Segmenter:
                 raise InputError("dtype goes with weights; set a model's own with model.set_dtype")
             self.model = weights
             self.model.eval()
-            # An array that waits to be computed belongs to the thread that made it; others cannot use it.
-            mx.eval(self.model.parameters())
+            evaluate("a parameter of the model", self.model.parameters())
             config, note = ImageConfig(), "384x384, as of the published models"
         else:
             checkpoint = load_checkpoint(weights)
@@ -112,7 +126,8 @@ class Segmenter:
         if image_config is not None:
             config, note = image_config, "the image configuration that was given"
         if size is not None:
-            config, note = parse_size(size, config), f"size {size}, as asked"
+            named: Any = str(size) if isinstance(size, int) and not isinstance(size, bool) else size
+            config, note = parse_size(named, config), f"size {size}, as asked"
         self.image_config, self.image_config_note = config, note
         self.labels = self.model.config.id2label
         known = known_classes(list(self.labels.values()), dataset)
@@ -121,6 +136,7 @@ class Segmenter:
         self.thing_ids = None if thing_ids is None else frozenset(thing_ids)
         self.category_ids = None if known is None else {n: entry.category_id for n, entry in enumerate(known)}
         self.task = task or trained_for or "semantic"
+        self.threshold = threshold
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
         self._forward: Forward = compiled(self.model) if backends.compilation_is_fast() else self.model
@@ -129,117 +145,175 @@ class Segmenter:
 
     @overload
     def __call__(
-        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, thresholds: Thresholds | None = None
-    ) -> list[Segmentation]: ...
+        self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, thresholds: Thresholds | None = None,
+        threshold: float | None = None, bgr: bool = False, on_error: Literal["raise"] = "raise",
+    ) -> list[Segmentation]: ...  # fmt: skip
 
     @overload
     def __call__(
-        self, images: ImageLike, *, batch_size: int = 1, thresholds: Thresholds | None = None
-    ) -> Segmentation: ...
+        self, images: ImageLike, *, batch_size: int = 1, thresholds: Thresholds | None = None,
+        threshold: float | None = None, bgr: bool = False, on_error: Literal["raise"] = "raise",
+    ) -> Segmentation: ...  # fmt: skip
+
+    @overload
+    def __call__(
+        self, images: Any, *, batch_size: int = 1, thresholds: Thresholds | None = None,
+        threshold: float | None = None, bgr: bool = False, on_error: Literal["skip"],
+    ) -> Any: ...  # fmt: skip
 
     def __call__(
-        self, images: Any, *, batch_size: int = 1, thresholds: Thresholds | None = None
-    ) -> Segmentation | list[Segmentation]:
+        self, images: Any, *, batch_size: int = 1, thresholds: Thresholds | None = None,
+        threshold: float | None = None, bgr: bool = False, on_error: Literal["raise", "skip"] = "raise",
+    ) -> Any:  # fmt: skip
         """Segment an image, or a list of them.
 
         Args:
             images: whatever `read_image` takes, or a list or tuple of that.
             batch_size: images of the same size that run together.
             thresholds: what counts as found.
+            threshold: minimum score of a segment, where `thresholds` has none.
+            bgr: arrays and tensors are BGR, as OpenCV has them.
+            on_error: what to do about an image that cannot be read: "raise", or "skip" it with a warning.
 
         Returns:
-            The result for one image; a list for a list.
+            The result for one image; a list for a list. None in the place of an image that was skipped.
 
         Raises:
-            InputError: if an image cannot be read.
+            InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
+        options = self._options(batch_size, thresholds, threshold, bgr, on_error)
         if isinstance(images, list | tuple):
-            return list(self.stream(images, batch_size=batch_size, thresholds=thresholds))
-        (result,) = self.stream([images], batch_size=batch_size, thresholds=thresholds)
+            return list(self._stream(images, options))
+        (result,) = self._stream([images], options)
         return result
 
     def stream(
-        self,
-        images: Iterable[Any],
-        *,
-        batch_size: int = 1,
-        thresholds: Thresholds | None = None,
+        self, images: Iterable[Any], *, batch_size: int = 1, thresholds: Thresholds | None = None,
+        threshold: float | None = None, bgr: bool = False, on_error: Literal["raise", "skip"] = "raise",
         progress: bool = False,
-    ) -> Iterator[Segmentation]:
+    ) -> Iterator[Segmentation]:  # fmt: skip
         """Segment any number of images, in order; of those that are at hand the next batch is read meanwhile.
 
         Args:
             images: what `read_image` takes, one after the other.
             batch_size: images that are read together; those of the same size among them run together.
             thresholds: what counts as found.
+            threshold: minimum score of a segment, where `thresholds` has none.
+            bgr: arrays and tensors are BGR, as OpenCV has them.
+            on_error: what to do about an image that cannot be read: "raise", or "skip" it with a warning at the end.
             progress: show a progress bar, if standard error is a terminal.
 
         Returns:
-            The results, each computed when it is asked for.
+            The results, each computed when it is asked for; none of an image that was skipped.
 
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
+        options = self._options(batch_size, thresholds, threshold, bgr, on_error, progress)
+        single = isinstance(images, str | bytes | PathLike | mx.array) or hasattr(images, "__array__")
+        if single or hasattr(images, "read") or not isinstance(images, Iterable):
+            raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
+        return (result for result in self._stream(images, options) if result is not None)
+
+    def _options(
+        self, batch_size: int, thresholds: Thresholds | None, threshold: float | None, bgr: bool, on_error: str,
+        progress: bool = False,
+    ) -> _Options:  # fmt: skip
         check_values(
             ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE),
             ("thresholds", thresholds, Thresholds | None),
+            ("threshold", threshold, float | None, 0, 1),
+            ("bgr", bgr, bool),
             ("progress", progress, bool),
         )
-        single = isinstance(images, str | bytes | PathLike | np.ndarray | mx.array) or hasattr(images, "read")
-        if single or not isinstance(images, Iterable):
-            raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
-        return self._stream(images, batch_size, thresholds or Thresholds(), progress)
+        check_choice("on_error", on_error, ("raise", "skip"))
+        thresholds = thresholds or Thresholds()
+        if thresholds.threshold is None:
+            thresholds = replace(thresholds, threshold=self.threshold if threshold is None else threshold)
+        elif threshold is not None:
+            raise InputError("threshold is given twice, alone and in thresholds; give one")
+        return _Options(batch_size, thresholds, bgr, on_error == "skip", progress)
 
-    def _stream(
-        self, images: Iterable[Any], batch_size: int, thresholds: Thresholds, progress: bool
-    ) -> Iterator[Segmentation]:
+    def _stream(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
+        """Segment images; an image that was skipped gives None."""
+        if isinstance(images, list | tuple):
+            evaluate("an image", [image for image in images if isinstance(image, mx.array)])
+        return self._results(images, options)
+
+    def _results(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
         total = len(images) if isinstance(images, Sized) else None
-        waiting = iter(images)
-        read = (
-            (sources, [read_image(source) for source in sources])
-            for sources in iter(lambda: list(islice(waiting, batch_size)), [])
+        skipped: list[str] = []
+        numbered, count = enumerate(images), 0
+        read: Generator[list[_Photo | None], None, None] = (
+            [_read(source, None if total == 1 else number, options, skipped) for number, source in batch]
+            for batch in iter(lambda: list(islice(numbered, options.batch_size)), [])
         )
-        if total is not None:  # else they may still have to happen, as a camera's do
-            mx.eval([image for image in images if isinstance(image, mx.array)])  # by the thread that made them
+        if total is not None and total > options.batch_size:  # else they may still have to happen, as a camera's do
             read = prefetch(read)
-        with tqdm(total=total, unit="image", disable=None if progress else True) as bar, closing(read):
-            for sources, photos in read:
-                for result in self._segment(sources, photos, thresholds):
+        with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar, closing(read):
+            for photos in read:
+                results = iter(self._segment([photo for photo in photos if photo is not None], options.thresholds))
+                for photo in photos:
                     bar.update()
-                    yield result
+                    count += 1
+                    yield None if photo is None else next(results)
+        if skipped:
+            more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+            warnings.warn(f"skipped {len(skipped)} of {count} images: {'; '.join(skipped[:3])}{more}", stacklevel=3)
 
-    def _segment(self, sources: list[Any], photos: list[np.ndarray], thresholds: Thresholds) -> list[Segmentation]:
+    def _segment(self, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
-        for size, count in Counter(self.image_config.input_size(*photo.shape[:2]) for photo in photos).items():
+        pixels = [photo.pixels for photo in photos]
+        for size, count in Counter(self.image_config.input_size(*image.shape[:2]) for image in pixels).items():
             check_memory(self.model, *size, count)
-        with _LOCK:
-            for numbers, batch in batches(photos, self.image_config, len(photos)):
-                outputs = self._forward(batch.pixels.transpose(0, 3, 1, 2))
-                some, names = [photos[number] for number in numbers], [_name(sources[number]) for number in numbers]
-                found = self._postprocess(outputs, batch, some, names, thresholds)
-                results |= dict(zip(numbers, found, strict=True))
-        return [results[number] for number in range(len(sources))]
+        for numbers, batch in batches(pixels, self.image_config, len(photos)) if photos else ():
+            found = self._run(batch, [photos[number] for number in numbers], thresholds)
+            results |= dict(zip(numbers, found, strict=True))
+        return [results[number] for number in range(len(photos))]
+
+    def _run(self, batch: ImageBatch, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
+        """Segment a batch on the thread that computes."""
+        try:
+            found, overflowed = backends.WORKER.run(self._compute, batch, photos, thresholds)
+        except RuntimeError as error:
+            if "Stream" not in str(error):
+                raise
+            evaluate("a parameter of the model", self.model.parameters())  # somebody has changed it since
+            found, overflowed = backends.WORKER.run(self._compute, batch, photos, thresholds)
+        if overflowed:
+            kind = str(self.model.dtype).removeprefix("mlx.core.")
+            warnings.warn(f'{kind} overflowed, so that float32 was used; dtype="float32" is faster', stacklevel=5)
+        return found
+
+    def _compute(
+        self, batch: ImageBatch, photos: list[_Photo], thresholds: Thresholds
+    ) -> tuple[list[Segmentation], bool]:
+        """Return the results, and whether numbers were too large for the type to compute in."""
+        pixels = batch.pixels.transpose(0, 3, 1, 2)
+        outputs = self._forward(pixels)
+        overflowed = self.model.dtype != mx.float32 and not is_finite(outputs)
+        if overflowed:
+            outputs = in_float32(self.model)(pixels)
+        return self._postprocess(outputs, batch, photos, thresholds), overflowed
 
     def _postprocess(
         self,
         outputs: Mapping[str, Any],
         batch: ImageBatch,
-        photos: list[np.ndarray],
-        names: list[str | None],
+        photos: list[_Photo],
         thresholds: Thresholds,
     ) -> list[Segmentation]:
         """Turn the network's outputs into results at the photos' own sizes."""
         sizes: dict[str, Any] = {
             "input_size": (batch.pixels.shape[1], batch.pixels.shape[2]),
-            "target_sizes": [photo.shape[:2] for photo in photos],
+            "target_sizes": [photo.pixels.shape[:2] for photo in photos],
             "content_sizes": batch.content_sizes,
         }
-        images = list(zip(photos, names, strict=True))
         if self.task == "semantic":
             maps = semantic_segmentation(outputs, resize_scores=self._resize_scores, **sizes)
             return [
                 Segmentation.from_semantic(photo, np.array(classes), self.labels, name)
-                for (photo, name), classes in zip(images, maps, strict=True)
+                for (photo, name), classes in zip(photos, maps, strict=True)
             ]
         if self.task == "panoptic":
             found = panoptic_segmentation(
@@ -252,12 +326,12 @@ class Segmenter:
             )
             return [
                 Segmentation.from_panoptic(photo, panoptic, self.labels, name)
-                for (photo, name), panoptic in zip(images, found, strict=True)
+                for (photo, name), panoptic in zip(photos, found, strict=True)
             ]
         instances = instance_segmentation(outputs, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
         return [
             Segmentation.from_instances(photo, objects, thresholds.score_threshold("instance"), self.labels, name)
-            for (photo, name), objects in zip(images, instances, strict=True)
+            for (photo, name), objects in zip(photos, instances, strict=True)
         ]
 
 
@@ -287,30 +361,19 @@ def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> Non
         )
 
 
-def compiled(model: Mask2Former) -> Forward:
-    """Return the model's forward, compiled when a shape is first seen; inference alone.
-
-    MLX keeps what it has compiled forever; here the shape that was not used for longest is forgotten beyond
-    `COMPILED_SHAPES`. New weights in the model are seen.
-
-    Args:
-        model: in inference mode.
-
-    Returns:
-        A function of (B, num_channels, H, W) that returns `class_queries_logits` and `masks_queries_logits`.
-    """
-    names = ("class_queries_logits", "masks_queries_logits")
-
-    @lru_cache(maxsize=COMPILED_SHAPES)
-    def for_shape(shape: tuple[int, ...]) -> Forward:
-        def forward(pixels: mx.array) -> dict[str, mx.array]:
-            outputs = model(pixels)
-            return {name: outputs[name] for name in names}
-
-        run: Forward = mx.compile(forward, inputs=model.state)
-        return run
-
-    return lambda pixels: for_shape(pixels.shape)(pixels)
+def _read(source: Any, number: int | None, options: _Options, skipped: list[str]) -> _Photo | None:
+    """Read an image; if it cannot be read and may be skipped, note why, and return None."""
+    name = _name(source)
+    try:
+        return _Photo(read_image(source, bgr=options.bgr), name)
+    except InputError as error:
+        told = str(error)
+        if number is not None and (name is None or name not in told):
+            told = f"images[{number}]: {told}"
+        if not options.skip:
+            raise InputError(told) from error
+        skipped.append(told)
+        return None
 
 
 def _name(source: Any) -> str | None:

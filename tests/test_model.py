@@ -9,9 +9,9 @@ from mlx.utils import tree_flatten
 
 import lucid_mlx
 from lucid_mlx import InputError
+from lucid_mlx.compiled import compiled
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig, create_model, list_models
 from lucid_mlx.models.vision.mask2former.transformer_decoder import attention_mask
-from lucid_mlx.segmenter import compiled
 
 PARAMETERS = {
     "resnet_18": 30_972_567,
@@ -348,7 +348,7 @@ class TestCompiled:
         assert mx.allclose(run(pixels)["class_queries_logits"], before + 1.0, atol=1e-4).item()
 
     def test_shapes_beyond_a_few_are_forgotten(self, monkeypatch):
-        monkeypatch.setattr("lucid_mlx.segmenter.COMPILED_SHAPES", 2)
+        monkeypatch.setattr("lucid_mlx.compiled.COMPILED_SHAPES", 2)
         model, seen = small_model().eval(), []
         monkeypatch.setattr(type(model), "__call__", lambda self, pixels: seen.append(pixels.shape) or logits(pixels))
 

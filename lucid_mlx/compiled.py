@@ -1,0 +1,89 @@
+"""A network as inference runs it: compiled, and with weights that any thread may use."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import lru_cache
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_unflatten
+
+from lucid_mlx.errors import InputError
+from lucid_mlx.models import Mask2Former
+from lucid_mlx.utils.parameters import named_parameters
+
+COMPILED_SHAPES = 16  # image configurations make sides multiples of 32, so that a folder of photos has few
+LOGITS = ("class_queries_logits", "masks_queries_logits")
+
+Forward = Callable[[mx.array], Mapping[str, mx.array]]
+
+
+def compiled(model: Mask2Former) -> Forward:
+    """Return the model's forward, compiled when a shape is first seen; inference alone.
+
+    MLX keeps what it has compiled forever; here the shape that was not used for longest is forgotten beyond
+    `COMPILED_SHAPES`. New weights in the model are seen. MLX keeps what it compiles for the thread that calls.
+
+    Args:
+        model: in inference mode.
+
+    Returns:
+        A function of (B, num_channels, H, W) that returns `class_queries_logits` and `masks_queries_logits`.
+    """
+
+    def forward(pixels: mx.array) -> dict[str, mx.array]:
+        outputs = model(pixels)
+        return {name: outputs[name] for name in LOGITS}
+
+    @lru_cache(maxsize=COMPILED_SHAPES)
+    def for_shape(shape: tuple[int, ...]) -> Forward:
+        compiled_forward: Forward = mx.compile(lambda pixels: forward(pixels), inputs=model.state)
+        traced: set[tuple[mx.Dtype, mx.Dtype]] = set()
+
+        def run(pixels: mx.array) -> Mapping[str, mx.array]:
+            if (pixels.dtype, model.dtype) in traced:
+                return compiled_forward(pixels)
+            parameters = named_parameters(model)
+            try:
+                outputs = compiled_forward(pixels)
+            except BaseException:  # MLX leaves in the model what it put there to trace
+                model.update(tree_unflatten([*parameters.items()]))
+                raise
+            traced.add((pixels.dtype, model.dtype))
+            return outputs
+
+        return run
+
+    return lambda pixels: for_shape(pixels.shape)(pixels)
+
+
+def evaluate(what: str, arrays: Any) -> None:
+    """Compute arrays, so that other threads may use them.
+
+    Args:
+        what: one of them is, for the error.
+        arrays: a tree of them.
+
+    Raises:
+        InputError: if they wait to be computed by another thread.
+    """
+    try:
+        mx.eval(arrays)
+    except RuntimeError as error:
+        if "Stream" not in str(error):
+            raise
+        raise InputError(
+            f"{what} waits to be computed, which only the thread that made it can do: call mlx.core.eval on it there"
+        ) from error
+
+
+def is_finite(outputs: Mapping[str, mx.array]) -> bool:
+    """Return whether all logits are numbers, and none is infinite."""
+    return all(mx.isfinite(outputs[name]).all().item() for name in LOGITS)
+
+
+def in_float32(model: Mask2Former) -> Mask2Former:
+    """Return a copy of a model that computes in float32."""
+    copy = deepcopy(model)
+    copy.set_dtype(mx.float32)
+    return copy
