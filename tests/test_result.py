@@ -21,8 +21,9 @@ from lucid_mlx.postprocessing import (
     post_process,
     semantic_segmentation,
 )
-from lucid_mlx.results.export import ids_to_grayscale, ids_to_rgb
-from lucid_mlx.results.segmentation import VOID_IDS, find_label_ids
+from lucid_mlx.results.export import ids_to_mask, ids_to_rgb
+from lucid_mlx.results.find_labels import find_label_ids
+from lucid_mlx.results.segmentation import VOID_IDS
 from lucid_mlx.utils.files import write_file, write_image
 from lucid_mlx.visualization import draw_instances
 
@@ -259,7 +260,7 @@ class TestImages:
         ("largest", "dtype", "white"), [(254, np.uint8, 255), (255, np.uint16, 65535), (65534, np.uint16, 65535)]
     )
     def test_a_mask_image_has_as_many_bits_as_needed(self, largest, dtype, white, tmp_path):
-        ids_to_grayscale(np.array([[-1, 0, largest]], np.int32), -1).save(tmp_path / "mask.png")
+        ids_to_mask(np.array([[-1, 0, largest]], np.int32), -1, {0: (9, 8, 7)}).save(tmp_path / "mask.png")
         with Image.open(tmp_path / "mask.png") as picture:
             pixels = np.array(picture)
         assert pixels.dtype == dtype
@@ -267,7 +268,7 @@ class TestImages:
 
     def test_a_mask_image_with_too_large_ids_is_refused(self):
         with pytest.raises(InputError, match="ids below 65535, got 65535"):
-            ids_to_grayscale(np.array([[65535]], np.int32), 0)
+            ids_to_mask(np.array([[65535]], np.int32), 0, {})
 
     def test_a_panoptic_png_has_three_bytes_for_an_id(self):
         assert np.array(ids_to_rgb(np.array([[0, 5, 256 * 3 + 2, 65536 * 9 + 1]]))).tolist() == [

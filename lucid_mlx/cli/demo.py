@@ -50,7 +50,7 @@ def demo(output: Path, force: bool) -> None:
             found = Segmenter(DEMO_FOLDER, task)(image, thresholds=THRESHOLDS if task == "panoptic" else None)
         found.save(places[task])
         echo(f"{task}, {description} -> {places[task]}")
-        for segment in found.segments:
+        for segment in found.distinct:
             score = "" if segment.score is None else f", score {segment.score:.2f}"
             echo(f"  {segment.label}: {100 * segment.area / found.map.size:.1f} % of the scene{score}")
     echo(f"the scene itself -> {places['scene']}")

@@ -31,7 +31,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.preprocessing.preprocess import prefetch
-from lucid_mlx.results.segmentation import find_label_ids
+from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.text import echo
 

@@ -1,7 +1,7 @@
 """Segments in the formats of other tools: COCO, labelme, JSON and images of ids."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from lucid_mlx.errors import InputError
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.files import encode_image
+from lucid_mlx.visualization.colors import Color
 from lucid_mlx.visualization.overlay import Box, bounding_boxes
 
 
@@ -27,7 +28,11 @@ def segment_json(segment: Segment) -> dict[str, Any]:
 
 
 def coco_annotations(
-    segments: Sequence[Segment], masks: Iterable[np.ndarray], image_id: int, first_id: int
+    segments: Sequence[Segment],
+    masks: Iterable[np.ndarray],
+    image_id: int,
+    first_id: int,
+    category_ids: Mapping[int, int] | None,
 ) -> list[dict[str, Any]]:
     """Return COCO annotations with compressed run-length encoding (RLE).
 
@@ -36,6 +41,7 @@ def coco_annotations(
         masks: their masks, (H, W) bool each.
         image_id: id of the image in the dataset.
         first_id: id of the first annotation.
+        category_ids: the category of each class; None for the class id.
 
     Returns:
         An annotation for each segment; its `bbox` is [left, top, width, height].
@@ -46,7 +52,7 @@ def coco_annotations(
         annotation = {
             "id": annotation_id,
             "image_id": image_id,
-            "category_id": segment.label_id,
+            "category_id": category_id(segment.label_id, category_ids),
             "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
             "area": segment.area,
             "bbox": _xywh(segment.box),
@@ -54,6 +60,52 @@ def coco_annotations(
         }
         annotations.append(annotation if segment.score is None else {**annotation, "score": segment.score})
     return annotations
+
+
+def coco_categories(
+    labels: Mapping[int, str], thing_ids: Collection[int] | None = None, category_ids: Mapping[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Return the categories of a COCO file; `Segmenter` has all three arguments.
+
+    Args:
+        labels: names of the classes, by class id.
+        thing_ids: the classes that have countable objects (`isthing`); None for all.
+        category_ids: the category of each class, as `Segmenter.category_ids` has it; None for the class id.
+
+    Returns:
+        A category for each class, ready for JSON.
+
+    Raises:
+        InputError: if a class has no category.
+    """
+    return [
+        {
+            "id": category_id(class_id, category_ids),
+            "name": name,
+            "isthing": int(thing_ids is None or class_id in thing_ids),
+        }
+        for class_id, name in labels.items()
+    ]
+
+
+def category_id(class_id: int, category_ids: Mapping[int, int] | None) -> int:
+    """Return the category of a class.
+
+    Args:
+        class_id: id of the class.
+        category_ids: the category of each class; None for the class id.
+
+    Returns:
+        The id of the category.
+
+    Raises:
+        InputError: if the class has none.
+    """
+    if category_ids is None:
+        return class_id
+    if class_id not in category_ids:
+        raise InputError(f"category_ids has no category for the class {class_id}; it needs one for each class")
+    return category_ids[class_id]
 
 
 def _xywh(box: Box) -> list[int]:
@@ -67,15 +119,16 @@ def ids_to_rgb(ids: np.ndarray) -> Image.Image:
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
 
 
-def ids_to_grayscale(ids: np.ndarray, void_id: int) -> Image.Image:
-    """Encode a map of ids as gray values.
+def ids_to_mask(ids: np.ndarray, void_id: int, colors: Mapping[int, Color]) -> Image.Image:
+    """Encode a map of ids as an image whose pixel values are the ids.
 
     Args:
         ids: (H, W) int.
-        void_id: id of pixels without a segment; they get the highest gray value.
+        void_id: id of pixels without a segment; they get the highest value, and are black.
+        colors: the color in which viewers show each id.
 
     Returns:
-        An image of 8 bits if all ids are below 255, else of 16 bits.
+        An image with a palette, of 8 bits, if all ids are below 255; else one of 16 bits, in gray.
 
     Raises:
         InputError: if an id does not fit into 16 bits.
@@ -84,17 +137,24 @@ def ids_to_grayscale(ids: np.ndarray, void_id: int) -> Image.Image:
     if highest >= np.iinfo(np.uint16).max:
         raise InputError(f"a mask image holds ids below 65535, got {highest}")
     dtype = np.uint8 if highest < 255 else np.uint16
-    return Image.fromarray(np.where(ids == void_id, np.iinfo(dtype).max, ids).astype(dtype))
+    image = Image.fromarray(np.where(ids == void_id, np.iinfo(dtype).max, ids).astype(dtype))
+    if dtype == np.uint8:
+        table = np.zeros((256, 3), np.uint8)
+        for segment_id, color in colors.items():
+            if segment_id < 255:
+                table[segment_id] = color
+        image.putpalette(table.tobytes())
+    return image
 
 
-def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id: int, name: str) -> dict[str, Any]:
+def panoptic_annotation(category_ids: Mapping[int, int], ids: np.ndarray, image_id: int, name: str) -> dict[str, Any]:
     """Return COCO's panoptic annotation of an image that `ids_to_rgb` made.
 
     Areas and boxes are those of the visible pixels: an instance that is partly covered by others has a smaller area
     than its mask, and one that is fully covered is left out.
 
     Args:
-        label_ids: from a segment's id to the id of its class.
+        category_ids: from a segment's id to its category.
         ids: (H, W) int32, the map of ids.
         image_id: id of the image in the dataset.
         name: name of the PNG file.
@@ -109,7 +169,7 @@ def panoptic_annotation(label_ids: Mapping[int, int], ids: np.ndarray, image_id:
         "segments_info": [
             {
                 "id": segment_id,
-                "category_id": label_ids[segment_id],
+                "category_id": category_ids[segment_id],
                 "area": int(areas[segment_id]),
                 "bbox": _xywh(box),
                 "iscrowd": 0,

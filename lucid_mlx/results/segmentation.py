@@ -1,9 +1,9 @@
 """The result of a segmentation: a map, its segments, and methods to draw, save and export them."""
 
-import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -15,14 +15,15 @@ from PIL import Image
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing import Instances, PanopticResult
 from lucid_mlx.results import export
+from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.results.packed_mask import pack, unpack
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.files import encode_image, image_format, local_path, write_image
 from lucid_mlx.utils.text import printable, shown
-from lucid_mlx.utils.validation import MAX_CLASSES, MAX_NAME, check_value
-from lucid_mlx.visualization.colors import check_labels
+from lucid_mlx.utils.validation import MAX_CLASSES, check_value
+from lucid_mlx.visualization.colors import check_labels, class_colors, segment_colors
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
-from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map
+from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map, distinct_masks
 
 VOID_IDS = {"semantic": -1, "instance": 0, "panoptic": 0}  # in the map of a task: id of pixels without a segment
 MAX_NOTEBOOK_SIZE = 1600  # longer side of the image in a notebook, in pixels
@@ -166,6 +167,17 @@ class Segmentation:
             mask[:] = self.mask(segment)
         return masks
 
+    @cached_property
+    def distinct(self) -> tuple[Segment, ...]:
+        """The segments that pictures and `summary` show: of near-duplicate instances the one with the highest score.
+
+        Two instances are near-duplicates if their intersection is more than 0.8 of their union. Exports have both.
+        """
+        if self._packed_masks is None:
+            return self.segments
+        shown = distinct_masks(_LazyMasks(self), [segment.score or 0.0 for segment in self.segments], self.image)
+        return tuple(segment for index, segment in enumerate(self.segments) if index in shown)
+
     def only(self, labels: str | Collection[str]) -> "Segmentation":
         """Keep only the segments of some classes.
 
@@ -218,44 +230,84 @@ class Segmentation:
         return write_image(target, self.draw(**options))
 
     def to_mask(self) -> Image.Image:
-        """Return the map as a grayscale image.
+        """Return the map as an image whose pixel values are the ids, with a palette so that it can be seen.
 
         Returns:
-            An image (H, W) of 8 bits in which 255 stands for no segment; of 16 bits and with 65535, if ids need them.
+            An image (H, W) of 8 bits in which 255 stands for no segment; of 16 bits, in gray and with 65535, if ids
+            need them.
         """
-        return export.ids_to_grayscale(self.map, VOID_IDS[self.task])
+        if self.task == "semantic":  # classes have the same colors in all photos
+            colors = class_colors(self.labels, self.labels)
+        else:
+            label_ids = [segment.label_id for segment in self.segments]
+            shades = segment_colors(label_ids, class_colors(self.labels, set(label_ids)))
+            colors = {segment.id: color for segment, color in zip(self.segments, shades, strict=True)}
+        return export.ids_to_mask(self.map, VOID_IDS[self.task], colors)
 
-    def to_coco(self, image_id: int = 1, first_id: int = 1) -> list[dict[str, Any]]:
-        """Return COCO annotations with compressed run-length encoding; `category_id` is the class id.
+    def to_coco(
+        self, image_id: int = 1, first_id: int = 1, category_ids: Mapping[int, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return COCO annotations with compressed run-length encoding.
 
         Args:
             image_id: id of the image in the dataset.
             first_id: id of the first annotation.
+            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
 
         Returns:
             An annotation for each segment, ready for JSON.
+
+        Raises:
+            InputError: if a class has no category.
         """
         check_value("image_id", image_id, int)
         check_value("first_id", first_id, int)
-        return export.coco_annotations(self.segments, map(self.mask, self.segments), image_id, first_id)
+        check_value("category_ids", category_ids, Mapping | None)
+        masks = map(self.mask, self.segments)
+        return export.coco_annotations(self.segments, masks, image_id, first_id, category_ids)
 
-    def to_panoptic_png(self, image_id: int = 1) -> tuple[Image.Image, dict[str, Any]]:
+    def to_coco_results(self, image_id: int = 1, category_ids: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
+        """Return results for pycocotools' `loadRes`, which takes a list of those of all images.
+
+        Args:
+            image_id: id of the image in the dataset.
+            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
+
+        Returns:
+            A result for each segment, ready for JSON; where there is no score it is 1.
+
+        Raises:
+            InputError: if a class has no category.
+        """
+        # Without boxes: where there are some, loadRes takes their areas for those of the masks.
+        keys = ("image_id", "category_id", "segmentation")
+        annotations = self.to_coco(image_id, category_ids=category_ids)
+        return [{**{key: one[key] for key in keys}, "score": one.get("score", 1.0)} for one in annotations]
+
+    def to_panoptic_png(
+        self, image_id: int = 1, category_ids: Mapping[int, int] | None = None
+    ) -> tuple[Image.Image, dict[str, Any]]:
         """Return COCO's panoptic PNG, whose colors are ids (red + 256 green + 65536 blue), and its annotation.
 
         Ids are those of the map. In a semantic map they are one more, since 0 stands for no segment in the PNG.
 
         Args:
             image_id: id of the image in the dataset.
+            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
 
         Returns:
             The image, and the annotation, ready for JSON.
+
+        Raises:
+            InputError: if a class has no category.
         """
         check_value("image_id", image_id, int, 0, 10**12)
+        check_value("category_ids", category_ids, Mapping | None)
         offset = 1 if self.task == "semantic" else 0
         ids = self.map + offset
-        label_ids = {segment.id + offset: segment.label_id for segment in self.segments}
+        categories = {one.id + offset: export.category_id(one.label_id, category_ids) for one in self.segments}
         name = Path(self.name).with_suffix(".png").name if self.name else f"{image_id:012}.png"
-        return export.ids_to_rgb(ids), export.panoptic_annotation(label_ids, ids, image_id, name)
+        return export.ids_to_rgb(ids), export.panoptic_annotation(categories, ids, image_id, name)
 
     def to_labelme(self) -> dict[str, Any]:
         """Return labelme's JSON data: the photo, and a mask for each segment."""
@@ -280,10 +332,14 @@ class Segmentation:
         if self.task == "semantic":
             items = [f"{segment.label} {segment.area / self.map.size:.0%}" for segment in self.segments]
         else:
-            counts = Counter(segment.label for segment in self.segments)
+            counts = Counter(segment.label for segment in self.distinct)
             items = [f"{count} {label}" if count > 1 else label for label, count in counts.items()]
-        more = len(items) - MAX_SUMMARY_ITEMS
-        return printable(", ".join(items[:MAX_SUMMARY_ITEMS])) + (f", and {more} more" if more > 0 else "")
+        text = printable(", ".join(items[:MAX_SUMMARY_ITEMS]))
+        if (more := len(items) - MAX_SUMMARY_ITEMS) > 0:
+            text += f", and {more} more"
+        if hidden := len(self.segments) - len(self.distinct):
+            text += f" ({hidden} near-duplicate{'s' if hidden > 1 else ''} not shown)"
+        return text
 
     def __repr__(self) -> str:
         height, width = self.map.shape
@@ -308,41 +364,6 @@ class _LazyMasks:
 
     def __getitem__(self, index: int, /) -> np.ndarray:
         return self.result.mask(self.result.segments[index])
-
-
-def find_label_ids(name: str, labels: Mapping[int, str]) -> list[int]:
-    """Find the classes with a name; case does not matter.
-
-    A label such as "sofa, couch" has several names. A class whose whole label is the name is preferred.
-
-    Args:
-        name: name of a class.
-        labels: names of all classes, by class id.
-
-    Returns:
-        The ids of the classes, at least one.
-
-    Raises:
-        InputError: if no class has this name; the message suggests similar names.
-    """
-    if not isinstance(name, str):
-        raise InputError(f"a class is selected by its name, got {shown(name, 80)}")
-    wanted = name.strip().lower()
-    by_label: dict[str, list[int]] = {}
-    by_name: dict[str, list[int]] = {}
-    for label_id, label in labels.items():
-        by_label.setdefault(label.lower(), []).append(label_id)
-        for synonym in {part.strip() for part in label.lower().split(",")}:
-            by_name.setdefault(synonym, []).append(label_id)
-    known = by_name | by_label
-    if wanted not in known:
-        similar = difflib.get_close_matches(wanted[:MAX_NAME], known, n=3, cutoff=0.5)
-        if similar:
-            hint = f"did you mean {' or '.join(map(repr, similar))}?"
-        else:
-            hint = f"known are {', '.join(list(labels.values())[:200])}"
-        raise InputError(f"there is no class {shown(name)}; {hint}")
-    return known[wanted]
 
 
 def _name(labels: Mapping[int, str], label_id: int) -> str:

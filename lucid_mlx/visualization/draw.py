@@ -15,10 +15,11 @@ from lucid_mlx.utils.validation import MAX_ID, check_value, check_values, whole_
 from lucid_mlx.visualization.colors import Color, check_labels, class_colors, segment_colors
 from lucid_mlx.visualization.overlay import (
     Box,
+    Masks,
     array,
     checked_image,
     checked_image_and_map,
-    checked_mask,
+    distinct_masks,
     find_boundaries,
     ids_to_indices,
     numbers,
@@ -48,16 +49,6 @@ class _Style:
     title: str | None
     colors: np.ndarray | None
     shade_indices: Sequence[int] | None = None
-
-
-class Masks(Protocol):
-    """What `draw_instances` reads masks from: an array, or a sequence that makes each mask when it is indexed."""
-
-    def __len__(self) -> int:
-        """The number of masks."""
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """A mask, (H, W) bool."""
 
 
 class ScoredSegment(Protocol):
@@ -182,6 +173,8 @@ def draw_instances(
 ) -> Image.Image:
     """Draw instances over their photo, smaller ones on top of larger ones, each with its whole outline.
 
+    Of near-duplicates, whose intersection is more than 0.8 of their union, the one with the highest score is drawn.
+
     Args:
         image: (H, W, 3) uint8, RGB, the photo.
         masks: (N, H, W) bool; they may overlap. They are read one at a time.
@@ -212,13 +205,13 @@ def draw_instances(
         raise InputError(
             f"masks, label_ids and scores must have one length, got {len(masks)}, {len(label_ids)} and {len(scores)}"
         )
-    areas = [np.count_nonzero(checked_mask(masks[index], image)) for index in range(len(masks))]
+    areas = distinct_masks(masks, scores, image)
     image = _enlarge(image)
     index_map = np.full(image.shape[:2], -1, np.int32)
     boundaries = np.zeros(index_map.shape, bool)
     width = _line_width(index_map)
     mask_boxes: list[tuple[int, Box]] = []
-    for index in sorted((index for index, area in enumerate(areas) if area), key=lambda index: -areas[index]):
+    for index in sorted(areas, key=lambda index: -areas[index]):
         mask = _enlarge(np.asarray(masks[index]))
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
         mask_boxes.append((index, (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))))

@@ -1,7 +1,7 @@
 """Segments over a photo: tinted and outlined."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -17,6 +17,18 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and
 # color; the radius of the blur in half line widths; a factor for the blurred line's opacity; and an offset that is
 # subtracted before, so that the white line stays narrow.
 OUTLINE = (((0, 0, 0), 1.5, 1.0, 0), ((255, 255, 255), 0.5, 1.8, 50))
+
+DUPLICATE_IOU = 0.8  # intersection over union from which two instances are taken for one object
+
+
+class Masks(Protocol):
+    """What masks are read from: an array, or a sequence that makes each mask when it is indexed."""
+
+    def __len__(self) -> int:
+        """The number of masks."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """A mask, (H, W) bool."""
 
 
 def present_ids(ids: np.ndarray) -> list[int]:
@@ -47,6 +59,44 @@ def bounding_boxes(ids: np.ndarray) -> dict[int, Box]:
     return {
         number: (slices[1].start, slices[0].start, slices[1].stop, slices[0].stop) for number, slices in found if slices
     }
+
+
+def distinct_masks(masks: Masks, scores: Sequence[float], image: np.ndarray) -> dict[int, int]:
+    """Return which instances to show: all but empty ones, and near-duplicates of those with a higher score.
+
+    A network may find an object twice, as a coat and as a dress. Two masks are near-duplicates if their intersection
+    is more than `DUPLICATE_IOU` of their union.
+
+    Args:
+        masks: (N, H, W) bool. They are read one at a time.
+        scores: score of each instance.
+        image: (H, W, 3), of the masks' size.
+
+    Returns:
+        The areas in pixels by the instances' indices, highest score first.
+
+    Raises:
+        InputError: if a mask is none, or has another size.
+    """
+    shown: dict[int, tuple[int, Box]] = {}
+    for index in sorted(range(len(masks)), key=lambda index: -scores[index]):
+        mask = checked_mask(masks[index], image)
+        area = int(np.count_nonzero(mask))
+        if not area:
+            continue
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+        for other, (other_area, other_box) in shown.items():
+            least = DUPLICATE_IOU * max(area, other_area)  # pixels that both must have; boxes tell most apart
+            width = min(box[2], other_box[2]) - max(box[0], other_box[0])
+            height = min(box[3], other_box[3]) - max(box[1], other_box[1])
+            if min(area, other_area) > least and min(width, height) > 0 and width * height > least:
+                both = int(np.count_nonzero(mask & masks[other]))
+                if both > DUPLICATE_IOU * (area + other_area - both):
+                    break
+        else:
+            shown[index] = area, box
+    return {index: area for index, (area, _) in shown.items()}
 
 
 def find_boundaries(index_map: np.ndarray, distance: int) -> np.ndarray:
