@@ -1,26 +1,24 @@
 """Semantic segmentation datasets: a folder of images and a folder of label maps, whose pixel values are classes."""
 
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from lucid_mlx.data.coco import open_label_image
-from lucid_mlx.data.coco_masks import masks_problem
 from lucid_mlx.data.dataset import Dataset, Target
-from lucid_mlx.data.validate import Problems
+from lucid_mlx.data.label_files import find_pairs
+from lucid_mlx.data.label_values import label_meaning, merged_classes, read_labels, unknown_label
+from lucid_mlx.data.masks import LabelMasks, count_labels
+from lucid_mlx.data.notices import Notices
+from lucid_mlx.data.orientation import PhotoHeader, Size, label_turns, read_header, turn_labels
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import check_value
-
-IGNORE_INDEX = 255
+from lucid_mlx.utils.validation import check_values
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,16 @@ class LabelMapRecord:
     Attributes:
         path: the image file.
         label_map: the file of the label map.
-        num_classes: how many classes the dataset has.
-        ignore_index: as `label_map_dataset` takes it.
-        reduce_zero_label: as `label_map_dataset` takes it.
+        classes: the class of each label, -1 for those that are ignored.
+        size: (height, width) of the image; None if its header cannot be read.
+        exif: the EXIF orientation that turns the label map upright, as the image is.
     """
 
     path: Path
     label_map: Path
-    num_classes: int
-    ignore_index: int
-    reduce_zero_label: bool
+    classes: Mapping[int, int]
+    size: Size | None = None
+    exif: int = 1
 
     @property
     def name(self) -> str:
@@ -57,27 +55,27 @@ class LabelMapRecord:
             A mask for each class in the image.
 
         Raises:
-            InputError: if the label map cannot be read, is neither grayscale nor a palette image, or has an unknown
-                label.
+            InputError: if the label map cannot be read, holds colors instead of labels, has an unknown label, or is not
+                of the size of the image.
         """
-        image = open_label_image(self.label_map)
-        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
-            raise InputError(f"{self.label_map} has mode {image.mode}; expected a grayscale or palette image")
-        labels = np.asarray(image).astype(np.int32)
-        first = 1 if self.reduce_zero_label else 0
-        present = np.unique(labels)
-        present = present[(present != self.ignore_index) & (present >= first)]
-        if present.size and present[-1] - first >= self.num_classes:
-            row, column = np.argwhere(labels == present[-1])[0]
-            raise InputError(
-                f"{self.label_map} has the label {present[-1]} at x={column}, y={row}; expected {first} to "
-                f"{self.num_classes - 1 + first}, or {self.ignore_index} for pixels to ignore"
-            )
-        if problem := masks_problem(len(present), labels.shape):
-            raise InputError(f"{self.label_map} {problem}")
-        masks = labels == present[:, None, None]
-        areas = np.count_nonzero(masks, axis=(1, 2)).astype(np.float64)
-        return Target(masks, present - first, np.zeros(len(present), bool), areas, present.astype(object))
+        labels = turn_labels(read_labels(self.label_map), self.exif)
+        if self.size is not None and labels.shape != self.size:
+            sizes = [f"{width}x{height}" for height, width in (self.size, labels.shape)]
+            raise InputError(f"{self.name}: the image is {sizes[0]} pixels, its labels are for {sizes[1]}")
+        counts = count_labels(labels)
+        if unknown := [value for value in counts if value not in self.classes]:
+            raise InputError(unknown_label(self.label_map, labels, unknown[-1], self.classes))
+        found = np.array([self.classes[value] for value in counts], np.int32)
+        values, areas = np.array(list(counts)), np.array(list(counts.values()), np.float64)
+        class_ids, first = np.unique(found, return_index=True)
+        class_ids, first = class_ids[class_ids >= 0], first[class_ids >= 0]
+        return Target(
+            LabelMasks(found[np.searchsorted(values, labels)], class_ids),
+            class_ids,
+            np.zeros(len(class_ids), bool),
+            np.array([areas[found == class_id].sum() for class_id in class_ids], np.float64),
+            values[first].astype(object),
+        )
 
 
 def label_map_dataset(
@@ -85,57 +83,78 @@ def label_map_dataset(
     label_maps: str | PathLike[str],
     class_names: Sequence[str],
     *,
-    ignore_index: int = IGNORE_INDEX,
+    merge: Mapping[str, Sequence[str]] | None = None,
+    ignore_index: int | None = None,
     reduce_zero_label: bool = False,
-    suffixes: tuple[str, str] | None = None,
+    endings: Sequence[str] | None = None,
+    split: Collection[str] | None = None,
+    skip_unlabeled: bool = False,
+    orientation: str = "auto",
 ) -> Dataset:
-    """Open a dataset for semantic segmentation, such as the folders of ADE20K or Cityscapes.
+    """Open a dataset for semantic segmentation, such as the folders of ADE20K, Cityscapes or VOC.
+
+    Label maps are PNG, TIFF, BMP or GIF, with class numbers in one channel or as a palette. What is guessed or left out
+    is told in a warning.
 
     Args:
         images: the folder with the images; its subfolders are searched too.
-        label_maps: the folder with the label maps, which have the names of the images up to the suffix.
+        label_maps: the folder with the label maps, in subfolders of the same names; it may be that of the images.
         class_names: the name of each class, by its label.
-        ignore_index: the label of pixels that are ignored.
+        merge: the new classes, each with the names of those that it is made of; the others are ignored. None to keep
+            the classes.
+        ignore_index: the label of pixels that are ignored. None for 255, or for 65535 if 255 is a class; but masks of 0
+            and 255 alone, with two class names, have 255 for the second class.
         reduce_zero_label: also ignore label 0, and subtract 1 from the other labels, as for ADE20K.
-        suffixes: how the names of images and of label maps end, such as `("_leftImg8bit.png",
-            "_gtFine_labelTrainIds.png")`. None for any image format, and `.png` for label maps.
+        endings: how the names of images and of label maps end, such as `("_leftImg8bit.png",
+            "_gtFine_labelTrainIds.png")`. None to find that out.
+        split: the names of the images to use; None for all.
+        skip_unlabeled: leave out images that have no label map.
+        orientation: which pixels the label maps of photos are for that EXIF rotates: "stored", "upright", or "auto" to
+            compare sizes.
 
     Returns:
         The dataset. It has no thing classes.
 
     Raises:
-        InputError: if a folder is missing or has no images, or label maps are missing.
+        InputError: if a folder is missing or has no images, label maps are missing, or they hold nothing to learn.
     """
     image_folder, label_folder = local_path(images, "images"), local_path(label_maps, "label_maps")
-    check_value("class_names", class_names, Sequence[str])
-    check_value("ignore_index", ignore_index, int, -1, 65535)
-    check_value("reduce_zero_label", reduce_zero_label, bool)
-    check_value("suffixes", suffixes, tuple[str, str] | None)
+    check_values(
+        ("class_names", class_names, Sequence[str]),
+        ("merge", merge, Mapping | None),
+        ("ignore_index", ignore_index, int | None, -1, 65535),
+        ("reduce_zero_label", reduce_zero_label, bool),
+        ("endings", endings, Sequence[str] | None),
+        ("skip_unlabeled", skip_unlabeled, bool),
+    )
+    if endings is not None and len(endings) != 2:
+        raise InputError(f"endings must be two, of images and of label maps, got {shown(endings)}")
     for folder, content in ((image_folder, "images"), (label_folder, "label maps")):
         if not folder.is_dir():
             raise InputError(f"the folder {folder} does not exist; expected the {content}")
-    if image_folder.resolve() == Path(image_folder.resolve().anchor):
-        raise InputError(f"{image_folder} is the whole disk; expected the folder with the images")
+        if folder.resolve() == Path(folder.resolve().anchor):
+            raise InputError(f"{folder} is the whole disk; expected the folder with the {content}")
     if duplicates := sorted(name for name, count in Counter(class_names).items() if count > 1):
         raise InputError(f"several classes are called {shown(duplicates[0])}")
-    problems = Problems(str(label_folder))
-    records = []
-    endings = {ending for ending, format in Image.registered_extensions().items() if format in Image.OPEN}
-    for path in sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(image_folder)
-        for name in names
-        if os.path.splitext(name)[1].lower() in endings and not name.startswith(".")  # noqa: PTH122  # of all files
-    ):
-        if not path.name.endswith(suffixes[0] if suffixes else "") or not path.is_file():
-            continue
-        relative = path.relative_to(image_folder)
-        stem = relative.name.removesuffix(suffixes[0]) if suffixes else relative.stem
-        label_map = label_folder / relative.with_name(stem + (suffixes[1] if suffixes else ".png"))
-        if not label_map.is_file():
-            problems.add(f"{path} has no label map: {label_map} does not exist")
-        records.append(LabelMapRecord(path, label_map, len(class_names), ignore_index, reduce_zero_label))
-    if not records:
-        raise InputError(f"the folder {image_folder} has no images" + (f" called *{suffixes[0]}" if suffixes else ""))
-    problems.raise_if_any()
+    pairs = find_pairs(image_folder, label_folder, endings=endings, split=split, skip_unlabeled=skip_unlabeled)
+    classes = label_meaning([label for _, label in pairs], class_names, ignore_index, reduce_zero_label)
+    if merge is not None:
+        class_names, classes = merged_classes(class_names, classes, merge)
+    headers = [read_header(path) for path, _ in pairs]
+    photos = [
+        (str(path), header or PhotoHeader((1, 1), 1), _label_size(label) if header and header.exif != 1 else None)
+        for (path, label), header in zip(pairs, headers, strict=True)
+    ]
+    notices = Notices(str(image_folder))
+    exifs = label_turns(photos, orientation, notices)
+    notices.warn()
+    records = [
+        LabelMapRecord(path, label, classes, header and header.upright_size, exif)
+        for (path, label), header, exif in zip(pairs, headers, exifs, strict=True)
+    ]
     return Dataset("semantic", tuple(class_names), frozenset(), records)
+
+
+def _label_size(path: Path) -> Size | None:
+    header = read_header(path)
+    return header and header.size

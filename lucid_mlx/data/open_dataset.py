@@ -1,37 +1,64 @@
 """Open a labeled dataset in any of the supported formats."""
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
+from lucid_mlx.data.class_names import read_class_names, read_merge
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
-from lucid_mlx.data.label_maps import IGNORE_INDEX, label_map_dataset
-from lucid_mlx.datasets import DATASETS, dataset_classes
+from lucid_mlx.data.label_maps import label_map_dataset
+from lucid_mlx.data.split import read_split
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import local_path, read_text
+from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.validation import check_value
+
+PathOrName = str | PathLike[str]
 
 
 def open_dataset(
-    images: str | PathLike[str],
-    annotations: str | PathLike[str],
+    images: PathOrName,
+    annotations: PathOrName,
     *,
-    panoptic_folder: str | PathLike[str] | None = None,
-    class_names: str | PathLike[str] | Sequence[str] | None = None,
-    ignore_index: int = IGNORE_INDEX,
+    panoptic_folder: PathOrName | None = None,
+    class_names: PathOrName | Sequence[str] | None = None,
+    merge: PathOrName | Mapping[str, Sequence[str]] | None = None,
+    ignore_index: int | None = None,
     reduce_zero_label: bool = False,
+    endings: Sequence[str] | None = None,
+    split: PathOrName | Collection[str] | None = None,
+    skip_unlabeled: bool = False,
+    crowd_as_objects: bool = False,
+    orientation: str = "auto",
 ) -> Dataset:
     """Open labeled images: COCO's JSON, of instances or panoptic, or a folder of label maps.
 
+    What is guessed or left out is told in a warning.
+
     Args:
         images: the folder with the images.
-        annotations: the JSON file, or the folder with the label maps.
+        annotations: the JSON file, or the folder with the label maps, which may be that of the images.
         panoptic_folder: the folder with the PNGs of a panoptic JSON. None for the folder that is called as the file
             without `.json`.
         class_names: the names of the classes of label maps, by label: a sequence, a text file with one name in each
-            line, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic". COCO's JSON has its own.
-        ignore_index: the label of pixels that are ignored; for label maps only.
-        reduce_zero_label: also ignore label 0, and subtract 1 from the other labels, as for ADE20K; for label maps
-            only.
+            line, a JSON file, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic". COCO's JSON has
+            its own.
+        merge: for label maps, the new classes, each with the names of those that it is made of, or a JSON file of that;
+            classes in none are ignored. None to keep the classes.
+        ignore_index: for label maps, the label of pixels that are ignored; None for 255, where it is not a class.
+        reduce_zero_label: for label maps, also ignore label 0, and subtract 1 from the other labels, as for ADE20K.
+        endings: for label maps, how the names of images and of label maps end, such as `(".jpg", "_mask.png")`; None
+            to find that out.
+        split: the images to use: a text file with the name of one in each line, with or without its folder and ending,
+            or a collection of the names; None for all.
+        skip_unlabeled: leave out images without a label map, or without an annotation.
+        crowd_as_objects: for COCO's JSON, take annotations with `iscrowd: 1` as objects.
+        orientation: which pixels the labels of photos are for that EXIF rotates: "stored", "upright", or "auto" to
+            compare sizes.
 
     Returns:
         The dataset.
@@ -39,29 +66,79 @@ def open_dataset(
     Raises:
         InputError: if something is missing, unreadable or contradictory; or class names are given for COCO's JSON.
     """
-    if local_path(annotations, "annotations").is_dir():
-        if class_names is None:
-            raise InputError(
-                f"{annotations} is a folder of label maps; give class names, such as a text file with one in each line"
-            )
-        return label_map_dataset(
-            images,
-            annotations,
-            _read_class_names(class_names),
-            ignore_index=ignore_index,
-            reduce_zero_label=reduce_zero_label,
+    for name, value in (("skip_unlabeled", skip_unlabeled), ("crowd_as_objects", crowd_as_objects)):
+        check_value(name, value, bool)
+    image_folder, labels = find_path(images, "images"), find_path(annotations, "annotations")
+    names = read_split(find_path(split, "split")) if isinstance(split, str | PathLike) else split
+    if not labels.is_dir():
+        if not labels.exists() and labels.suffix != ".json":
+            raise InputError(f"{labels} does not exist; expected COCO's JSON file, or the folder with the label maps")
+        if class_names is not None:
+            raise InputError(f"{labels} has its own class names; give class names only for a folder of label maps")
+        _check_unused(
+            "COCO's JSON", merge=merge, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label, endings=endings
         )
-    if class_names is not None:
-        raise InputError(f"{annotations} has its own class names; give class names only for a folder of label maps")
-    return coco_dataset(images, annotations, panoptic_folder)
+        folder = None if panoptic_folder is None else find_path(panoptic_folder, "panoptic_folder")
+        dataset = coco_dataset(
+            image_folder, labels, folder, split=names, crowd_as_objects=crowd_as_objects, orientation=orientation
+        )
+        return _without_unlabeled(dataset) if skip_unlabeled else dataset
+    _check_unused("a folder of label maps", panoptic_folder=panoptic_folder, crowd_as_objects=crowd_as_objects)
+    if class_names is None:
+        files = sorted(labels.glob("*.json"))
+        hint = f"; or {files[0]}, if that is COCO's JSON" if files else ""
+        raise InputError(
+            f"{labels} is a folder of label maps; give class names (`names`), such as a text file with one in each "
+            f"line{hint}"
+        )
+    return label_map_dataset(
+        image_folder,
+        labels,
+        read_class_names(class_names),
+        merge=read_merge(merge) if isinstance(merge, str | PathLike) else merge,
+        ignore_index=ignore_index,
+        reduce_zero_label=reduce_zero_label,
+        endings=endings,
+        split=names,
+        skip_unlabeled=skip_unlabeled,
+        orientation=orientation,
+    )
 
 
-def _read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequence[str]:
-    if not isinstance(class_names, str | PathLike):
-        return class_names
-    if class_names in DATASETS:
-        return [entry.name for entry in dataset_classes(str(class_names))]
-    lines = read_text(
-        local_path(class_names, "class_names"), "a text file with one class name in each line"
-    ).splitlines()
-    return [line.strip() for line in lines if line.strip()]
+def find_path(path: PathOrName, name: str) -> Path:
+    r"""Return a path with "~" expanded; backslashes, as Windows has them, stand for slashes if nothing is there else.
+
+    Args:
+        path: what a user gave as a path.
+        name: of the argument, for the message.
+
+    Returns:
+        The path; nothing need be there.
+
+    Raises:
+        InputError: if no file can have that name, or it holds what TOML makes of a backslash and a letter.
+    """
+    if isinstance(path, str) and "\\" in path and not os.path.lexists(path):
+        slashes = local_path(path.replace("\\", "/"), name)
+        if slashes.exists():
+            return slashes
+    found = local_path(path, name)
+    text = str(found)
+    if any(character in text for character in "\b\t\n\f\r") and not found.exists():
+        raise InputError(f"{name} is {text!r}, where a backslash was read as TOML does; write the path with /")
+    return found
+
+
+def _without_unlabeled(dataset: Dataset) -> Dataset:
+    records = [record for record in dataset.records if getattr(record, "annotations", True)]
+    if left_out := len(dataset.records) - len(records):
+        warnings.warn(
+            f"{left_out} of {len(dataset.records)} images have no annotation; they are left out", stacklevel=3
+        )
+    return replace(dataset, records=records)
+
+
+def _check_unused(what: str, **settings: Any) -> None:
+    unused = [f"`{name}`" for name, value in settings.items() if value is not None and value is not False]
+    if unused:
+        raise InputError(f"{' and '.join(unused)} cannot be used with {what}; leave that out")

@@ -1,15 +1,34 @@
 """Check a dataset before training, and report all problems in one error."""
 
-from concurrent.futures import ThreadPoolExecutor
+import math
+import os
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Condition
+from typing import NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx.data.dataset import Dataset, Record
+from lucid_mlx.data.notices import Notices
+from lucid_mlx.data.orientation import read_header
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import echo, examples, shown
 from lucid_mlx.utils.validation import check_value
 
 MAX_LISTED = 20  # problems that an error lists; the others are counted
+MAX_THREADS = 4
+MAX_BYTES = 256 << 20  # of images and labels that are read at one time
+BYTES_PER_PIXEL = 16  # of an image and its labels, as they are decoded
+MAX_UNKNOWN = 0.5  # share of an image's pixels that may have no class
+SECONDS_PER_LINE = 60
 
 
 class Problems:
@@ -30,8 +49,11 @@ class Problems:
         if self._count <= MAX_LISTED:
             self._listed.append(problem)
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, hint: str = "") -> None:
         """Raise an error that lists the problems.
+
+        Args:
+            hint: what to do about them.
 
         Raises:
             InputError: if there are any.
@@ -39,36 +61,134 @@ class Problems:
         if self._count:
             rest = [f"and {self._count - MAX_LISTED} more"] if self._count > MAX_LISTED else []
             count = "1 problem" if self._count == 1 else f"{self._count} problems"
-            raise InputError(f"{self._name}: {count}", *self._listed, *rest)
+            raise InputError(f"{self._name}: {count}", *self._listed, *rest, *([hint] if hint else []))
 
 
 def validate(dataset: Dataset, progress: bool = False) -> None:
-    """Read all images and labels of a dataset, on all cores, and check them.
+    """Read all images and labels of a dataset, and check them; few images are in memory at a time.
 
     This finds damaged files, images whose size differs from that of their labels, labels and segments that the dataset
-    does not define, and empty masks. Opening a dataset already finds what needs no pixels: missing files, unknown
-    categories, invalid polygons.
+    does not define, and labels from which nothing can be learned. It stops after the first problems. Classes that never
+    occur, masks without pixels, and images of which most pixels have no class are told in warnings. Opening a dataset
+    already finds what needs no pixels: missing files, unknown categories, invalid polygons.
 
     Args:
         dataset: what to check.
-        progress: show a progress bar, if standard error is a terminal.
+        progress: show a progress bar, if standard error is a terminal, or else a line every minute.
 
     Raises:
         InputError: if anything is wrong; it names the files and annotations of the first problems.
     """
     check_value("dataset", dataset, Dataset)
-    problems = Problems("the labeled images")
-    with ThreadPoolExecutor() as pool:
-        results = pool.map(_problems, dataset.records, [len(dataset.class_names)] * len(dataset.records))
-        bar = tqdm(results, "validate", len(dataset.records), unit="image", disable=None if progress else True)
-        for record_problems in bar:
-            for problem in record_problems:
-                problems.add(problem)
-    problems.raise_if_any()
+    total = len(dataset.records)
+    seen = _Seen(dataset)
+    problems: list[str] = []
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool, closing(_check_all(dataset, pool)) as found:
+        for number, checked in enumerate(_with_progress(found, total) if progress else found, 1):
+            problems += checked.problems
+            seen.add(dataset.records[number - 1], checked)
+            if len(problems) >= MAX_LISTED:
+                break
+    if problems:
+        collected = Problems(
+            "the labeled images" if number == total else f"the first {number} of {total} labeled images"
+        )
+        for problem in problems:
+            collected.add(problem)
+        collected.raise_if_any("a list of the other images (`split`) leaves these out")
+    seen.conclude()
 
 
-def _problems(record: Record, num_classes: int) -> list[str]:
-    """Return the problems of a record."""
+class _Checked(NamedTuple):
+    """What is known of an image after it was read."""
+
+    problems: list[str]
+    class_ids: frozenset[int] = frozenset()
+    left_out: tuple[tuple[str, int | str], ...] = ()  # why, and the id
+    unknown_share: float = 0.0  # of the pixels
+
+
+class _Seen:
+    """What the labels of a dataset hold, and what they lack."""
+
+    def __init__(self, dataset: Dataset):
+        self._dataset = dataset
+        self._class_ids: set[int] = set()
+        self._notices = Notices("the labels")
+
+    def add(self, record: Record, checked: _Checked) -> None:
+        """Add an image."""
+        self._class_ids |= checked.class_ids
+        for reason, id_ in checked.left_out:
+            noun = "annotation" if self._dataset.task == "instance" else "segment"
+            self._notices.add(noun, f"left out: {reason}", f"{id_} of {record.name}")
+        if checked.unknown_share > MAX_UNKNOWN and self._dataset.task != "instance":
+            self._notices.add("image", f"without a class for more than {MAX_UNKNOWN:.0%} of the pixels", record.name)
+
+    def conclude(self) -> None:
+        """Stop if nothing can be learned; warn of what is odd."""
+        task, names = self._dataset.task, self._dataset.class_names
+        count = len(self._dataset.records)
+        if not self._class_ids:
+            hint = {
+                "semantic": "all pixels are ignored: `ignore_index`, `reduce_zero_label` and `merge` say which are",
+                "instance": "there are no objects but crowds: `crowd_as_objects` takes those as objects",
+            }.get(task, "there are no segments but crowds: `crowd_as_objects` takes those as objects")
+            raise InputError(f"nothing is left to learn from the labels of {count} images: {hint}")
+        if task == "semantic" and len(self._class_ids) == 1:
+            (only,) = self._class_ids
+            raise InputError(
+                f"the labels of {count} images have one class alone, {shown(names[only])}: nothing tells where it is "
+                "not. Label maps need a class for the rest, such as background; `names` has the name of every label, "
+                "and `ignore_index` is the label of pixels that do not count. (`check = false` trains all the same)"
+            )
+        if never := [name for index, name in enumerate(names) if index not in self._class_ids]:
+            warnings.warn(
+                f"{len(never)} of {len(names)} classes never occur in the labels: {examples(never)}", stacklevel=3
+            )
+        self._notices.warn(3)
+
+
+class _Budget:
+    """Bytes that threads share; a thread that needs more than there are has them when no other runs."""
+
+    def __init__(self, size: int):
+        self._size, self._used, self._changed = size, 0, Condition()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._used == 0 or self._used + size <= self._size)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= size
+                self._changed.notify_all()
+
+
+def _check_all(dataset: Dataset, pool: ThreadPoolExecutor) -> Generator[_Checked, None, None]:
+    """Check the records in order, a few ahead."""
+    budget, count = _Budget(MAX_BYTES), len(dataset.class_names)
+    pending: deque[Future[_Checked]] = deque()
+    for record in dataset.records:
+        pending.append(pool.submit(_check, record, count, budget))
+        if len(pending) > 4 * MAX_THREADS:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _check(record: Record, num_classes: int, budget: _Budget) -> _Checked:
+    path = getattr(record, "path", None)
+    header = read_header(path) if isinstance(path, Path) else None
+    pixels = math.prod(header.size) if header else 0
+    with budget.take(pixels * BYTES_PER_PIXEL):
+        return _check_one(record, num_classes)
+
+
+def _check_one(record: Record, num_classes: int) -> _Checked:
     problems = []
     image_size = None
     try:
@@ -77,18 +197,32 @@ def _problems(record: Record, num_classes: int) -> list[str]:
         problems.append(str(error))
     try:
         target = record.target()
+        shape, counts = target.masks.shape, target.counts()
     except InputError as error:
-        return [*problems, str(error)]
-    size = target.masks.shape[1:]
-    if image_size is not None and image_size != size:
+        return _Checked([*problems, str(error)])
+    if image_size is not None and image_size != shape[1:]:
         problems.append(
             f"{record.name}: the image is {image_size[1]}x{image_size[0]} pixels, its labels are for "
-            f"{size[1]}x{size[0]}"
+            f"{shape[2]}x{shape[1]}"
         )
-    for index in np.flatnonzero(~target.masks.any(axis=(1, 2))):
-        problems.append(f"{record.name}: annotation {target.ids[index]} has no pixels")
     for index in np.flatnonzero((target.class_ids < 0) | (target.class_ids >= num_classes)):
         problems.append(
             f"{record.name}: class {target.class_ids[index]} is out of range; the dataset has {num_classes} classes"
         )
-    return problems
+    learned = target.class_ids[(counts > 0) & ~target.crowd]
+    empty = tuple(("without a pixel", id_) for id_ in target.ids[counts == 0])
+    unknown_share = 1 - counts.sum() / max(math.prod(shape[1:]), 1)
+    return _Checked(problems, frozenset(learned.tolist()), (*target.left_out, *empty), unknown_share)
+
+
+def _with_progress(checked: Iterator[_Checked], total: int) -> Iterator[_Checked]:
+    """Pass results on, and show how many there were."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        yield from tqdm(checked, "check", total, unit="image")
+        return
+    told = time.monotonic()
+    for number, one in enumerate(checked, 1):
+        if time.monotonic() - told > SECONDS_PER_LINE:
+            told = time.monotonic()
+            echo(f"checked {number} of {total} images", err=True)
+        yield one

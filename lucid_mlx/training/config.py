@@ -5,7 +5,6 @@ from os import PathLike
 from typing import Any, Literal
 
 from lucid_mlx.data.dataset import Dataset
-from lucid_mlx.data.label_maps import IGNORE_INDEX
 from lucid_mlx.data.open_dataset import open_dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.training.augment import LargeScaleJitter, ResizeAndCrop
@@ -36,17 +35,29 @@ RANGES: dict[str, Range] = {
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Labeled images on disk. Relative paths start at the current folder.
+    """Labeled images on disk. Relative paths start at the current folder, "~" is the home folder.
 
     Attributes:
         images: the folder with the images.
-        annotations: COCO's JSON file, of instances or panoptic, or the folder with the label maps.
+        annotations: COCO's JSON file, of instances or panoptic, or the folder with the label maps, which may be that of
+            the images.
         panoptic_folder: the folder with the PNGs of a panoptic JSON; None for the folder that is called as the file
             without `.json`.
-        names: for label maps, the names of the classes by label: a text file with one name in each line, or a
-            dataset such as "ade20k_semantic".
-        ignore_index: for label maps, the label of pixels that are ignored.
+        names: for label maps, the names of the classes by label: a text file with one name in each line, a JSON file
+            such as `{"0": "sky", "1": "sea"}`, or a dataset such as "ade20k_semantic".
+        merge: for label maps, a JSON file with new classes, each with the names of those that it is made of, such as
+            `{"bag": ["bag", "purse"]}`; classes in none are ignored.
+        ignore_index: for label maps, the label of pixels that are ignored. None for 255, or for 65535 if 255 is a
+            class; but masks of 0 and 255 alone, with two names, have 255 for the second class.
         reduce_zero_label: for label maps, also ignore label 0, and subtract 1 from the other labels, as for ADE20K.
+        endings: for label maps, how the names of images and of label maps end, such as `[".jpg", "_mask.png"]`; None to
+            find that out.
+        split: a text file with the images to use, one in each line, with or without its folder and ending; None for
+            all.
+        skip_unlabeled: leave out images without labels.
+        crowd_as_objects: for COCO's JSON, take annotations with `iscrowd = 1` as objects, as some tools write them.
+        orientation: which pixels the labels of photos are for that EXIF rotates: "stored", "upright", or "auto" to
+            compare sizes.
         limit: use only so many images, the first ones; None for all.
 
     Raises:
@@ -57,12 +68,20 @@ class DatasetConfig:
     annotations: str
     panoptic_folder: str | None = None
     names: str | None = None
-    ignore_index: int = IGNORE_INDEX
+    merge: str | None = None
+    ignore_index: int | None = None
     reduce_zero_label: bool = False
+    endings: tuple[str, ...] | None = None
+    split: str | None = None
+    skip_unlabeled: bool = False
+    crowd_as_objects: bool = False
+    orientation: Literal["auto", "stored", "upright"] = "auto"
     limit: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
+        if self.endings is not None and len(self.endings) != 2:
+            raise FieldError(f"endings must be two, of images and of label maps, got {len(self.endings)}", "endings")
 
     def open(self) -> Dataset:
         """Open the dataset.
@@ -78,8 +97,14 @@ class DatasetConfig:
             self.annotations,
             panoptic_folder=self.panoptic_folder,
             class_names=self.names,
+            merge=self.merge,
             ignore_index=self.ignore_index,
             reduce_zero_label=self.reduce_zero_label,
+            endings=self.endings,
+            split=self.split,
+            skip_unlabeled=self.skip_unlabeled,
+            crowd_as_objects=self.crowd_as_objects,
+            orientation=self.orientation,
         )
         return dataset if self.limit is None else replace(dataset, records=dataset.records[: self.limit])
 
@@ -120,6 +145,8 @@ class ReportsConfig:
         pictures: steps between two sets of pictures of the predictions for validation images; 0 for none.
         images: validation images of such a set.
         evaluate: steps between two evaluations on all validation images; 0 for none.
+        tensorboard: also write the metrics for TensorBoard, to `training/tensorboard`. It takes the library tensorboardX:
+            `pip install 'lucid-mlx[tensorboard]'`.
 
     Raises:
         FieldError: if a value is out of range.
@@ -130,6 +157,7 @@ class ReportsConfig:
     pictures: int = 1000
     images: int = 4
     evaluate: int = 0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)

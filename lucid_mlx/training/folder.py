@@ -1,6 +1,7 @@
 """The output folder of a run: a model that `lucid_mlx.load` reads, and in `training/` what the training needs."""
 
 import fcntl
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,14 +11,14 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_mlx.data.dataset import Dataset
-from lucid_mlx.data.label_maps import IGNORE_INDEX
+from lucid_mlx.data.label_values import IGNORE_INDEX
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.training.state import write_arrays
-from lucid_mlx.utils.files import check_file
+from lucid_mlx.utils.files import check_file, write_file
 from lucid_mlx.utils.text import markdown, printable
-from lucid_mlx.weights.checkpoint import MLX_FORMAT, WEIGHTS_FILE, ensure_empty, write_checkpoint
+from lucid_mlx.weights.checkpoint import MLX_FORMAT, PREPROCESSOR_FILE, WEIGHTS_FILE, ensure_empty, write_checkpoint
 
 TRAINING_FOLDER = "training"
 STATE_FILE = "state.safetensors"
@@ -120,6 +121,14 @@ class RunFolder:
         config = self._config.to_dict()
         write_checkpoint(self.path, config, arrays, self._metadata, self._preprocessor(), self._card())
         self.training.mkdir()
+
+    def write_preprocessor(self) -> None:
+        """Write how images are prepared again: a run that goes on may have another size.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
+        write_file(self.path / PREPROCESSOR_FILE, (json.dumps(self._preprocessor(), indent=2) + "\n").encode())
 
     def write_weights(self, arrays: Mapping[str, mx.array]) -> None:
         """Replace the weights.

@@ -46,7 +46,8 @@ class OptimizerConfig:
         max_grad_norm: clip the norm of the gradient of all parameters to this; 0 to not clip.
         schedule: how the learning rate falls: in steps, polynomially (the original's for ADE20K and Cityscapes), or as
             half a cosine.
-        milestones: with "step", the fractions of the run after which the learning rate falls.
+        milestones: with "step", the fractions of the run after which the learning rate falls: 8/9 and 26/27 of the
+            original's steps.
         gamma: with "step", the factor of the learning rate at each milestone.
         power: with "poly", the exponent.
         warmup_steps: steps in which the learning rate rises linearly at the start.
@@ -62,7 +63,7 @@ class OptimizerConfig:
     weight_decay: float = 0.05
     max_grad_norm: float = 0.01
     schedule: Literal["step", "poly", "cosine"] = "step"
-    milestones: tuple[float, ...] = (0.9, 0.96)
+    milestones: tuple[float, ...] = (327778 / 368750, 355092 / 368750)  # the steps of the original's files for COCO
     gamma: float = 0.1
     power: float = 0.9
     warmup_steps: int = 0

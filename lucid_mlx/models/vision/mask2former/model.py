@@ -92,8 +92,9 @@ class Mask2Former(nn.Module):
 
         Args:
             pixel_values: (B, num_channels, H, W), normalized; any H and W.
-            mask_labels: for each image the masks of its objects, (N, height, width) of 0 and 1, of any dtype and of
-                one size for the batch; N may be 0. (uint8 or bool takes the least memory.)
+            mask_labels: for each image the masks of its objects, (N, height, width) of one size for the batch; N may
+                be 0. Booleans (which take the least time and memory); whole numbers, 0 and 1 or 0 and 255; or floats
+                from 0 to 1, the share of a pixel that the object covers.
             class_labels: for each image the class of each mask, (N,) whole numbers below `num_labels`.
             pixel_mask: (B, H, W); accepted for lucid's sake. As in the reference it changes nothing.
             output_hidden_states: fill the entries named `*_hidden_states`; None takes the configuration's.

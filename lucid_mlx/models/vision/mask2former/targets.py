@@ -25,16 +25,17 @@ def read_targets(
     """Check labels and return them as targets.
 
     Args:
-        mask_labels: for each image (N, height, width), 1 inside the object and 0 outside, of any dtype; N may be 0.
+        mask_labels: for each image (N, height, width); N may be 0. Booleans; whole numbers, 0 outside the object and 1
+            or 255 inside; or floats from 0 to 1, the share of a pixel that the object covers.
         class_labels: for each image the N class numbers.
         batch: number of images.
         num_labels: number of classes.
 
     Returns:
-        The same, classes as int32.
+        The same, masks of 0 and 255 as booleans, classes as int32.
 
     Raises:
-        InputError: if their numbers, shapes or classes do not fit.
+        InputError: if their numbers, shapes, values or classes do not fit.
     """
     if len(mask_labels) != batch or len(class_labels) != batch:
         raise InputError(
@@ -54,4 +55,21 @@ def read_targets(
                 f"class labels must be whole numbers from 0 to {num_labels - 1}; image {number} has "
                 f"{labels.min()} to {labels.max()} ({labels.dtype})"
             )
-    return Targets(masks, [labels.astype(np.int32) for labels in classes])
+    checked = [_check_values(mask, f"image {number} of the batch") for number, mask in enumerate(masks)]
+    return Targets(checked, [labels.astype(np.int32) for labels in classes])
+
+
+def _check_values(masks: mx.array, name: str) -> mx.array:
+    """Return masks of 0 and 255 as booleans, and others as they are."""
+    if masks.dtype == mx.bool_ or masks.size == 0:
+        return masks
+    low, high = (float(np.array(x.astype(mx.float32))) for x in (masks.min(), masks.max()))
+    if high == 255 and mx.all((masks == 0) | (masks == 255)).item():
+        return masks == 255
+    whole = mx.issubdtype(masks.dtype, mx.integer)
+    if not (low in (0, 1) and high in (0, 1) if whole else low >= 0 and high <= 1):
+        raise InputError(
+            f"{name} has masks with values from {low:g} to {high:g} ({masks.dtype}); expected booleans, 0 and 1, 0 and "
+            "255, or floats from 0 to 1: for each object the share of a pixel that it covers"
+        )
+    return masks
