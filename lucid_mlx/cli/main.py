@@ -1,6 +1,7 @@
 """`lucid-mlx`: the verbs together, and errors as people want them."""
 
 import io
+import re
 import signal
 import sys
 import threading
@@ -58,6 +59,9 @@ class Verbs(click.Group):
         try:
             with _orderly_end(), _printable_usage():
                 return super().invoke(ctx)
+        except KeyboardInterrupt:
+            echo("stopped", err=True)
+            raise SystemExit(128 + signal.SIGINT) from None
         except BrokenPipeError:  # such as `| head`; click ends in silence
             raise
         except lucid_mlx.InputError as error:
@@ -94,11 +98,17 @@ def _orderly_end() -> Iterator[None]:
 
 @contextmanager
 def _printable_usage() -> Iterator[None]:
-    """Make printable what click says about arguments, which it cites as they are."""
+    """Make printable what click says about arguments, which it cites as they are; show what is missing."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:  # whose message is the help
+        raise
     except click.UsageError as error:
-        error.message = printable(error.message)  # type: ignore[misc]  # which click declares final
+        message = error.message
+        if isinstance(error, click.MissingParameter) and error.cmd is not None:
+            example = re.search(r"^ +lucid-mlx (.+\\\n)*.+", error.cmd.help or "", re.M)
+            message = "For example: " + re.sub(r"[\\\s]+", " ", example[0].strip()) if example else message
+        error.message = printable(message)  # type: ignore[misc]  # which click declares final
         raise
 
 

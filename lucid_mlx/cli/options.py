@@ -19,7 +19,8 @@ def weights_option(required: bool = False) -> Callable[[Command], Command]:
     return click.option(
         "--weights",
         required=required,
-        help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file or an address.",
+        help="A name that `lucid-mlx weights list` shows, a folder, a checkpoint file or an address; demo needs no "
+        "network.",
     )
 
 

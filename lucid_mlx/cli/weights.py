@@ -6,7 +6,7 @@ from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.catalog import SWIN_SIZES, catalog
+from lucid_mlx.weights.catalog import DEMO, SWIN_SIZES, catalog
 from lucid_mlx.weights.download import download
 
 DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas")
@@ -17,7 +17,7 @@ def weights() -> None:
     """List, download and remove pretrained weights.
 
     NAME is a name of the list, any Mask2Former on the Hugging Face hub (owner/name, owner/name@revision), an hf://
-    or https:// address.
+    or https:// address. For a machine without a network: `pull` on one that has it, and copy the cache folder.
 
     \b
     Examples:
@@ -33,20 +33,23 @@ def weights() -> None:
 @click.option("--size", type=click.Choice(SWIN_SIZES), help="Only models with a Swin backbone of this size.")
 @click.option("--cached", is_flag=True, help="Only those on this disk.")
 def list_weights(task: str | None, dataset: str | None, size: str | None, cached: bool) -> None:
-    """List the public models that have a name: published accuracy, license, and whether they are on this disk."""
+    """List the models that have a name: published accuracy, license, and whether they are on this disk.
+
+    The first, demo, comes with the package and needs no network: it knows drawn scenes of garments and nothing else.
+    """
     rows = [("name", "dataset", "MB", "queries", "published accuracy", "license", "cached")]
-    for model in catalog():
+    for model in (DEMO, *catalog()):
         wanted = (
             (task is None or model.task == task)
             and (dataset is None or model.dataset.startswith(dataset))
             and (size is None or model.size == size)
         )
-        here = wanted and cached_path(model.name) is not None
+        here = wanted and (model is DEMO or cached_path(model.name) is not None)
         if wanted and (here or not cached):
-            megabytes = f"{model.num_parameters * 4 / 1e6:.0f}"
+            megabytes = f"{model.num_parameters * model.bytes_per_parameter / 1e6:.0f}"
             rows.append(
                 (model.name, model.dataset, megabytes, str(model.num_queries), model.metric or "-", model.license,
-                 "yes" if here else "no")
+                 "in the package" if model is DEMO else "yes" if here else "no")
             )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,5 +1,6 @@
 """Download from the web, within limits that a slow or hostile server cannot stretch."""
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -69,10 +70,36 @@ def download(
         if transfer.error is not None:
             raise transfer.error
     except requests.HTTPError as error:
-        raise InputError(http_message(url, error.response.status_code)) from error
+        raise InputError(http_message(url, error.response.status_code)) from None
     except (requests.RequestException, HTTPError, UnicodeError) as error:  # not all of urllib3's are requests' own
-        reason = printable(str(error))[:300]
-        raise InputError(f"{url} cannot be reached, or the download was interrupted: {reason}") from error
+        reason = network_reason(error)
+        raise InputError(f"{url} cannot be reached, or the download was interrupted: {reason}") from None
+
+
+def network_reason(error: BaseException) -> str:
+    """Return why a server cannot be reached, without what libraries wrap around it.
+
+    Args:
+        error: of requests, httpx or the like.
+
+    Returns:
+        Such as "Connection refused"; it names the variable of a proxy if there is one.
+    """
+    reason, inner = printable(str(error))[:300] or type(error).__name__, _inner(error)
+    for _ in range(20):  # causes of causes
+        if inner is None:
+            break
+        if isinstance(inner, OSError) and isinstance(inner.strerror, str):
+            reason = printable(inner.strerror)[:300]
+        inner = _inner(inner)
+    proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    return f"{reason}; the way there is the proxy of {' and '.join(proxies)}" if proxies else reason
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """Return the error that an error wraps."""
+    wrapped = (*error.args, getattr(error, "reason", None))  # as requests and urllib3 do
+    return next((x for x in wrapped if isinstance(x, BaseException)), error.__cause__ or error.__context__)
 
 
 def http_message(name: str, status: int, reasons: Mapping[int, str] = {}) -> str:

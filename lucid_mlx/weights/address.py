@@ -1,7 +1,9 @@
 """Parse what a user may write for weights: a path, a name on the Hugging Face hub, an address, a registry tag."""
 
+import difflib
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import shown
+from lucid_mlx.weights.checkpoint import CONFIG_FILE, WEIGHT_FILES
 from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, WeightsLike, resolve
 
 MAX_ADDRESS = 2000  # characters
@@ -59,7 +62,9 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
 
     A string that starts with `hf://`, `https://` or `http://` is an address. Otherwise it is a path if that exists on
     disk; the checkpoint that comes with the package if it is "demo"; a registry tag if it has a colon
-    ("mask2former_swin_small:ADE20K_SEMANTIC"); a name on the Hugging Face hub if it has a single slash.
+    ("mask2former_swin_small:ADE20K_SEMANTIC"); a name on the Hugging Face hub if it has a single slash. If something on
+    disk has the name of a listed checkpoint, such as "demo", a folder with a model is taken, and the listed checkpoint
+    otherwise; a warning says so. "./demo" is always the path.
 
     Args:
         weights: what the user wrote, or a member or entry of the registry.
@@ -79,7 +84,8 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
             )
         return local_path(weights)
     is_address = weights.startswith(("hf://", "https://", "http://"))
-    if weights and not is_address and os.path.exists(path := local_path(weights)):  # noqa: PTH110  # Path's raises
+    exists = weights and not is_address and os.path.exists(path := local_path(weights))  # noqa: PTH110  # Path's raises
+    if exists and not _is_shadowed(weights, path):
         return path
     if len(weights) > MAX_ADDRESS or not weights.isprintable():
         raise InputError(
@@ -103,10 +109,36 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     if (match := _HUB_NAME.fullmatch(weights)) and not weights.startswith("."):
         return HubAddress(match["repository"], match["revision"] or "main")
     raise InputError(
-        f"{weights} does not exist; expected a file, a folder, a name on the Hugging Face hub such as "
-        "facebook/mask2former-swin-tiny-coco-panoptic, an hf:// or https:// address, or a tag such as "
-        "mask2former_swin_small:ADE20K_SEMANTIC, or demo"
+        f"{weights} does not exist{near_names(weights)}; expected a file, a folder, a name on the Hugging Face hub "
+        "such as facebook/mask2former-swin-tiny-coco-panoptic, an hf:// or https:// address, a tag such as "
+        "mask2former_swin_small:ADE20K_SEMANTIC, or demo, which needs no network; `lucid-mlx weights list` shows names"
     )
+
+
+def near_names(name: str) -> str:
+    """Return a question with the listed names that are like a misspelt one; nothing if none is, or it is listed."""
+    listed = _listed_names()
+    near = difflib.get_close_matches(name[:200].lower(), listed, n=2, cutoff=0.65)
+    return f" (did you mean {' or '.join(listed[x] for x in near)}?)" if near and name not in listed.values() else ""
+
+
+def _listed_names() -> dict[str, str]:
+    """Return the names that `lucid-mlx weights list` shows, by what they are in small letters."""
+    from lucid_mlx.weights.catalog import catalog
+
+    return {name.lower(): name for name in (DEMO_FOLDER.name, *(model.name for model in catalog()))}
+
+
+def _is_shadowed(name: str, path: Path) -> bool:
+    """Return whether a name means a listed checkpoint, though something of that name is on disk; warn of either."""
+    if not (name == DEMO_FOLDER.name or ":" in name or "/mask2former-" in name) or name not in _listed_names().values():
+        return False
+    is_model = path.is_dir() and any((path / file).exists() for file in (CONFIG_FILE, *WEIGHT_FILES))
+    here = "the folder" if path.is_dir() else "the file"
+    taken, other = (here, "the listed checkpoint") if is_model else ("the listed checkpoint", here)
+    way = "rename the folder to use the other" if is_model else f"./{name} means {here}"
+    warnings.warn(f"{name} is {taken} here, not {other} of that name; {way}", stacklevel=4)
+    return not is_model
 
 
 def _entry_address(entry: WeightEntry) -> HubAddress | WebAddress:

@@ -5,7 +5,8 @@ from pathlib import Path
 from lucid_mlx.errors import InputError
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.checkpoint import WEIGHT_FILES
-from lucid_mlx.weights.download import blob_path, hub_cache, remove_from_hub_cache, web_cache_path
+from lucid_mlx.weights.download import blob_path, remove_from_hub_cache, web_cache_path
+from lucid_mlx.weights.hub_errors import hub_cache
 from lucid_mlx.weights.registry import WeightsLike
 
 

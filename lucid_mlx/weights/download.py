@@ -1,15 +1,12 @@
 """Download weights to files on disk, and check them.
 
 huggingface_hub downloads from its hub: it resumes, locks and caches. This module adds which files of a repository are
-needed, files from other addresses, checks of digests, and one error message for each way it can fail.
+needed, files from other addresses, and checks of digests; `hub_errors` has a sentence for each way it can fail.
 """
 
-import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,13 +16,17 @@ from lucid_mlx.utils import http
 from lucid_mlx.utils.files import check_file, temporary_folder
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
 from lucid_mlx.weights.checkpoint import CARD_FILE, CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES, read_weight_map
+from lucid_mlx.weights.hub_errors import (
+    as_input_errors,
+    ask_once,
+    disk_message,
+    hub_cache,
+    offline_switch,
+    switched_off_message,
+)
 from lucid_mlx.weights.registry import WeightsLike
 
 MAX_WEB_BYTES = 10 << 30
-_HUB_REASONS = {
-    401: "it asks for a login: `hf auth login`, or set HF_TOKEN",
-    429: "too many requests; wait a few minutes, or log in with `hf auth login`",
-}
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,30 @@ def download(weights: WeightsLike, *, local_files_only: bool = False) -> LocalFi
         if not address.is_dir():
             check_file(address, "a checkpoint file or a folder with one")
         return LocalFiles(address, str(weights))
-    local_files_only = local_files_only or os.environ.get("LUCID_WEIGHTS_OFFLINE") == "1"
+    local_files_only = local_files_only or offline_switch() is not None
     if isinstance(address, WebAddress):
         return LocalFiles(_download_from_web(address.url, local_files_only), address.url)
-    with _hub_errors_as_input_errors(address):
+    with as_input_errors(address, weights if isinstance(weights, str) else str(address)):
+        return _download_from_hub(address, local_files_only)
+
+
+def _download_from_hub(address: HubAddress, local_files_only: bool) -> LocalFiles:
+    """Download what an address on the hub names; if the hub cannot be reached, take it from the cache."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    problem = None if local_files_only else ask_once(address, address.file or WEIGHT_FILES[0])
+    local_files_only = local_files_only or problem is not None
+    try:
         if address.file is None:
             folder = _download_repository(address, local_files_only)
             return LocalFiles(folder, address.repository, folder.name)
         file = _download_hub_file(address, address.file, local_files_only)
-        commit = next(parent.name for parent in file.parents if parent.parent.name == "snapshots")
-        return LocalFiles(file, f"hf://{address.repository}/{address.file}", commit)
-
-
-def hub_cache() -> Path:
-    """Return the cache folder of files from the hub: huggingface_hub's own, or one in `LUCID_HOME` if that is set."""
-    from huggingface_hub import constants
-
-    home = os.environ.get("LUCID_HOME")
-    return Path(home).expanduser() / "weights" / "hub" if home else Path(constants.HF_HUB_CACHE)
+    except LocalEntryNotFoundError as error:
+        if problem is not None:
+            error.__cause__ = problem
+        raise
+    commit = next(parent.name for parent in file.parents if parent.parent.name == "snapshots")
+    return LocalFiles(file, f"hf://{address.repository}/{address.file}", commit)
 
 
 def web_cache() -> Path:
@@ -191,8 +198,8 @@ def _download_from_web(url: str, local_files_only: bool) -> Path:
     if path.exists():
         _check_web_digest(path, url)
         return path
-    if local_files_only or _hub_is_offline():
-        raise InputError(f"{url} is not in the cache, and downloads are switched off")
+    if local_files_only:
+        raise InputError(switched_off_message(url, path.parent))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(path.parent) as folder:
@@ -203,7 +210,7 @@ def _download_from_web(url: str, local_files_only: bool) -> Path:
             _check_weights(temporary, url)
             temporary.replace(path)
     except OSError as error:
-        raise InputError(_disk_message(path.parent, error)) from error
+        raise InputError(disk_message(path.parent, error)) from None
     return path
 
 
@@ -230,60 +237,3 @@ def _check_weights(path: Path, url: str) -> None:
     if not (safetensors or (torch and path.suffix != ".safetensors")):
         kinds = "a safetensors file" if path.suffix == ".safetensors" else "safetensors, or torch's zip or pickle"
         raise InputError(f"{url} does not begin as weights do; expected {kinds}; it was not kept")
-
-
-def _hub_is_offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-@contextmanager
-def _hub_errors_as_input_errors(address: HubAddress) -> Iterator[None]:
-    """Replace the exceptions of huggingface_hub by an InputError with one sentence."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise InputError(
-            f"{address} is gated: accept its conditions at https://huggingface.co/{address.repository}, then "
-            "log in with `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{address.repository} has no revision {address.revision!r}") from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"{address.repository} is neither a folder on this disk nor a public model on the hub; if it is private, "
-            "log in with `hf auth login`"
-        ) from error
-    except errors.LocalEntryNotFoundError as error:
-        raise InputError(_not_cached_message(address, error)) from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{address.repository} has no file {address.file} at {address.revision}") from error
-    except errors.HfHubHTTPError as error:
-        raise InputError(http.http_message(str(address), error.response.status_code, _HUB_REASONS)) from error
-    except errors.HFValidationError as error:
-        raise InputError(f"{address} is not a valid name on the hub: {error}") from error
-    except OSError as error:
-        raise InputError(_disk_message(hub_cache(), error)) from error
-    except Exception as error:
-        if not type(error).__module__.startswith(("httpx", "huggingface_hub")):
-            raise
-        raise InputError(f"the download of {address} failed: {error or type(error).__name__}; try again") from error
-
-
-def _not_cached_message(address: HubAddress, error: Exception) -> str:
-    cause = error.__cause__
-    status = getattr(getattr(cause, "response", None), "status_code", None)
-    if status is not None:
-        return http.http_message(str(address), status, _HUB_REASONS)
-    if _hub_is_offline() or cause is None:
-        return f"{address} is not in the cache, and downloads are switched off"
-    return f"{address} is not in the cache, and the hub cannot be reached: {cause or type(cause).__name__}"
-
-
-def _disk_message(folder: Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk with {folder} is full; free some space, or set LUCID_HOME or HF_HOME to another disk"
-    return f"{folder} cannot be written: {error}"
