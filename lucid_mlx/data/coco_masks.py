@@ -14,7 +14,7 @@ Polygon = np.ndarray  # float64: x, y, x, y, ...
 Segmentation = Sequence[Polygon] | Mapping[str, Any]  # polygons, or RLE
 Runs = str | bytes | Sequence[int]
 
-NO_PIXEL = "that cover no pixel"
+NO_PIXEL = "without a pixel"
 
 MAX_COORDINATE = 1e15  # up to which differences of coordinates are exact enough
 MAX_OUTLINE = 2_000_000  # pixels; COCO's code takes forty bytes for each
