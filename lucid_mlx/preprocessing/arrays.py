@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
 
 FLOAT_TOLERANCE = 1e-3  # floating-point pixels may lie so far outside of 0 to 1
 BAND_PIXELS = 1 << 20  # converted at a time, so that large images need little memory beside their pixels
@@ -37,7 +38,7 @@ def as_array(source: Any) -> np.ndarray | None:
         source = source.detach().cpu()
         array = np.asarray(source.float().numpy() if str(source.dtype).endswith("bfloat16") else source.numpy())
     except Exception as error:  # which depends on the library
-        raise InputError(f"the pixels of a {type(source).__name__} cannot be read: {error}") from error
+        raise InputError(f"the pixels of a {type(source).__name__} cannot be read: {shown(str(error), 200)}") from error
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         if array.shape[2] in (1, 3, 4):
             raise InputError(f"a tensor of {tuple(array.shape)} may have its channels first or last; give an array")
@@ -73,11 +74,15 @@ def to_uint8(array: np.ndarray, bgr: bool = False) -> np.ndarray:
         if not (low >= -FLOAT_TOLERANCE and high <= 1.0 + FLOAT_TOLERANCE):
             raise InputError(
                 f"floating-point pixels must lie from 0 to 1, found {low:g} to {high:g}; pixels from 0 to 255 must be "
-                "uint8 (`.astype('uint8')`), and an image must not be normalized yet"
+                "uint8 (`.astype('uint8')`, or `.byte()` in torch), and an image must not be normalized yet"
             )
         array = scaled(array, 1.0)
     elif array.dtype != np.uint8:
-        hint = "; make pixels from 0 to 255 uint8 (`.astype('uint8')`)" if array.dtype.kind in "iu" else ""
+        hint = (
+            "; make pixels from 0 to 255 uint8 (`.astype('uint8')`, or `.byte()` in torch)"
+            if array.dtype.kind in "iu"
+            else ""
+        )
         raise InputError(f"pixels must be uint8, uint16, floats from 0 to 1, or bool; got {array.dtype}{hint}")
     if array.ndim == 2:
         return array

@@ -32,7 +32,12 @@ def to_srgb(image: Image.Image, name: str) -> Conversion | None:
         A function from an image to an RGB or RGBA image; None if nothing changes.
     """
     profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not profile or os.environ.get(VARIABLE, "0") not in ("", "0"):
+    if (
+        not isinstance(profile, bytes)
+        or not profile
+        or image.mode == "LAB"
+        or os.environ.get(VARIABLE, "0") not in ("", "0")
+    ):
         return None
     mode = {"1": "L", "LA": "L", "I;16": "L"}.get(image.mode, image.mode)
     transform, problem = _transform(profile, mode if mode in ("L", "CMYK") else "RGB")

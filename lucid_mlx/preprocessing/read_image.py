@@ -91,6 +91,8 @@ def _open(source: Any) -> tuple[str, BinaryIO]:
             path = _existing(Path(source))
             check_file(path, "an image file")
             return str(path), path.open("rb")
+        except InputError:
+            raise
         except (OSError, ValueError) as error:
             raise InputError(f"{shown(str(source), 200)} cannot be read: {error}") from error
     if hasattr(source, "read"):
@@ -189,6 +191,8 @@ def _rows_rgb(image: Image.Image, white: float, convert: Conversion | None) -> P
         image = Image.fromarray(scaled(values, white))
     if convert is not None:
         image = convert(image)
+    if image.mode == "La":  # from which Pillow converts to nothing else
+        image = image.convert("LA")
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
