@@ -15,7 +15,7 @@ from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing.image_config import ImageConfig, published_image_config
 from lucid_mlx.utils.parameters import load_parameters
 from lucid_mlx.utils.text import shown
-from lucid_mlx.weights.checkpoint import Checkpoint, is_converted, read_checkpoint
+from lucid_mlx.weights.checkpoint import CONVERTED_FILES, Checkpoint, is_converted, read_checkpoint
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import dequantized_arrays, quantize_layers
 from lucid_mlx.weights.registry import WeightsLike
@@ -31,7 +31,9 @@ _BACKBONE_NAMES: dict[tuple[Any, ...], str] = {
 }
 
 
-def load(source: WeightsLike, dtype: mx.Dtype | str | None = None) -> Mask2Former:
+def load(
+    source: WeightsLike, dtype: mx.Dtype | str | None = None, *, key: str | None = None, ema: bool = False
+) -> Mask2Former:
     """Build the model that a checkpoint describes and load its weights, in inference mode.
 
     Args:
@@ -39,6 +41,8 @@ def load(source: WeightsLike, dtype: mx.Dtype | str | None = None) -> Mask2Forme
             checkpoint of another system, a name on the Hugging Face hub, an address, a registry tag or member.
         dtype: floating-point type of the weights and of the computation, such as "float16" or `mlx.core.float16`; None
             keeps the checkpoint's.
+        key: names of what holds the network in a file of another system, such as "state_dict.student"; None to find it.
+        ema: take the averaged weights (EMA) where a file has both; by default it is the raw ones.
 
     Returns:
         The model, with its weights in memory.
@@ -47,14 +51,16 @@ def load(source: WeightsLike, dtype: mx.Dtype | str | None = None) -> Mask2Forme
         InputError: if the source is not available, incomplete, damaged or inconsistent, or the dtype is not a
             floating-point type.
     """
-    return build_model(load_checkpoint(source), dtype)
+    return build_model(load_checkpoint(source, key=key, ema=ema), dtype)
 
 
-def load_checkpoint(weights: WeightsLike) -> Checkpoint:
+def load_checkpoint(weights: WeightsLike, *, key: str | None = None, ema: bool = False) -> Checkpoint:
     """Load a checkpoint of any family under this package's parameter names.
 
     Args:
         weights: a converted folder; or anything that `lucid_mlx.convert.convert` takes, which is converted in memory.
+        key: names of what holds the network in a file of another system; None to find it.
+        ema: take the averaged weights (EMA) where a file has both.
 
     Returns:
         The checkpoint; its arrays are read from disk when they are used.
@@ -62,10 +68,14 @@ def load_checkpoint(weights: WeightsLike) -> Checkpoint:
     Raises:
         InputError: if the weights are not available, incomplete, damaged or inconsistent.
     """
+    backends.check_not_forked()
     files = download(weights)
-    if is_converted(files.path):
-        return read_checkpoint(files.path)
-    return convert_in_memory(files).to_checkpoint()
+    folder = files.path.parent if files.path.name in CONVERTED_FILES else files.path
+    if is_converted(folder):
+        if key is not None or ema:
+            raise InputError(f"{folder} is converted already, and holds one network: leave out key= and ema=")
+        return read_checkpoint(folder)
+    return convert_in_memory(files, key=key, ema=ema).to_checkpoint()
 
 
 def build_model(checkpoint: Checkpoint, dtype: mx.Dtype | str | None = None) -> Mask2Former:

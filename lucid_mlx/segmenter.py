@@ -236,8 +236,8 @@ class Segmenter:
 
     def _stream(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
         """Segment images; an image that was skipped gives None."""
-        if isinstance(images, list | tuple):
-            evaluate("an image", [image for image in images if isinstance(image, mx.array)])
+        if isinstance(images, list | tuple) and (lazy := [image for image in images if isinstance(image, mx.array)]):
+            evaluate("an image", lazy)
         return self._results(images, options)
 
     def _results(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:

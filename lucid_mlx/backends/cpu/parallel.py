@@ -5,10 +5,10 @@ therefore goes to as many streams as there are cores.
 """
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar
@@ -103,6 +103,23 @@ def run_in_threads(function: Callable[[int], None], numbers: Iterable[int]) -> N
         function: one in NumPy and SciPy, which let other threads run meanwhile.
         numbers: what to call it with.
     """
-    with ThreadPoolExecutor(STREAMS) as pool:
-        for _ in pool.map(function, numbers):
-            pass
+    shared, errors = iter([*numbers]), list[BaseException]()
+
+    def work() -> None:
+        try:
+            for number in shared:
+                function(number)
+        except BaseException as error:
+            errors.append(error)
+
+    # A pool would refuse the work of a thread that goes on after the main thread.
+    threads = [threading.Thread(target=work) for _ in range(STREAMS - 1)]
+    with suppress(RuntimeError):  # Python is ending
+        for thread in threads:
+            thread.start()
+    work()
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+    if errors:
+        raise errors[0]

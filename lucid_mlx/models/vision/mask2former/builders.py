@@ -7,6 +7,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.registry import register_model
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.model import Mask2Former
+from lucid_mlx.ops.evaluate import evaluate
 from lucid_mlx.weights import enums
 from lucid_mlx.weights.registry import WeightsLike, list_available, resolve
 
@@ -67,6 +68,7 @@ def _build(
 
         source = IMAGENET[name] if pretrained_backbone is True else pretrained_backbone
         load_backbone_into(model, source, fields["backbone_config"])
+    evaluate([model.parameters()])  # so that other threads may use the model
     return model
 
 
