@@ -9,13 +9,15 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.convert import detectron2, huggingface, torchvision
-from lucid_mlx.convert.families import CheckpointFamily, detect_family
+from lucid_mlx.convert.families import CheckpointFamily
+from lucid_mlx.convert.locate import find_network, locate_network
 from lucid_mlx.convert.lucid import reorder_relative_position_bias
 from lucid_mlx.convert.rules import Rule, rename, to_mlx_layout
 from lucid_mlx.convert.source import read_source
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import build_backbone
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.text import shown
 
 _IN_MASK2FORMER = "model.pixel_level_module.encoder."
 _BLOCK = "layers.{i}.blocks.{j}."
@@ -126,8 +128,16 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any]) -> dict[
     """
     backbone = cast(nn.Module, build_backbone(config))
     source = read_source(path)
-    family = detect_family(source.arrays, BACKBONE_FAMILIES)
-    renamed, problems = rename(family.rules, family.reorder(source.arrays))
+    family = locate_network(source.arrays, BACKBONE_FAMILIES).family
+    is_whole = any(".class_" in key or ".cls_embed" in key or key.startswith("class_p") for key in source.arrays)
+    if family is None or is_whole:
+        whole = "; a whole Mask2Former is given as weights, not as a backbone" if is_whole else ""
+        raise InputError(
+            f"{source.name}: the keys are of no known family ({', '.join(BACKBONE_FAMILIES)}): "
+            f"{', '.join(shown(key, 100)[1:-1] for key in list(source.arrays)[:5])}{whole}"
+        )
+    found = find_network(source, BACKBONE_FAMILIES)
+    renamed, problems = rename(family.rules, family.reorder(found.select(source.arrays)))
     expected = {
         f"backbone.{name}": tuple(array.shape)
         for name, array in named_parameters(backbone).items()

@@ -18,7 +18,7 @@ from lucid_mlx.weights.checkpoint import ensure_empty, read_checkpoint, write_ch
 _RULES = invert([*SWIN, *RESNET, *PIXEL_DECODER, *TRANSFORMER_DECODER])
 
 
-def export_huggingface(source: str | PathLike[str], destination: str | PathLike[str]) -> Path:
+def export_huggingface(source: str | PathLike[str], destination: str | PathLike[str], *, force: bool = False) -> Path:
     """Write a converted checkpoint for `Mask2FormerForUniversalSegmentation.from_pretrained`.
 
     The values of the weights and their floating-point type do not change. Labels, image configuration, source and
@@ -26,7 +26,8 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
 
     Args:
         source: a folder in MLX's layout.
-        destination: the folder to write, completely or not at all; it must not exist, or be empty.
+        destination: the folder to write, completely or not at all; it must not exist, or be empty, without `force`.
+        force: replace a folder that was written like this.
 
     Returns:
         The destination.
@@ -35,7 +36,10 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
         InputError: if the source is not such a folder, is incomplete, damaged or quantized, or has a network that
             transformers cannot build; or if the destination is not empty or cannot be written.
     """
-    ensure_empty(local_path(destination, "destination"))
+    target = local_path(destination, "destination")
+    ensure_empty(target, force)
+    if target.exists() and target.resolve() == local_path(source).resolve():
+        raise InputError(f"{target} is the source, and would be replaced while it is read; choose another destination")
     checkpoint = read_checkpoint(source)
     if "quantization" in checkpoint.config:
         raise InputError(f"{source} is quantized, which transformers cannot read: convert again without --quantize")
@@ -55,6 +59,7 @@ def export_huggingface(source: str | PathLike[str], destination: str | PathLike[
             "image_processor_type": "Mask2FormerImageProcessor",
         },
         layout="pt",
+        force=force,
     )
 
 

@@ -3,8 +3,10 @@
 To add one: a module with its `RULES`, an entry in `FAMILIES`, and its name where `pipeline.py` lists them.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 
@@ -33,6 +35,12 @@ class CheckpointFamily:
     rules: Sequence[Rule]
     reorder: Callable[[Arrays], Arrays] = _keep_order
 
+    @cached_property
+    def roots(self) -> re.Pattern[str]:
+        """The pattern of the first names of the keys, those of the network's parts."""
+        names = dict.fromkeys(rule.source.split(".")[0] for rule in self.rules if rule.target is not None)
+        return re.compile(f"(?:{'|'.join(Rule(name, None).compile().pattern for name in names)})(?=[.]|$)")
+
 
 FAMILIES = {
     family.name: family
@@ -60,13 +68,15 @@ def detect_family(keys: Iterable[str], families: Mapping[str, CheckpointFamily] 
         InputError: if no family's rules match half of the keys.
     """
     names = list(keys)
-    unknown = {
-        family.name: sum(match is None for match in match_rules(family.rules, names).values())
-        for family in families.values()
-    }
+    unknown = {family.name: len(names) - count_known(family, names) for family in families.values()}
     best = min(unknown, key=lambda name: unknown[name])
     if not names or unknown[best] > len(names) / 2:
         raise InputError(
             f"the keys are of no known family ({', '.join(families)}): {', '.join(names[:5]) or 'there are none'}"
         )
     return families[best]
+
+
+def count_known(family: CheckpointFamily, keys: Iterable[str]) -> int:
+    """Count the keys that have a rule in a family."""
+    return sum(match is not None for match in match_rules(family.rules, keys).values())

@@ -1,14 +1,65 @@
 """Choose the class names of checkpoints without a config.json."""
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Any
 
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import is_file, local_path, read_text
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
+
+
+def fit_to_head(config: Mapping[str, Any], num_labels: int, named: bool) -> dict[str, Any]:
+    """Make a Hugging Face configuration agree with the head of its weights about the classes; the head counts.
+
+    Args:
+        config: the contents of `config.json`.
+        num_labels: classes of the head.
+        named: whether the user names the classes, so that those of the configuration do not matter.
+
+    Returns:
+        The configuration with that number of classes.
+
+    Raises:
+        InputError: if it names another number of classes.
+    """
+    names, stated = config.get("id2label"), config.get("num_labels", num_labels)
+    fitted = {key: value for key, value in config.items() if key != "id2label" or not named} | {
+        "num_labels": num_labels
+    }
+    if named:
+        return fitted
+    if isinstance(names, Mapping | list) and len(names) != num_labels:
+        fitting = _fitting(num_labels)
+        raise InputError(
+            f"the configuration names {len(names)} classes in id2label, and the head of the weights has {num_labels}: "
+            f"name them with --class-names (in Python labels=): a file with a name on each line{fitting}"
+        )
+    if stated != num_labels:
+        warnings.warn(
+            f"the configuration says num_labels {shown(stated)}, and the head of the weights has {num_labels} classes, "
+            "which counts",
+            stacklevel=4,
+        )
+    inverse = config.get("label2id")
+    if isinstance(names, Mapping) and isinstance(inverse, Mapping):
+        other = [name for number, name in names.items() if str(inverse.get(str(name), number)) != str(number)]
+        if other:
+            warnings.warn(
+                f"label2id contradicts id2label for {len(other)} classes, such as {shown(other[0])}; id2label counts",
+                stacklevel=4,
+            )
+    return fitted
+
+
+def _fitting(num_labels: int) -> str:
+    """Return the datasets that have so many classes, for a message."""
+    fitting = [name for name in DATASETS if len(dataset_classes(name)) == num_labels]
+    return f", or a dataset such as {' or '.join(fitting)}" if fitting else ""
 
 
 def choose_labels(
@@ -38,15 +89,18 @@ def choose_labels(
     if labels is not None:
         names = _read_labels(labels)
         if len(names) != num_labels:
-            raise InputError(f"the labels name {len(names)} classes; the network has {num_labels}")
+            raise InputError(
+                f"the labels name {len(names)} classes; the network has {num_labels}: as many{_fitting(num_labels)}"
+            )
         return names, None
     if len(stored) == num_labels:
         return list(stored), None
     if dataset is not None and len(classes := dataset_classes(dataset)) == num_labels:
         return [entry.name for entry in classes], None
-    fitting = [name for name in DATASETS if len(dataset_classes(name)) == num_labels]
-    hint = f", such as {' or '.join(fitting)}" if fitting else ""
-    note = f"the source does not name its {num_labels} classes: pass labels (--labels), a dataset{hint}, or a file"
+    note = (
+        f"the source does not name its {num_labels} classes: name them with --class-names (in Python labels=), a file "
+        f"with a name on each line{_fitting(num_labels)}"
+    )
     return [f"LABEL_{class_id}" for class_id in range(num_labels)], note
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import mlx.core as mx
+
 from lucid_mlx.convert.pickled_array import MAX_DIMENSIONS, PickledArray, PickledDtype
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
@@ -17,9 +19,12 @@ DANGEROUS = {
     "socket", "subprocess", "sys", "timeit", "webbrowser",
 }  # fmt: skip
 BUILTINS = {
-    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object", "range",
-    "set", "slice", "str", "tuple", "unicode", "xrange",
+    "Ellipsis", "NotImplemented", "abs", "all", "any", "bool", "bytearray", "bytes", "complex", "dict", "enumerate",
+    "filter", "float", "frozenset", "getattr", "int", "len", "list", "long", "map", "max", "min", "object", "print",
+    "property", "range", "reversed", "round", "set", "slice", "sorted", "str", "sum", "super", "tuple", "type",
+    "unicode", "xrange", "zip",
 }  # fmt: skip
+EXCEPTIONS = ("Error", "Exception", "Warning")  # how the names of the other built-in classes end
 
 STORAGE_DTYPES = {
     "DoubleStorage": "float64",
@@ -33,6 +38,11 @@ STORAGE_DTYPES = {
     "ByteStorage": "uint8",
     "BoolStorage": "bool_",
 }
+# Storages of types that no weights here have: their number of bytes for each element.
+OTHER_STORAGES = {
+    "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4,
+    "QUInt4x2Storage": 1, "QUInt2x4Storage": 1, "UntypedStorage": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,14 @@ class Unknown:
 
     Args:
         name: of the class, or what else it is.
+
+    Attributes:
+        items: what the pickle puts into it by keys: those of a dictionary of another class, or attributes.
     """
 
     def __init__(self, name: object):
         self.name = name
+        self.items: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,23 @@ class Storage:
 
     Attributes:
         key: its name in the file.
-        dtype: MLX's name of the element type, since NumPy has no bfloat16.
+        dtype: MLX's name of the element type, since NumPy has no bfloat16; torch's name of a type that is not read.
         size: number of elements.
     """
 
     key: str
     dtype: str
     size: int
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether tensors of its type are read."""
+        return self.dtype not in OTHER_STORAGES
+
+    @property
+    def item_size(self) -> int:
+        """The number of bytes of an element."""
+        return OTHER_STORAGES.get(self.dtype) or int(getattr(mx, self.dtype).size)
 
 
 @dataclass(frozen=True)
@@ -103,7 +127,8 @@ def parse_storage(pid: Any) -> Storage:
     """
     if isinstance(pid, tuple) and len(pid) >= 5 and isinstance(pid[0], str) and pid[0] == "storage":
         _, kind, key, _, size = pid[:5]
-        dtype = STORAGE_DTYPES.get(kind.name) if isinstance(kind, Name) and kind.module == "torch" else None
+        known = isinstance(kind, Name) and kind.module in ("torch", "torch.storage")
+        dtype = STORAGE_DTYPES.get(kind.name, kind.name if kind.name in OTHER_STORAGES else None) if known else None
         if dtype is not None and type(key) in (str, int) and type(size) is int and 0 <= size <= MAX_INT:
             return Storage(str(key), dtype, size)
     raise InputError("the pickle refers to something that is not a torch storage")
@@ -138,12 +163,16 @@ def find_name(module: Any, name: Any) -> Name:
         raise InputError("the pickle asks for an object whose name is no text")
     package = module.partition(".")[0]
     builtin = package in ("builtins", "__builtin__")
-    if package in DANGEROUS or (builtin and name not in BUILTINS) or (package == "_codecs" and name != "encode"):
-        raise InputError(
-            f"the pickle asks for {shown(f'{module}.{name}', 100)}, which no state dict needs; it was refused and "
-            "nothing was run"
-        )
+    harmless = name in BUILTINS or name.endswith(EXCEPTIONS)
+    if package in DANGEROUS or (builtin and not harmless) or (package == "_codecs" and name != "encode"):
+        raise _refused(f"{module}.{name}")
     return Name(module, name)
+
+
+def _refused(name: str) -> InputError:
+    return InputError(
+        f"the pickle asks for {shown(name, 100)}, which no state dict needs; it was refused and nothing was run"
+    )
 
 
 def construct(function: Any, arguments: Any) -> Any:
@@ -164,6 +193,8 @@ def construct(function: Any, arguments: Any) -> Any:
     build = BUILDERS.get((function.module, function.name))
     try:
         return Unknown(function) if build is None else build(*arguments)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(
             f"the pickle calls {shown(str(function), 100)} with arguments that do not fit: {shown(str(error))}"
@@ -171,7 +202,7 @@ def construct(function: Any, arguments: Any) -> Any:
 
 
 def set_state(target: Any, state: Any) -> None:
-    """Give an object its state; only arrays and their types have one here.
+    """Give an object its state, which is nothing but data here.
 
     Args:
         target: the object.
@@ -182,13 +213,17 @@ def set_state(target: Any, state: Any) -> None:
     """
     if isinstance(target, PickledArray | PickledDtype):
         target.set_state(state)
+    elif isinstance(target, Unknown):
+        target.items.update(state if isinstance(state, dict) else {})
     elif isinstance(target, Name):
         raise InputError(f"the pickle changes {shown(str(target), 100)} itself, which no state dict needs")
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> TensorEntry:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> TensorEntry | Unknown:
     if not isinstance(storage, Storage):
         raise InputError("the pickle builds a tensor from something that is not a storage")
+    if not storage.is_readable:
+        return Unknown(Name("torch", storage.dtype.replace("Storage", "Tensor")))
     if not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) + len(strides) > 2 * MAX_DIMENSIONS:
         raise InputError(f"the pickle builds a tensor that has not 0 to {MAX_DIMENSIONS} dimensions")
     numbers = [offset, *shape, *strides]
@@ -204,6 +239,13 @@ def _ordered(pairs: Any = None) -> dict[Any, Any]:
         key, value = pairs.pop()
         found[_key(key)] = value
     return dict(reversed(found.items()))
+
+
+def _attribute(target: Any = None, name: Any = None) -> Unknown:
+    """Stand for a member of a class, by which Python pickles the values of an enumeration and methods."""
+    if not isinstance(target, Name | Unknown) or not isinstance(name, str):
+        raise _refused("builtins.getattr")
+    return Unknown(target.name)
 
 
 def _sizes(sizes: Any = ()) -> Any:
@@ -227,9 +269,12 @@ BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._tensor", "_rebuild_from_type_v2"): lambda function, kind, arguments, state: (
         construct(function, arguments) if function in TENSOR_FUNCTIONS else Unknown(kind)
     ),
+    # Of modules, and of dictionaries that are copied: an object of a class, of which the state follows.
+    **{(module, "_reconstructor"): lambda kind, *rest: Unknown(kind) for module in ("copyreg", "copy_reg")},
     ("torch", "Size"): _sizes,
     ("_codecs", "encode"): _bytes,
     **{(module, name): _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
+    **{(module, "getattr"): _attribute for module in ("builtins", "__builtin__")},
     **{
         (module, name): build
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")

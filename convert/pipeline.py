@@ -11,16 +11,18 @@ import mlx.core as mx
 
 from lucid_mlx.convert.card import model_card
 from lucid_mlx.convert.detectron2_yaml import read_detectron2_yaml
-from lucid_mlx.convert.families import FAMILIES, CheckpointFamily, detect_family
+from lucid_mlx.convert.families import FAMILIES, CheckpointFamily
 from lucid_mlx.convert.infer import infer_config
-from lucid_mlx.convert.labels import choose_labels
+from lucid_mlx.convert.labels import choose_labels, fit_to_head
+from lucid_mlx.convert.network import open_network
 from lucid_mlx.convert.origin import PublishedCheckpoint, identify_checkpoint
+from lucid_mlx.convert.other_models import name_other_model
 from lucid_mlx.convert.rules import rename, to_mlx_layout
 from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.datasets import dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
-from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.files import local_path, read_json
 from lucid_mlx.utils.parameters import count_and_list, load_parameters, named_parameters
 from lucid_mlx.weights.checkpoint import CONFIG_FILE, MLX_FORMAT, Checkpoint, ensure_empty, write_checkpoint
 from lucid_mlx.weights.download import LocalFiles, download
@@ -70,11 +72,12 @@ class Conversion:
             config["quantization"] = self.quantization
         return Checkpoint(config, self.arrays, self.metadata, self.preprocessor)
 
-    def write(self, destination: str | PathLike[str]) -> Path:
+    def write(self, destination: str | PathLike[str], force: bool = False) -> Path:
         """Write a folder that `lucid_mlx.load` reads, completely or not at all.
 
         Args:
             destination: the folder; it must not exist, or be empty.
+            force: replace a folder that was written like this.
 
         Returns:
             The folder.
@@ -90,7 +93,7 @@ class Conversion:
         }
         card = model_card(self.config, metadata, self.quantization)
         return write_checkpoint(
-            destination, checkpoint.config, checkpoint.arrays, metadata, checkpoint.preprocessor, card
+            destination, checkpoint.config, checkpoint.arrays, metadata, checkpoint.preprocessor, card, force=force
         )
 
 
@@ -104,21 +107,27 @@ def convert(
     group_size: int = 64,
     config: str | PathLike[str] | None = None,
     labels: str | PathLike[str] | Sequence[str] | None = None,
+    key: str | None = None,
+    ema: bool = False,
+    force: bool = False,
 ) -> Path:
     """Convert a Mask2Former checkpoint to a folder that `lucid_mlx.load` reads, without torch.
 
     Args:
-        source: a file (.safetensors, .bin, .pth, .pt, .pkl), whose code is never run; a folder with one or with an
-            index of shards; a name on the Hugging Face hub, with `@revision` if wanted; an `hf://` or `https://`
+        source: a file (.safetensors, .bin, .pth, .pt, .ckpt, .pkl), whose code is never run; a folder with one or with
+            an index of shards; a name on the Hugging Face hub, with `@revision` if wanted; an `hf://` or `https://`
             address; a member of a weights enumeration, or its tag ("mask2former_swin_small:ADE20K_SEMANTIC").
-        destination: the folder to write, completely or not at all; it must not exist, or be empty.
+        destination: the folder to write, completely or not at all; it must not exist, or be empty, without `force`.
         family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; detected from the keys if None.
         dtype: floating-point type to store; None keeps the source's, except for float64, which becomes float32.
         quantize_bits: 4 or 8: quantize linear layers to this number of bits. None: do not quantize.
         group_size: number of quantized weights that share a scale and a bias, 32, 64 or 128.
-        config: the YAML file of a detectron2 checkpoint; what it does not set is inferred from the shapes.
+        config: the YAML file of a detectron2 checkpoint, of which the rest is inferred from shapes; or a config.json.
         labels: names of the classes, if the source has none: a dataset ("coco_panoptic"), a file with one name on each
             line or with JSON, or the names.
+        key: names of what holds the network in the file, such as "state_dict.student"; looked for if None.
+        ema: take the averaged weights (EMA) where a file has both; by default it is the raw ones.
+        force: replace a converted folder; anything else is never replaced.
 
     Returns:
         The destination.
@@ -127,7 +136,7 @@ def convert(
         InputError: if the source is not available, incomplete, damaged, not a Mask2Former, converted already, or needs
             code to run; one error lists all keys and parameters that are missing, unknown or mis-shaped.
     """
-    ensure_empty(local_path(destination, "destination"))
+    ensure_empty(local_path(destination, "destination"), force)
     conversion = convert_in_memory(
         source,
         family=family,
@@ -136,8 +145,10 @@ def convert(
         group_size=group_size,
         config=config,
         labels=labels,
+        key=key,
+        ema=ema,
     )
-    return conversion.write(destination)
+    return conversion.write(destination, force)
 
 
 def convert_in_memory(
@@ -149,6 +160,8 @@ def convert_in_memory(
     group_size: int = 64,
     config: str | PathLike[str] | None = None,
     labels: str | PathLike[str] | Sequence[str] | None = None,
+    key: str | None = None,
+    ema: bool = False,
 ) -> Conversion:
     """Convert a Mask2Former checkpoint without writing it.
 
@@ -158,8 +171,10 @@ def convert_in_memory(
         dtype: floating-point type of the arrays; None keeps the source's, except for float64, which becomes float32.
         quantize_bits: 4 or 8: quantize linear layers to this number of bits. None: do not quantize.
         group_size: number of quantized weights that share a scale and a bias, 32, 64 or 128.
-        config: the YAML file of a detectron2 checkpoint; what it does not set is inferred from the shapes.
+        config: the YAML file of a detectron2 checkpoint, of which the rest is inferred from shapes; or a config.json.
         labels: names of the classes, if the source has none: a dataset, a file or the names, as for `convert`.
+        key: names of what holds the network in the file, as for `convert`.
+        ema: take the averaged weights (EMA) where a file has both.
 
     Returns:
         The conversion; its arrays are computed when they are used.
@@ -173,24 +188,32 @@ def convert_in_memory(
         raise InputError(f"{local.name} is in MLX's layout already: load it as it is")
     if family is not None and family not in FAMILIES:
         raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
-    chosen = detect_family(opened.arrays) if family is None else FAMILIES[family]
-    if config is not None and chosen.name != "detectron2":
+    yaml = None
+    if config is not None and _is_json(config):
+        opened = replace(opened, config=read_json(_json_path(config)))
+    elif config is not None:
+        yaml = read_detectron2_yaml(config)
+    chosen, opened = open_network(opened, family, key, ema)
+    if yaml is not None and chosen.name != "detectron2":
         raise InputError(f"{local.name} is of the family {chosen.name}; only detectron2's checkpoints have a YAML")
     published = identify_checkpoint(local.name)
-    yaml = None if config is None else read_detectron2_yaml(config)
 
-    renamed, problems = rename(chosen.rules, chosen.reorder(opened.arrays))
-    network = _network_config(opened, chosen, renamed, problems)
-    if yaml is not None:
-        network = yaml.apply_to(network)
-    expected = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(network)).items()}
-    arrays = to_mlx_layout(renamed, expected, problems)
+    try:
+        renamed, problems = rename(chosen.rules, chosen.reorder(opened.arrays))
+        network = _network_config(opened, chosen, renamed, problems, labels is not None)
+        if yaml is not None:
+            network = yaml.apply_to(network)
+        arrays = _fit(network, renamed, problems)
+    except InputError as error:
+        if other := name_other_model(opened.arrays):
+            raise InputError(f"{opened.name}: {other}") from error
+        raise
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 
     dataset = (yaml.dataset if yaml else None) or (published.dataset if published else None)
     notes = []
-    if opened.config is None or labels is not None:
+    if opened.config is None or labels is not None or not opened.config.get("id2label"):
         names, note = choose_labels(network.num_labels, labels, opened.labels, dataset)
         network.id2label = dict(enumerate(names))
         notes += [note] if note else []
@@ -213,20 +236,41 @@ def convert_in_memory(
 
 
 def _network_config(
-    source: SourceCheckpoint, family: CheckpointFamily, renamed: dict[str, mx.array], problems: list[str]
+    source: SourceCheckpoint,
+    family: CheckpointFamily,
+    renamed: dict[str, mx.array],
+    problems: list[str],
+    named: bool,
 ) -> Mask2FormerConfig:
     """Read the configuration of the network from `config.json`, or infer it from the shapes of the parameters."""
     if source.config is not None:
-        return Mask2FormerConfig.from_huggingface(source.config)
+        head = renamed.get("transformer_decoder.class_head.weight")
+        fitted = source.config if head is None else fit_to_head(source.config, head.shape[0] - 1, named)
+        return Mask2FormerConfig.from_huggingface(fitted)
     if source.folder is not None and family.name == "huggingface":
         raise InputError(
-            f"{source.folder} has no {CONFIG_FILE}; add it, or convert {source.files[0].name} itself to infer the "
-            "configuration from shapes"
+            f"{source.folder} has no {CONFIG_FILE}; name it with --config (in Python config=), or convert "
+            f"{source.files[0].name} itself to infer the configuration from shapes"
         )
     try:
         return infer_config({name: tuple(array.shape) for name, array in renamed.items()})
     except InputError as error:
         raise InputError("; ".join([str(error), *problems])) from None
+
+
+def _fit(network: Mask2FormerConfig, renamed: dict[str, mx.array], problems: list[str]) -> dict[str, mx.array]:
+    expected = {name: tuple(array.shape) for name, array in named_parameters(Mask2Former(network)).items()}
+    return to_mlx_layout(renamed, expected, problems)
+
+
+def _is_json(config: str | PathLike[str]) -> bool:
+    path = local_path(config, "config")
+    return path.suffix == ".json" or path.is_dir()
+
+
+def _json_path(config: str | PathLike[str]) -> Path:
+    path = local_path(config, "config")
+    return path / CONFIG_FILE if path.is_dir() else path
 
 
 def _quantize(

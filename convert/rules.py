@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import mlx.core as mx
 
@@ -54,9 +55,7 @@ class Rule:
 
     def compile(self) -> re.Pattern[str]:
         """Return the regular expression of the source."""
-        texts_and_fields = re.split(r"\{(\w+)\}", self.source)
-        fields = (f"(?P<{name}>{_FIELDS.get(name, '[0-9]+')})" for name in texts_and_fields[1::2])
-        return re.compile("".join(re.escape(text) + next(fields, "") for text in texts_and_fields[::2]))
+        return _pattern(self.source)
 
     def parameter_names(self, match: re.Match[str]) -> list[str]:
         """Return the names of the parameters that the array of a matching key fills."""
@@ -75,6 +74,13 @@ class Rule:
             return "{" + field[1] + steps[field[1]].translate(str.maketrans("+-", "-+")) + "}"
 
         return _TARGET_FIELD.sub(r"{\1}", target), _TARGET_FIELD.sub(undo, self.source)
+
+
+@cache  # rules are few, and many sets of keys are matched with them
+def _pattern(source: str) -> re.Pattern[str]:
+    texts_and_fields = re.split(r"\{(\w+)\}", source)
+    fields = (f"(?P<{name}>{_FIELDS.get(name, '[0-9]+')})" for name in texts_and_fields[1::2])
+    return re.compile("".join(re.escape(text) + next(fields, "") for text in texts_and_fields[::2]))
 
 
 RuleMatch = tuple[Rule, list[str]]

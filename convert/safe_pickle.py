@@ -163,5 +163,6 @@ class _Machine:
             self.stack[-1] += values
 
     def _update(self, values: list[Any]) -> None:
-        if isinstance(self.stack[-1], dict):
-            self.stack[-1].update(dictionary(values))
+        target = self.stack[-1]
+        if isinstance(target, dict | Unknown):
+            (target if isinstance(target, dict) else target.items).update(dictionary(values))

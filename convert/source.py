@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from lucid_mlx.convert.torch_file import read_torch_file
+from lucid_mlx.convert.weights_file import find_weights, read_weights_file
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import is_file, read_json, read_text
 from lucid_mlx.utils.text import printable
@@ -18,14 +18,9 @@ from lucid_mlx.weights.checkpoint import (
     CONFIG_FILE,
     PREPROCESSOR_FILE,
     WEIGHT_FILES,
-    WEIGHTS_FILE,
-    read_safetensors,
     read_weight_map,
 )
 from lucid_mlx.weights.download import sha256
-
-PICKLE_SUFFIXES = {".bin", ".pth", ".pt", ".pkl"}
-SUFFIXES = {".safetensors", *PICKLE_SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,8 @@ class SourceCheckpoint:
         preprocessor: of `preprocessor_config.json`; empty if there is no such file.
         labels: names of the classes that the weights file holds; empty if it has none.
         license: that the folder's model card names; None if it names none.
+        root: the names that all keys of a pickle had in common, such as "state_dict."; they are taken off.
+        special: what kind of tensor those are that cannot be read, by key.
     """
 
     name: str
@@ -53,6 +50,8 @@ class SourceCheckpoint:
     preprocessor: dict[str, Any] = field(default_factory=dict)
     labels: Sequence[str] = ()
     license: str | None = None
+    root: str = ""
+    special: Mapping[str, str] = field(default_factory=dict)
 
     def sha256(self) -> str:
         """Return the digest of the file, or of all shards one after the other."""
@@ -63,7 +62,7 @@ def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
     """Open a checkpoint of another system.
 
     Args:
-        path: a .safetensors, .bin, .pth, .pt or .pkl file; or a folder with one, or with an index of shards.
+        path: a .safetensors, .bin, .pth, .pt, .ckpt or .pkl file; an index of shards; or a folder with one of them.
 
     Returns:
         The checkpoint; its arrays are read when they are used.
@@ -74,25 +73,43 @@ def read_source(path: str | PathLike[str]) -> SourceCheckpoint:
     path = Path(path).expanduser()
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a checkpoint file or a folder with one")
-    if path.is_file():
-        arrays, metadata = _read_file(path)
-        return SourceCheckpoint(printable(path.name), arrays, [path], metadata, labels=getattr(arrays, "labels", ()))
-    weights = _find_weights(path)
+    if path.is_dir():
+        return _open(path.resolve().name, find_weights(path), path)
+    if path.name == CONFIG_FILE:
+        raise InputError(
+            f"{path} is not a checkpoint file but a configuration; give its folder, or the file of weights"
+        )
+    # A file with the name that transformers gives it belongs to the configuration beside it.
+    standard = path.name in WEIGHT_FILES or path.name.endswith(".index.json")
+    folder = path.parent if standard and (path.parent / CONFIG_FILE).is_file() else None
+    return _open(path.name, path, folder)
+
+
+def _open(name: str, weights: Path, folder: Path | None) -> SourceCheckpoint:
+    """Open a file of weights or an index, with what lies beside it in a folder."""
+    arrays: Mapping[str, mx.array]
     if weights.name.endswith(".index.json"):
         arrays, files, metadata = _read_shards(weights)
     else:
-        (arrays, metadata), files = _read_file(weights), [weights]
-    config, preprocessor = path / CONFIG_FILE, path / PREPROCESSOR_FILE
-    return SourceCheckpoint(
-        printable(path.resolve().name),
+        (arrays, metadata), files = read_weights_file(weights), [weights]
+    source = SourceCheckpoint(
+        printable(name),
         arrays,
         files,
         metadata,
-        folder=path,
+        labels=getattr(arrays, "labels", ()),
+        root=getattr(arrays, "root", ""),
+        special=getattr(arrays, "special", {}),
+    )
+    if folder is None:
+        return source
+    config, preprocessor = folder / CONFIG_FILE, folder / PREPROCESSOR_FILE
+    return replace(
+        source,
+        folder=folder,
         config=read_json(config) if config.exists() else None,
         preprocessor=read_json(preprocessor) if preprocessor.exists() else {},
-        labels=getattr(arrays, "labels", ()),
-        license=_read_license(path / CARD_FILE),
+        license=_read_license(folder / CARD_FILE),
     )
 
 
@@ -110,35 +127,16 @@ def _read_license(card: Path) -> str | None:
     return word[2] if word else "other"
 
 
-def _find_weights(folder: Path) -> Path:
-    """Find the file with a folder's weights, or with the index of its shards."""
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise InputError(f"{folder} must hold {WEIGHTS_FILE} or a single checkpoint file; found {names}")
-    return found[0]
-
-
-def _read_file(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, str]]:
-    """Open a file of weights; return its arrays and its metadata."""
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    if path.suffix in PICKLE_SUFFIXES:
-        return read_torch_file(path), {}
-    raise InputError(f"{path} is not a checkpoint file; expected one of {', '.join(sorted(SUFFIXES))}")
-
-
 def _read_shards(index: Path) -> tuple[Mapping[str, mx.array], list[Path], Mapping[str, str]]:
     """Open the shards of an index, which are in the same folder; return arrays, files and metadata."""
     weight_map = read_weight_map(index)
     shards = {}
-    for name in sorted(set(weight_map.values())):
-        if not is_file(index.parent / name):
-            raise InputError(f"{index} refers to {name[:200]}, which is missing")
-        shards[name] = _read_file(index.parent / name)
+    names = sorted(set(weight_map.values()))
+    if missing := [name for name in names if not is_file(index.parent / name)]:
+        more = f", and so are {len(missing) - 1} more of its {len(names)} files" if missing[1:] else ""
+        raise InputError(f"{index} refers to {missing[0][:200]}, which is missing{more}; download them again")
+    for name in names:
+        shards[name] = read_weights_file(index.parent / name)
     for key, name in weight_map.items():
         if key not in shards[name][0]:
             raise InputError(f"{index} lists {key} in {name}, which does not have it")

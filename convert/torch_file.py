@@ -4,7 +4,6 @@ No code in them is run (see `safe_pickle`), and each tensor is read when it is u
 """
 
 import io
-import math
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,9 +13,9 @@ from typing import Any, BinaryIO, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.convert.pickled_array import PickledArray
 from lucid_mlx.convert.pickled_objects import Storage, TensorEntry, Unknown, parse_storage
 from lucid_mlx.convert.safe_pickle import read_pickle
+from lucid_mlx.convert.tensor_tree import FoundTensors, find_tensors
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import check_file
 from lucid_mlx.utils.text import printable, shown
@@ -24,8 +23,6 @@ from lucid_mlx.utils.text import printable, shown
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 MAX_PICKLE_BYTES = 100 << 20  # of the description of the tensors in an archive
-SHARED = 2  # tensors that share data may take so many times the size of the file,
-SHARED_BYTES = 16 << 20  # and so much more
 
 
 class Extent(NamedTuple):
@@ -49,17 +46,19 @@ class LazyStateDict(Mapping[str, mx.array]):
 
     Args:
         path: of the file.
-        entries: the tensors by key, or arrays in memory.
+        found: the tensors by key, or arrays in memory.
         extents: where the data of each storage lie.
         labels: names of the classes that the trainer stored.
 
     Attributes:
         labels: names of the classes that the trainer stored; empty if it stored none.
+        root: the names that all keys had in common in the file, such as "state_dict."; they are taken off.
+        special: what kind of tensor those are that cannot be read.
     """
 
-    def __init__(self, path: Path, entries: Mapping[str, TensorEntry | mx.array], extents: Extents, labels: list[str]):
-        self._path, self._entries, self._extents = path, entries, extents
-        self.labels = labels
+    def __init__(self, path: Path, found: FoundTensors, extents: Extents, labels: list[str]):
+        self._path, self._entries, self._extents = path, found.entries, extents
+        self.labels, self.root, self.special = labels, found.root, found.special
 
     def __getitem__(self, key: str) -> mx.array:
         entry = self._entries[key]
@@ -84,7 +83,7 @@ def read_torch_file(path: Path) -> LazyStateDict:
         path: a file of torch's zip format, of its older format, or a plain pickle of arrays.
 
     Returns:
-        The state dict of the file. Trainers nest it under `state_dict`, `model` or `model_state`.
+        All named tensors of the file; the names of the dictionaries that hold them are part of their keys.
 
     Raises:
         InputError: if the file is damaged, compressed, not a checkpoint, or needs other objects than tensors.
@@ -92,7 +91,8 @@ def read_torch_file(path: Path) -> LazyStateDict:
     check_file(path, "a checkpoint")
     try:
         tree, extents = _open_zip(path) if zipfile.is_zipfile(path) else _open_pickle(path)
-        return LazyStateDict(path, _find_state_dict(tree, path.stat().st_size), extents, _find_labels(tree))
+        labels = _find_labels(tree)
+        return LazyStateDict(path, find_tensors(tree, path.stat().st_size), extents, labels)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # a damaged pickle can raise nearly everything
@@ -100,45 +100,26 @@ def read_torch_file(path: Path) -> LazyStateDict:
         raise InputError(f"{path} is damaged, or not a checkpoint: {problem}") from None
 
 
-def _find_labels(tree: Any) -> list[str]:
-    """Find the names of the classes where OpenMMLab's trainers store them; return an empty list without them."""
-    meta = tree.get("meta") if isinstance(tree, Mapping) else None
-    if not isinstance(meta, Mapping):
+# Where trainers store the names of the classes, and under which names.
+_LABEL_HOLDERS = ("dataset_meta", "meta", "hyper_parameters", "hparams", "config", "args")
+_LABEL_NAMES = ("classes", "CLASSES", "class_names", "id2label")
+
+
+def _find_labels(tree: Any, depth: int = 0) -> list[str]:
+    """Find the names of the classes where trainers store them; return an empty list without them."""
+    if not isinstance(tree, dict | Unknown):
         return []
-    dataset = meta.get("dataset_meta")  # since MMDetection 3
-    for holder in (dataset, meta):
-        names = (holder.get("classes") or holder.get("CLASSES")) if isinstance(holder, Mapping) else None
-        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+    items = tree if isinstance(tree, dict) else tree.items
+    for name in _LABEL_HOLDERS if depth < 3 else ():
+        if found := _find_labels(items.get(name), depth + 1):
+            return found
+    for name in _LABEL_NAMES:
+        names: Any = items.get(name)
+        if isinstance(names, dict) and all(type(number) is int for number in names):
+            names = [names[number] for number in sorted(names)]
+        if isinstance(names, list | tuple) and names and all(isinstance(x, str) for x in names):
             return list(names)
     return []
-
-
-def _find_state_dict(tree: Any, file_size: int) -> dict[str, TensorEntry | mx.array]:
-    """Find the state dict in what a trainer saved; arrays are removed from it one by one."""
-    for name in ("state_dict", "model", "model_state"):
-        if isinstance(tree, dict) and isinstance(tree.get(name), dict):
-            tree = tree[name]
-    if not isinstance(tree, dict):
-        kind = shown(str(tree.name), 100) if isinstance(tree, Unknown) else type(tree).__name__
-        raise InputError(f"it holds a {kind}, expected a dictionary of tensors, such as model.state_dict()")
-    entries: dict[str, TensorEntry | mx.array] = {}
-    size, most = 0, SHARED * file_size + SHARED_BYTES
-    for key in list(tree):
-        value = tree[key]
-        tree[key] = None  # otherwise all arrays would be in memory twice
-        if isinstance(value, TensorEntry):
-            size += math.prod(value.shape) * _item_size(value.storage.dtype)
-        elif isinstance(value, PickledArray):
-            size += value.nbytes
-        if size > most:
-            raise InputError(f"its tensors take more than {SHARED} times the size of the file; expected about once")
-        if isinstance(value, TensorEntry):
-            entries[key] = value
-        elif isinstance(value, PickledArray) and (array := value.numpy()) is not None:
-            entries[key] = mx.array(array)
-    if not entries or not all(isinstance(key, str) for key in entries):
-        raise InputError("it does not hold a dictionary of named tensors")
-    return entries
 
 
 def _open_zip(path: Path) -> tuple[Any, Extents]:
@@ -204,20 +185,16 @@ def _legacy_extents(file: BinaryIO, size: int, keys: Any, storages: Mapping[str,
     for key in keys:
         if not isinstance(key, str) or key not in storages or key in extents:
             raise InputError("its list of storages does not fit its tensors")
-        length = int.from_bytes(file.read(8), "little") * _item_size(storages[key].dtype)
+        length = int.from_bytes(file.read(8), "little") * storages[key].item_size
         extents[key] = Extent(file.tell(), min(length, size - file.tell()))
         file.seek(extents[key].size, 1)
     return extents
 
 
-def _item_size(dtype: str) -> int:
-    return getattr(mx, dtype).size
-
-
 def _read_tensor(key: str, entry: TensorEntry, path: Path, extents: Extents) -> mx.array:
     """Read a tensor from its storage in the file."""
     key = printable(key[:200])
-    item_size = _item_size(entry.storage.dtype)
+    item_size = entry.storage.item_size
     if min((entry.offset, *entry.shape, *entry.strides)) < 0:
         raise InputError(f"{key} reaches beyond its storage")
     if max((0, *entry.shape)) >= 2**31:

@@ -159,7 +159,7 @@ class TestHuggingFace:
             ({"backbone_config": {**SWIN, "out_features": ["stage4"]}}, "must return"),
             ({"backbone_config": {**SWIN, "patch_size": [4, 2]}}, "patches must be square"),
             ({"id2label": {"cat": "0"}}, "must map class numbers to names"),
-            ({"id2label": {"3": "cat"}, "num_labels": 1}, "must name the classes 0 to 0"),
+            ({"id2label": {"3": "cat"}, "num_labels": 2}, "must name the classes 0 to 1; it names 1: [3]"),
         ],
     )
     def test_networks_that_differ_are_refused(self, change, message):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from lucid_mlx.convert.source import SUFFIXES
+from lucid_mlx.convert.weights_file import SUFFIXES
 from lucid_mlx.data import Dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing.addresses import ADDRESS, file_path

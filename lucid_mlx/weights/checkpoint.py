@@ -6,6 +6,7 @@ safetensors file say so with `format: mlx`; a file without that entry is never r
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -30,7 +31,15 @@ CARD_FILE = "README.md"
 # The files that may hold the weights of a Hugging Face folder or repository, in order of preference.
 WEIGHT_FILES = (WEIGHTS_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
 
+# The files that a user may name for a converted folder.
+CONVERTED_FILES = (WEIGHTS_FILE, INDEX_FILE)
+
 MLX_FORMAT = "mlx"
+
+# What a converted folder holds, and what a file browser puts into it.
+_WRITTEN = re.compile(
+    r"config\.json|preprocessor_config\.json|README\.md|model[-.\w]*\.safetensors(\.index\.json)?|\.DS_Store"
+)
 
 MAX_FILE_NAME = 255  # bytes, which file systems allow
 
@@ -126,17 +135,21 @@ def read_weight_map(index: Path) -> dict[str, str]:
 
 def is_converted(path: Path) -> bool:
     """Return whether a path is a folder in MLX's layout."""
-    folder = path.expanduser()
+    return _metadata(path.expanduser()).get("format") == MLX_FORMAT
+
+
+def _metadata(folder: Path) -> dict[str, str]:
+    """Read the metadata of a folder's weights; empty if it has none."""
     file = folder / WEIGHTS_FILE
     if not file.is_file() and (folder / INDEX_FILE).is_file():
         file = folder / next(iter(read_weight_map(folder / INDEX_FILE).values()))
     if not file.is_file():
-        return False
+        return {}
     try:
         with safe_open(file, framework="numpy") as opened:
-            return (opened.metadata() or {}).get("format") == MLX_FORMAT
+            return opened.metadata() or {}
     except (SafetensorError, OSError):
-        return False
+        return {}
 
 
 def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
@@ -181,23 +194,25 @@ def write_checkpoint(
     preprocessor: Mapping[str, Any],
     card: str = "",
     layout: str = MLX_FORMAT,
+    force: bool = False,
 ) -> Path:
     """Write a checkpoint folder completely or not at all.
 
     Args:
-        path: the folder; it must not exist, or be empty.
+        path: the folder; it must not exist, or be empty, without `force`.
         config: for `config.json`.
         arrays: by parameter name.
         metadata: for the safetensors file; `format` is added.
         preprocessor: for `preprocessor_config.json`.
         card: for `README.md`, the model card; not written if empty.
         layout: for `format`: "mlx" if the arrays have MLX's layout, "pt" if they have torch's.
+        force: replace a folder that was written like this.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: if the folder is not empty, or cannot be written.
+        InputError: if the folder may not be replaced, or cannot be written.
     """
     for name, mapping in (
         ("config", config),
@@ -209,7 +224,7 @@ def write_checkpoint(
     check_value("the values of arrays", list(arrays.values()), list[mx.array])
     check_value("the keys and values of metadata", [*metadata.keys(), *metadata.values()], list[str])
     folder = local_path(path).resolve()
-    ensure_empty(folder)
+    ensure_empty(folder, force)
     missing = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +236,10 @@ def write_checkpoint(
             if card:
                 (temporary / CARD_FILE).write_text(card, encoding="utf-8")
             _write_arrays(temporary, arrays, {**metadata, "format": layout})
-            temporary.replace(folder)
+            if folder.exists() and any(folder.iterdir()):
+                _exchange(temporary, folder, holder / "replaced")
+            else:
+                temporary.replace(folder)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{folder} cannot be written: {error}") from error
     finally:
@@ -254,11 +272,53 @@ def _write_arrays(folder: Path, arrays: Mapping[str, mx.array], metadata: dict[s
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def ensure_empty(folder: Path) -> None:
-    """Raise an InputError unless a folder does not exist or is empty."""
+def _exchange(new: Path, folder: Path, old: Path) -> None:
+    """Replace a folder by a new one; the old one is back in its place if that fails."""
+    folder.replace(old)
     try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        new.replace(folder)
+    except OSError:
+        old.replace(folder)
+        raise
+
+
+def ensure_empty(folder: Path, force: bool = False) -> None:
+    """Raise an InputError unless a folder does not exist, is empty, or is a converted one that may be replaced.
+
+    Args:
+        folder: where to write.
+        force: whether a converted folder, with nothing else in it, may be replaced.
+
+    Raises:
+        InputError: if something is there that may not be replaced.
+    """
+    try:
+        names = [x.name for x in folder.iterdir()] if folder.is_dir() else []
+        taken = bool(names) or (folder.exists() and not folder.is_dir())
     except OSError as error:  # such as a folder that may not be read
         raise InputError(f"{folder} cannot be written: {error}") from error
-    if taken:
-        raise InputError(f"{folder} exists already; choose another destination or remove it first")
+    if not taken:
+        return
+    if not force:
+        hint = ", or pass --force (in Python force=True) to replace it" if _is_written(folder) else ""
+        raise InputError(f"{folder} exists already; choose another destination or remove it first{hint}")
+    if not _is_written(folder):
+        raise InputError(
+            f"{folder} is not a folder that was converted, and is never replaced; choose another destination"
+        )
+    if foreign := sorted(name for name in names if not _WRITTEN.fullmatch(name)):
+        raise InputError(
+            f"{folder} also holds {shown(foreign[0])}, which would be lost, and is not replaced; move that file, or "
+            "choose another destination"
+        )
+
+
+def _is_written(folder: Path) -> bool:
+    """Return whether a folder was converted, to MLX's layout or to transformers'."""
+    if not folder.is_dir():
+        return False
+    try:
+        metadata = _metadata(folder)
+    except InputError:
+        return False
+    return metadata.get("format") == MLX_FORMAT or "lucid_mlx" in metadata.get("converter", "")

@@ -1,5 +1,6 @@
 """The configuration of Mask2Former, with lucid's fields and defaults."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -137,7 +138,13 @@ class Mask2FormerConfig:
 
     @property
     def id2label(self) -> dict[int, str]:
-        """Names of the classes, by number; LABEL_0 and so on until it is set. No field: lucid has none."""
+        """Names of the classes, by number; LABEL_0 and so on until it is set. No field: lucid has none.
+
+        After `num_labels` was changed they are LABEL_0 and so on again, as in transformers.
+        """
+        check_value("num_labels", self.num_labels, int, *RANGES["num_labels"])
+        if len(self._labels) != self.num_labels:
+            self._labels = {number: f"LABEL_{number}" for number in range(self.num_labels)}
         return self._labels
 
     @id2label.setter
@@ -146,7 +153,9 @@ class Mask2FormerConfig:
             names = (
                 f"it names {len(labels)}: {shown(list(labels)[:8])}" if isinstance(labels, Mapping) else shown(labels)
             )
-            raise InputError(f"id2label must name the classes 0 to {self.num_labels - 1}; {names}")
+            raise InputError(
+                f"id2label must name the classes 0 to {self.num_labels - 1}; {names}, and num_labels is the number of classes"
+            )
         check_value("the names in id2label", list(labels.values()), list[str | int | float], -MAX_COUNT, MAX_COUNT)
         self._labels = {number: str(labels[number]) for number in range(self.num_labels)}
         if long := [number for number, name in self._labels.items() if len(name) > MAX_NAME]:
@@ -237,11 +246,7 @@ class Mask2FormerConfig:
         """Build from fields, and labels as JSON has them: numbers as strings."""
         config = cls(**values)
         if labels is not None:
-            try:
-                numbered = {int(number): name for number, name in labels.items()}
-            except (AttributeError, TypeError, ValueError, OverflowError):
-                raise InputError(f"id2label must map class numbers to names, got {shown(labels, 80)}") from None
-            config.id2label = numbered
+            config.id2label = _number_labels(labels, config.num_labels)
         return config
 
     def to_huggingface(self) -> dict[str, Any]:
@@ -276,3 +281,29 @@ class Mask2FormerConfig:
         """Return the fields and `id2label` as JSON-ready values."""
         labels = {str(key): name for key, name in self.id2label.items()}
         return {"model_type": "mask2former", **asdict(self), "id2label": labels}
+
+
+def _number_labels(labels: Any, num_labels: int) -> dict[int, Any]:
+    """Number the names of classes from 0; if a file numbers them otherwise, in the order of their numbers."""
+    if isinstance(labels, list):
+        labels = dict(enumerate(labels))
+    try:
+        numbered = {int(number): name for number, name in labels.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        inverted = isinstance(labels, Mapping) and {x: name for name, x in labels.items() if type(x) is int}
+        if not inverted or len(inverted) != len(labels):
+            raise InputError(f"id2label must map class numbers to names, got {shown(labels, 80)}") from None
+        numbered = inverted  # names to numbers, as in label2id
+    if len(numbered) != num_labels:
+        raise InputError(
+            f"id2label must name the classes 0 to {num_labels - 1}; it names {len(numbered)}: "
+            f"{shown(list(numbered)[:8])}; convert with --class-names (in Python labels=) to name them"
+        )
+    order = sorted(numbered)
+    if order != list(range(num_labels)):
+        warnings.warn(
+            f"id2label numbers {num_labels} classes from {order[0]} to {order[-1]}; they are taken in order, as 0 to "
+            f"{num_labels - 1}: {shown([numbered[number] for number in order[:3]])}",
+            stacklevel=5,
+        )
+    return {number: numbered[old] for number, old in enumerate(order)}

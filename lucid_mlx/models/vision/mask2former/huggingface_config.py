@@ -81,7 +81,7 @@ def fields_from_huggingface(raw: Mapping[str, Any], known: set[str]) -> dict[str
         raise InputError(f"the configuration is of a {shown(raw.get('model_type'))} model, expected 'mask2former'")
     renamed = {_RENAMED.get(key, key): value for key, value in raw.items()}
     values = {key: value for key, value in renamed.items() if key in known}
-    if isinstance(raw.get("id2label"), Mapping):
+    if isinstance(raw.get("id2label"), Mapping | list):
         values.setdefault("num_labels", len(raw["id2label"]))
     values.setdefault("num_labels", 2)  # transformers' default, and therefore left out
     if isinstance(values.get("feature_strides"), tuple):  # as transformers has it in memory
