@@ -119,9 +119,10 @@ def find_pairs(
         chosen = [x for x, named in zip(chosen, select(names, split, photo_ending), strict=True) if named]
     missing = [path for path in chosen if path not in pairs]
     _tell_missing(missing, len(chosen), photos, label_folder, skip_unlabeled, label_ending)
-    found = [(path, pairs[path]) for path in without_heif([path for path in chosen if path in pairs])]
+    found = [(path, pairs[path]) for path in chosen if path in pairs]
     _tell_guesses(found, rule, labels, split is not None, same_folder=bool(used & photos.keys.keys()))
-    return found
+    readable = set(without_heif([path for path, _ in found]))
+    return [pair for pair in found if pair[0] in readable]
 
 
 def _walk(folder: Path, without: Path | None) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 16 << 20  # bytes of a color profile, which is what a JPEG can hold
 MAX_CHUNK = 16 << 20  # of what is not pixels; what is larger is skipped unread
+MAX_TEXTS = 4 << 20  # bytes of all texts
 MAX_CHUNKS = 1_000_000
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
@@ -62,7 +63,8 @@ def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
 def _check(file: BinaryIO, chunks: list[tuple[bytes, int, int]]) -> tuple[set[int], bytes | None]:
     """Return the starts of chunks to leave out, and a color profile among them."""
     skipped: set[int] = set()
-    profile, texts = None, 0
+    profile, profiles, texts = None, 0, 0
+    most = PngImagePlugin.MAX_TEXT_CHUNK
     for name, start, length in chunks:
         if not name[:1].islower() or name in _ANIMATION:
             continue
@@ -71,15 +73,18 @@ def _check(file: BinaryIO, chunks: list[tuple[bytes, int, int]]) -> tuple[set[in
         if len(data) < length + 4 or zlib.crc32(name + data[:-4]) != int.from_bytes(data[-4:], "big"):
             skipped.add(start)
         elif name == b"iCCP":
-            unpacked = _unpacked(data[:-4].partition(b"\0")[2][1:], MAX_PROFILE)
-            if unpacked is None or len(unpacked) > PngImagePlugin.MAX_TEXT_CHUNK:
+            profiles += 1
+            unpacked = _unpacked(data[:-4].partition(b"\0")[2][1:], MAX_PROFILE) if profiles == 1 else None
+            if unpacked is None or len(unpacked) > most:
                 skipped.add(start)
-                profile = unpacked
+                profile = profile or unpacked
         elif name in _TEXTS:
-            packed = _packed_text(name, data[:-4])
-            unpacked = data if packed is None else _unpacked(packed, PngImagePlugin.MAX_TEXT_CHUNK)
-            texts += 0 if unpacked is None else len(unpacked)
-            if unpacked is None or texts > PngImagePlugin.MAX_TEXT_MEMORY // 2:
+            unpacked = None
+            if texts <= MAX_TEXTS:  # beyond that nothing is unpacked
+                packed = _packed_text(name, data[:-4])
+                unpacked = data if packed is None else _unpacked(packed, most)
+            texts += most if unpacked is None else len(unpacked)
+            if unpacked is None or texts > MAX_TEXTS:
                 skipped.add(start)
     return skipped, profile
 
