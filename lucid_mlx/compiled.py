@@ -18,19 +18,28 @@ LOGITS = ("class_queries_logits", "masks_queries_logits")
 Forward = Callable[[mx.array], Mapping[str, mx.array]]
 
 
-def compiled(model: Mask2Former) -> Forward:
-    """Return the model's forward, compiled when a shape is first seen; inference alone.
+class Compiled:
+    """A model's forward, compiled when a shape is first seen; inference alone. It can be copied and pickled.
 
     MLX keeps what it has compiled forever; here the shape that was not used for longest is forgotten beyond
-    `COMPILED_SHAPES`. New weights in the model are seen. MLX keeps what it compiles for the thread that calls.
+    `COMPILED_SHAPES`. New weights in the model are seen. What is compiled belongs to the thread that calls.
 
     Args:
         model: in inference mode.
-
-    Returns:
-        A function of (B, num_channels, H, W) that returns `class_queries_logits` and `masks_queries_logits`.
     """
 
+    def __init__(self, model: Mask2Former):
+        self._model, self._for_shape = model, _by_shape(model)
+
+    def __call__(self, pixels: mx.array) -> Mapping[str, mx.array]:
+        """Return `class_queries_logits` and `masks_queries_logits` of (B, num_channels, H, W)."""
+        return self._for_shape(pixels.shape)(pixels)
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self._model,)
+
+
+def _by_shape(model: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
     def forward(pixels: mx.array) -> dict[str, mx.array]:
         outputs = model(pixels)
         return {name: outputs[name] for name in LOGITS}
@@ -54,7 +63,7 @@ def compiled(model: Mask2Former) -> Forward:
 
         return run
 
-    return lambda pixels: for_shape(pixels.shape)(pixels)
+    return for_shape
 
 
 def evaluate(what: str, arrays: Any) -> None:

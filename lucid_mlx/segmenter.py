@@ -15,7 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
-from lucid_mlx.compiled import Forward, compiled, evaluate, in_float32, is_finite
+from lucid_mlx.compiled import Compiled, Forward, evaluate, in_float32, is_finite
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
@@ -28,7 +28,7 @@ from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_value, check_values, whole_numbers
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, check_choice, check_value, check_values, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
@@ -101,7 +101,8 @@ class Segmenter:
         threshold: float | None = None,
     ):
         backends.check_not_forked()
-        check_value("threshold", threshold, float | None, 0, 1)
+        if threshold is not None:
+            check_value("threshold", threshold, float, 0, 1)
         if task is not None:
             check_choice("task", task, TASKS)
         if not isinstance(image_config, ImageConfig | None):
@@ -126,8 +127,8 @@ class Segmenter:
         if image_config is not None:
             config, note = image_config, "the image configuration that was given"
         if size is not None:
-            named: Any = str(size) if isinstance(size, int) and not isinstance(size, bool) else size
-            config, note = parse_size(named, config), f"size {size}, as asked"
+            check_value("size", size, str | int, 1, MAX_COUNT)
+            config, note = parse_size(str(size), config), f"size {size}, as asked"
         self.image_config, self.image_config_note = config, note
         self.labels = self.model.config.id2label
         known = known_classes(list(self.labels.values()), dataset)
@@ -139,9 +140,10 @@ class Segmenter:
         self.threshold = threshold
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
-        self._forward: Forward = compiled(self.model) if backends.compilation_is_fast() else self.model
+        self._forward: Forward = Compiled(self.model) if backends.compilation_is_fast() else self.model
         if expect := _EXPECT.get((trained_for or "", self.task)):
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
+        self._warn_of(threshold, 3)
 
     @overload
     def __call__(
@@ -224,15 +226,21 @@ class Segmenter:
             ("thresholds", thresholds, Thresholds | None),
             ("threshold", threshold, float | None, 0, 1),
             ("bgr", bgr, bool),
+            ("on_error", on_error, Literal["raise", "skip"]),
             ("progress", progress, bool),
         )
-        check_choice("on_error", on_error, ("raise", "skip"))
+        self._warn_of(threshold, 4)
         thresholds = thresholds or Thresholds()
-        if thresholds.threshold is None:
-            thresholds = replace(thresholds, threshold=self.threshold if threshold is None else threshold)
-        elif threshold is not None:
+        if threshold is not None and thresholds.threshold is not None:
             raise InputError("threshold is given twice, alone and in thresholds; give one")
+        chosen = self.threshold if threshold is None else threshold
+        if thresholds.threshold is None and chosen is not None:
+            thresholds = replace(thresholds, threshold=chosen)
         return _Options(batch_size, thresholds, bgr, on_error == "skip", progress)
+
+    def _warn_of(self, threshold: float | None, stacklevel: int) -> None:
+        if threshold is not None and self.task == "semantic":
+            warnings.warn("semantic segmentation takes no threshold: every pixel gets a class", stacklevel=stacklevel)
 
     def _stream(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
         """Segment images; an image that was skipped gives None."""

@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -9,7 +10,7 @@ from mlx.utils import tree_flatten
 
 import lucid_mlx
 from lucid_mlx import InputError
-from lucid_mlx.compiled import compiled
+from lucid_mlx.compiled import Compiled
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig, create_model, list_models
 from lucid_mlx.models.vision.mask2former.transformer_decoder import attention_mask
 
@@ -333,7 +334,7 @@ def test_a_decoder_may_have_fewer_layers_than_levels(predictions):
 class TestCompiled:
     def test_a_compiled_network_computes_the_same_at_every_shape(self):
         model = small_model().eval()
-        run = compiled(model)
+        run = Compiled(model)
         for shape in ((1, 3, 64, 64), (2, 3, 64, 96), (1, 3, 64, 64)):
             pixels = mx.random.normal(shape, key=mx.random.key(0))
             wanted, got = model(pixels), run(pixels)
@@ -342,10 +343,23 @@ class TestCompiled:
 
     def test_new_weights_are_seen(self):
         model = small_model().eval()
-        run, pixels = compiled(model), mx.ones((1, 3, 64, 64))
+        run, pixels = Compiled(model), mx.ones((1, 3, 64, 64))
         before = run(pixels)["class_queries_logits"]
         model.transformer_decoder.class_head.bias = model.transformer_decoder.class_head.bias + 1.0
         assert mx.allclose(run(pixels)["class_queries_logits"], before + 1.0, atol=1e-4).item()
+
+    def test_an_error_while_mlx_traces_leaves_the_model_as_it_was(self):
+        model = small_model().eval()
+        run, pixels = Compiled(model), mx.ones((1, 3, 64, 64))
+        with pytest.raises(InputError, match="must have the shape"):
+            run(mx.ones((1, 5, 64, 64)))
+        assert mx.allclose(run(pixels)["class_queries_logits"], model(pixels)["class_queries_logits"], atol=1e-4).item()
+
+    def test_it_can_be_copied_and_pickled(self):
+        run, pixels = Compiled(small_model().eval()), mx.ones((1, 3, 64, 64))
+        wanted = run(pixels)["class_queries_logits"]
+        for other in (copy.copy(run), pickle.loads(pickle.dumps(run))):
+            assert mx.array_equal(other(pixels)["class_queries_logits"], wanted).item()
 
     def test_shapes_beyond_a_few_are_forgotten(self, monkeypatch):
         monkeypatch.setattr("lucid_mlx.compiled.COMPILED_SHAPES", 2)
@@ -355,7 +369,7 @@ class TestCompiled:
         def logits(pixels):
             return {"class_queries_logits": pixels + 1, "masks_queries_logits": pixels + 2}
 
-        run = compiled(model)
+        run = Compiled(model)
         for side in (1, 2, 1, 3, 1, 2):
             run(mx.zeros((1, 1, side, side)))
         assert [shape[-1] for shape in seen] == [1, 2, 3, 2]

@@ -98,10 +98,11 @@ def segmenter():
 
 @pytest.mark.parametrize("value", [*WRONG, 1025, -1])
 def test_a_segmenter_tells_wrong_arguments(segmenter, value):
-    for name in ("task", "size", "image_config", "thing_ids"):
-        with pytest.raises(InputError):
-            Segmenter(segmenter.model, **{name: value})
-    for name in ("batch_size", "thresholds"):
+    for name in ("task", "size", "image_config", "thing_ids", "threshold"):
+        if (name, value) != ("size", 1025):
+            with pytest.raises(InputError):
+                Segmenter(segmenter.model, **{name: value})
+    for name in ("batch_size", "thresholds", "threshold", "bgr", "on_error"):
         with pytest.raises(InputError, match=f"{name} must be"):
             segmenter(GRAY, **{name: value})
     with pytest.raises(InputError):
