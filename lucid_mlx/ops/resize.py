@@ -14,8 +14,10 @@ Size = tuple[int, int]
 Extent = tuple[float, float]
 
 
-def interpolation_weights(inputs: int, outputs: int, extent: float, part: slice = slice(None)) -> np.ndarray:
-    """Return the weights that spread samples evenly over the first `extent` of some inputs.
+def bilinear_samples(
+    inputs: int, outputs: int, extent: float, part: slice = slice(None)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spread samples evenly over the first `extent` of some inputs: each lies on an input, or between two.
 
     Args:
         inputs: number of inputs.
@@ -24,14 +26,31 @@ def interpolation_weights(inputs: int, outputs: int, extent: float, part: slice 
         part: the samples that are wanted; all of them if left out.
 
     Returns:
-        (wanted, inputs) float64; rows add up to 1.
+        For each wanted sample the input before it, the input after it, and the weight of the latter, float64. A sample
+        that lies on an input has it twice.
     """
     centers = np.maximum((np.arange(outputs)[part] + 0.5) * extent / outputs - 0.5, 0.0)
     low = np.minimum(centers.astype(np.int64), inputs - 1)
-    high = np.minimum(low + 1, inputs - 1)
     fraction = centers - low
-    matrix = np.zeros((len(centers), inputs))
-    rows = np.arange(len(centers))
+    high = np.where(fraction > 0, np.minimum(low + 1, inputs - 1), low)
+    return low, high, fraction
+
+
+def interpolation_weights(inputs: int, outputs: int, extent: float, part: slice = slice(None)) -> np.ndarray:
+    """Return the weights of `bilinear_samples` as a matrix.
+
+    Args:
+        inputs: number of inputs.
+        outputs: number of samples.
+        extent: how many of the inputs the samples cover.
+        part: the samples that are wanted.
+
+    Returns:
+        (wanted, inputs) float64; rows add up to 1.
+    """
+    low, high, fraction = bilinear_samples(inputs, outputs, extent, part)
+    matrix = np.zeros((len(low), inputs))
+    rows = np.arange(len(low))
     np.add.at(matrix, (rows, low), 1.0 - fraction)
     np.add.at(matrix, (rows, high), fraction)
     return matrix

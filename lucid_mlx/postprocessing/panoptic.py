@@ -8,6 +8,7 @@ import numpy as np
 
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_thresholds, extract_logits, image_sizes
+from lucid_mlx.postprocessing.pruning import Decision, between, pruned_map
 from lucid_mlx.postprocessing.tiles import resized_tiles
 from lucid_mlx.utils.validation import whole_numbers
 
@@ -119,26 +120,15 @@ def _panoptic(
     kept, scores, label_ids = kept_queries(class_logits, threshold)
     if not len(kept):
         return PanopticResult(mx.zeros(sizes.target_size, mx.int32), [])
-    # The code of a pixel is 2 x (index of the winning query) + (1 if the pixel lies in that query's mask).
-    codes = np.empty(sizes.target_size, np.min_scalar_type(2 * len(kept)))
-    code_areas, mask_areas = np.zeros(2 * len(kept), np.int64), np.zeros(len(kept), np.int64)
-    query_scores = mx.array(scores)
-    for tile in resized_tiles(mask_logits[mx.array(kept)], sizes, len(kept)):
-        probabilities = sigmoid(tile.logits)
-        inside = probabilities >= mask_threshold
-        winner = mx.argmax(probabilities * query_scores, axis=-1, keepdims=True)
-        tile_codes = np.array(2 * winner + mx.take_along_axis(inside, winner, axis=-1))[..., 0]
-        code_areas += np.bincount(tile_codes.ravel(), minlength=len(code_areas))
-        mask_areas += np.array(inside.sum(axis=0).sum(axis=0))
-        codes[tile.region] = tile_codes
-    won_areas, areas = code_areas.reshape(-1, 2).sum(axis=1), code_areas[1::2]
+    codes, counts = _codes(mask_logits[mx.array(kept)], scores, sizes, mask_threshold)
+    won_areas, areas = counts.codes.reshape(-1, 2).sum(axis=1), counts.codes[1::2]
 
     segments: dict[int, PanopticSegment] = {}
     merged: dict[int, int] = {}  # from a class of stuff to the id of its segment
     code_to_id = np.zeros(2 * len(kept), np.int32)
     for query, (score, label_id) in enumerate(zip(scores.tolist(), label_ids.tolist(), strict=True)):
         area = int(areas[query])
-        if area == 0 or won_areas[query] / mask_areas[query] < overlap_threshold:
+        if area == 0 or won_areas[query] / counts.masks[query] < overlap_threshold:
             continue
         segment_id = merged.get(label_id, len(segments) + 1)
         if label_id not in thing_ids:
@@ -148,3 +138,112 @@ def _panoptic(
         segments[segment_id] = PanopticSegment(segment_id, label_id, score, area)
         code_to_id[2 * query + 1] = segment_id
     return PanopticResult(mx.array(code_to_id)[mx.array(codes)], list(segments.values()))
+
+
+class _Counts:
+    """How many pixels have each code, and how many lie in the mask of each query.
+
+    Args:
+        queries: number of queries, Q.
+
+    Attributes:
+        codes: (2 * Q,) int64.
+        masks: (Q,) int64.
+    """
+
+    def __init__(self, queries: int):
+        self.codes, self.masks = np.zeros(2 * queries, np.int64), np.zeros(queries, np.int64)
+
+    def add(self, codes: np.ndarray, inside: np.ndarray, pixels: np.ndarray) -> None:
+        """Count N groups of pixels, each of one code, in or outside of each mask, (N, Q)."""
+        self.codes += np.bincount(codes, pixels, len(self.codes)).astype(np.int64)
+        self.masks += pixels.astype(np.int64) @ inside
+
+
+def _codes(
+    mask_logits: mx.array, scores: np.ndarray, sizes: ImageSizes, mask_threshold: float
+) -> tuple[np.ndarray, _Counts]:
+    """Compute the code of each pixel: 2 x (index of the winning query) + (1 if the pixel lies in that query's mask).
+
+    Args:
+        mask_logits: (Q, h, w), of the queries that compete.
+        scores: (Q,).
+        sizes: the sizes of the image.
+        mask_threshold: minimum probability of a mask's pixels.
+
+    Returns:
+        The codes, (height, width), and their counts.
+    """
+    dtype = np.min_scalar_type(2 * len(scores))
+    rule = _BestQuery(scores, mask_threshold)
+    codes = pruned_map(mask_logits, sizes, rule, dtype)
+    if codes is None:
+        codes, rule = np.empty(sizes.target_size, dtype), _BestQuery(scores, mask_threshold)
+        for tile in resized_tiles(mask_logits, sizes, len(scores)):
+            height, width, queries = tile.logits.shape
+            pixels = rule.values(tile.logits.reshape(-1, queries), np.ones(height * width, np.int64))
+            codes[tile.region] = pixels.reshape(height, width)
+    return codes, rule.counts
+
+
+class _BestQuery:
+    """The rule that a pixel goes to the query with the highest score x mask probability; it counts what it decides.
+
+    Args:
+        scores: (Q,) float32.
+        mask_threshold: minimum probability of a mask's pixels.
+
+    Attributes:
+        counts: of the pixels so far.
+    """
+
+    def __init__(self, scores: np.ndarray, mask_threshold: float):
+        self._scores, self._mask_threshold = scores, np.float32(mask_threshold)
+        self.counts = _Counts(len(scores))
+
+    def coarse(self) -> None:
+        """See `Rule`: the queries are few already."""
+
+    def for_scores(self, least: float) -> "_BestQuery":
+        """See `Rule`: other queries count too, for the sizes of their masks."""
+        return self
+
+    def decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
+        """See `Rule`."""
+        return self._decide(sigmoid(low), sigmoid(high), areas)
+
+    def _decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
+        """Decide by the least and the largest mask probabilities, (N, Q): who wins, and which masks the pixels lie in.
+
+        A query that wins everywhere in a group has the largest of all bounds there.
+        """
+        mx.eval(low, high)
+        lowest, highest = np.array(low, copy=False), np.array(high, copy=False)
+        numbers = np.arange(len(lowest))
+        bounds = highest * self._scores
+        winner = bounds.argmax(axis=1)
+        least = lowest[numbers, winner] * self._scores[winner]
+        bounds[numbers, winner] = -1.0
+        inside = lowest >= self._mask_threshold
+        decided = (least > bounds.max(axis=1)) & (inside == (highest >= self._mask_threshold)).all(axis=1)
+        codes = 2 * winner + inside[numbers, winner]
+        self.counts.add(codes[decided], inside[decided], areas[decided])
+        return Decision(codes, decided, least)
+
+    def mix(self, logits: mx.array) -> mx.array:
+        """See `Rule`."""
+        return logits
+
+    def decide_between(self, mixed: mx.array, areas: np.ndarray) -> Decision:
+        """See `Rule`."""
+        masks = sigmoid(mixed)
+        return self._decide(between(mx.minimum, masks), between(mx.maximum, masks), areas)
+
+    def values(self, mixed: mx.array, counts: np.ndarray) -> np.ndarray:
+        """See `Rule`."""
+        probabilities = np.array(sigmoid(mixed), copy=False)
+        winner = (probabilities * self._scores).argmax(axis=1)
+        inside = probabilities >= self._mask_threshold
+        codes = 2 * winner + inside[np.arange(len(winner)), winner]
+        self.counts.add(codes, inside, counts)
+        return codes

@@ -8,8 +8,11 @@ import numpy as np
 from lucid_mlx.backends import evaluated_in_order, numpy_is_fast
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, extract_logits, image_sizes
+from lucid_mlx.postprocessing.pruning import Decision, between, pruned_map
 from lucid_mlx.postprocessing.tiles import Region, resize_tile, resized_tiles
 from lucid_mlx.utils.validation import check_value
+
+UNSEEN = 0.05  # of a class's score: so much may come from queries that a first look leaves out
 
 
 def semantic_segmentation(
@@ -58,27 +61,116 @@ def semantic_map(class_logits: mx.array, mask_logits: mx.array, sizes: ImageSize
     Returns:
         (height, width) int32, the class of each pixel.
     """
+    class_probabilities = mx.contiguous(softmax(class_logits)[:, :-1])
+    resize_scores = resize_scores and sizes.content_size != sizes.target_size
+    rule = _BestClass(np.array(class_probabilities), resize_scores)
+    class_map = pruned_map(mask_logits, sizes, rule, np.dtype(np.int32))
+    if class_map is None:
+        class_map = _plain_map(class_probabilities, mask_logits, sizes, resize_scores)
+    return mx.array(class_map)
+
+
+def _plain_map(
+    class_probabilities: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
+) -> np.ndarray:
+    """Compute the scores of every pixel; arguments and result as of `semantic_map`."""
     class_map = np.empty(sizes.target_size, np.int32)
     use_numpy = numpy_is_fast()
     tiles = (
         (region, scores if use_numpy else mx.argmax(scores, axis=-1))
-        for region, scores in _class_scores(class_logits, mask_logits, sizes, resize_scores)
+        for region, scores in _class_scores(class_probabilities, mask_logits, sizes, resize_scores)
     )
     for region, values in evaluated_in_order(tiles):
         class_map[region] = values.argmax(axis=-1) if use_numpy else values
-    return mx.array(class_map)
+    return class_map
 
 
 def _class_scores(
-    class_logits: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
+    class_probabilities: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
 ) -> Iterator[tuple[Region, mx.array]]:
     """Yield the scores of each tile, (height, width, num_labels)."""
-    class_probabilities = mx.contiguous(softmax(class_logits)[:, :-1])
     queries, num_labels = class_probabilities.shape
-    in_two_steps = resize_scores and sizes.content_size != sizes.target_size
-    for tile in resized_tiles(mask_logits, sizes, max(queries, num_labels), stop_at_input_size=in_two_steps):
+    for tile in resized_tiles(mask_logits, sizes, max(queries, num_labels), stop_at_input_size=resize_scores):
         masks = sigmoid(tile.logits)
         scores = (masks.reshape(-1, queries) @ class_probabilities).reshape(*masks.shape[:2], num_labels)
         if tile.resize_weights is not None:
             scores = resize_tile(scores, tile.resize_weights)
         yield tile.region, scores
+
+
+class _BestClass:
+    """The rule that a pixel gets the class with the highest score.
+
+    Args:
+        class_probabilities: (Q, num_labels) float32.
+        resize_scores: resize the scores, not the logits.
+        classes: the classes that can win; all if None.
+        queries: the queries to look at; all if None.
+    """
+
+    def __init__(
+        self,
+        class_probabilities: np.ndarray,
+        resize_scores: bool,
+        classes: np.ndarray | None = None,
+        queries: np.ndarray | None = None,
+    ):
+        self._all, self._resize_scores = class_probabilities, resize_scores
+        self._classes = np.arange(class_probabilities.shape[1]) if classes is None else classes
+        used = class_probabilities if queries is None else class_probabilities[queries]
+        self._by_class = np.ascontiguousarray(used.T[self._classes])
+        self._weights = mx.array(self._by_class.T)
+        # What a class gets at most from the queries that are left out, and what any class gets that is left out.
+        self._unseen = (class_probabilities.sum(axis=0) - used.sum(axis=0))[self._classes]
+        self._others = np.delete(class_probabilities.sum(axis=0), self._classes).max(initial=0.0)
+
+    def coarse(self) -> tuple["_BestClass", np.ndarray] | None:
+        """Return the rule that sees only queries that are sure of something, and only classes that get much."""
+        queries = np.argsort(self._all.max(axis=1))
+        unsure = np.searchsorted(self._all[queries].cumsum(axis=0).max(axis=1), UNSEEN)
+        classes = np.flatnonzero(self._all.sum(axis=0) > 2 * UNSEEN)
+        queries = np.sort(queries[unsure:])
+        if len(classes) == 0 or 2 * len(queries) * len(classes) > self._all.size:
+            return None
+        return _BestClass(self._all, self._resize_scores, classes, queries), queries
+
+    def for_scores(self, least: float) -> "_BestClass":
+        """Return the rule for the classes that can have such a score."""
+        return _BestClass(self._all, self._resize_scores, np.flatnonzero(self._all.sum(axis=0) >= least))
+
+    def decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
+        """See `Rule`."""
+        return self._decide(sigmoid(low), sigmoid(high))
+
+    def _decide(self, low: mx.array, high: mx.array) -> Decision:
+        """Decide by the least and the largest mask probabilities, (N, Q).
+
+        A class that wins everywhere in a group has the largest of all bounds there.
+        """
+        bounds = high @ self._weights
+        mx.eval(bounds, low)
+        highest = np.array(bounds) + self._unseen
+        numbers = np.arange(len(highest))
+        winner = highest.argmax(axis=1)
+        least = np.einsum("nq,nq->n", np.array(low, copy=False), self._by_class[winner])
+        highest[numbers, winner] = self._others
+        return Decision(self._classes[winner], least > highest.max(axis=1), least)
+
+    def mix(self, logits: mx.array) -> mx.array:
+        """See `Rule`."""
+        return sigmoid(logits) @ self._weights if self._resize_scores else logits
+
+    def decide_between(self, mixed: mx.array, areas: np.ndarray) -> Decision:
+        """See `Rule`."""
+        if not self._resize_scores:
+            masks = sigmoid(mixed)
+            return self._decide(between(mx.minimum, masks), between(mx.maximum, masks))
+        winner = np.array(mixed, copy=False).argmax(axis=-1)  # scores are linear there: who wins at all corners, wins
+        corners = np.stack([winner[:, :-1, :-1], winner[:, :-1, 1:], winner[:, 1:, :-1], winner[:, 1:, 1:]])
+        first = corners[0].ravel()
+        return Decision(self._classes[first], (corners == corners[0]).all(axis=0).ravel(), np.zeros(len(first)))
+
+    def values(self, mixed: mx.array, counts: np.ndarray) -> np.ndarray:
+        """See `Rule`."""
+        scores = mixed if self._resize_scores else sigmoid(mixed) @ self._weights
+        return self._classes[np.array(scores, copy=False).argmax(axis=1)]

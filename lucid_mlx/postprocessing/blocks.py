@@ -1,0 +1,87 @@
+"""Which outputs of two resizes in a row mix which inputs, along one axis.
+
+A result's pixel mixes at most two pixels of the network's input, each of which mixes at most two cells of the mask
+logits. So the outputs fall into blocks whose pixels mix the same few cells, and a block into steps whose outputs lie
+between the same two input pixels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lucid_mlx.ops.resize import bilinear_samples
+from lucid_mlx.postprocessing.inputs import ImageSizes
+
+
+class Blocks(NamedTuple):
+    """The outputs along one axis of a result, cut into G blocks. Rows that are shorter repeat their last entry.
+
+    Attributes:
+        lengths: (G,), number of outputs of each block.
+        cells: (G, cells), the mask logits that the outputs of a block mix.
+        pixels: (G, pixels), the pixels of the input that they mix.
+        pixel_weights: (G, pixels, cells) float32, how much each pixel takes of each cell.
+        outputs: (G, steps, outputs), the outputs between two pixels that follow each other; -1 for none.
+        output_weights: (G, steps, outputs, 2) float32, how much each output takes of the two pixels.
+    """
+
+    lengths: np.ndarray
+    cells: np.ndarray
+    pixels: np.ndarray
+    pixel_weights: np.ndarray
+    outputs: np.ndarray
+    output_weights: np.ndarray
+
+    def choose(self, blocks: np.ndarray) -> "Blocks":
+        """Return some of the blocks, by number."""
+        return Blocks(*(field[blocks] for field in self))
+
+
+def axis_blocks(length: int, sizes: ImageSizes, axis: int) -> Blocks:
+    """Cut an axis of a result into blocks.
+
+    Args:
+        length: length of the axis of the mask logits.
+        sizes: the sizes of the image.
+        axis: 0 for rows, 1 for columns.
+
+    Returns:
+        The blocks.
+    """
+    input_length, content, target = (size[axis] for size in sizes)
+    low_cell, high_cell, high_cell_weight = bilinear_samples(length, input_length, length, slice(content))
+    low_pixel, high_pixel, high_pixel_weight = bilinear_samples(content, target, content)
+    starts = np.flatnonzero(np.diff(low_cell[low_pixel], prepend=-1))
+    ends = np.append(starts[1:], target)
+
+    cells = _ranges(low_cell[low_pixel[starts]], high_cell[high_pixel[ends - 1]], at_least=1)
+    pixels = _ranges(low_pixel[starts], high_pixel[ends - 1], at_least=2)
+    pixel_weights = np.zeros((*pixels.shape, cells.shape[1]), np.float32)
+    first = cells[:, :1]
+    _add(pixel_weights, low_cell[pixels] - first, 1.0 - high_cell_weight[pixels])
+    _add(pixel_weights, high_cell[pixels] - first, high_cell_weight[pixels])
+
+    steps = pixels.shape[1] - 1
+    block = np.repeat(np.arange(len(starts)), ends - starts)
+    step = np.minimum(low_pixel - pixels[block, 0], steps - 1)
+    counts = np.bincount(block * steps + step, minlength=len(starts) * steps)
+    outputs = np.full((len(counts), counts.max()), -1)
+    outputs[np.arange(counts.max()) < counts[:, None]] = np.arange(target)
+    outputs = outputs.reshape(len(starts), steps, -1)
+    output_weights = np.zeros((*outputs.shape, 2), np.float32)
+    first = pixels[:, :1, None] + np.arange(steps)[:, None]
+    _add(output_weights, np.clip(low_pixel[outputs] - first, 0, 1), 1.0 - high_pixel_weight[outputs])
+    _add(output_weights, np.clip(high_pixel[outputs] - first, 0, 1), high_pixel_weight[outputs])
+    return Blocks(ends - starts, cells, pixels, pixel_weights, outputs, output_weights)
+
+
+def _ranges(first: np.ndarray, last: np.ndarray, at_least: int) -> np.ndarray:
+    """Return the whole numbers of each range, (N, the longest's or `at_least`); shorter ones repeat their last."""
+    length = max(int((last - first).max()) + 1, at_least)
+    return np.minimum(first[:, None] + np.arange(length), last[:, None])
+
+
+def _add(weights: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+    """Add a value at a place of each row of weights."""
+    flat = weights.reshape(-1, weights.shape[-1])
+    flat[np.arange(len(flat)), places.ravel()] += values.ravel().astype(np.float32)
