@@ -253,7 +253,7 @@ class Segmenter:
         skipped: list[str] = []
         numbered, count = enumerate(images), 0
         read: Generator[list[_Photo | None], None, None] = (
-            [_read(source, None if total == 1 else number, options, skipped) for number, source in batch]
+            [self._read(source, None if total == 1 else number, options, skipped) for number, source in batch]
             for batch in iter(lambda: list(islice(numbered, options.batch_size)), [])
         )
         if total is not None and total > options.batch_size:  # else they may still have to happen, as a camera's do
@@ -268,6 +268,22 @@ class Segmenter:
         if skipped:
             more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
             warnings.warn(f"skipped {len(skipped)} of {count} images: {'; '.join(skipped[:3])}{more}", stacklevel=3)
+
+    def _read(self, source: Any, number: int | None, options: _Options, skipped: list[str]) -> _Photo | None:
+        """Read an image; if it cannot be read and may be skipped, note why, and return None."""
+        name = _name(source)
+        try:
+            pixels = read_image(source, bgr=options.bgr)
+            self.image_config.input_size(*pixels.shape[:2])  # refuses sides that no network takes
+            return _Photo(pixels, name)
+        except InputError as error:
+            told = str(error)
+            if number is not None and (name is None or name not in told):
+                told = f"images[{number}]: {told}"
+            if not options.skip:
+                raise InputError(told) from error
+            skipped.append(told)
+            return None
 
     def _segment(self, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
         results: dict[int, Segmentation] = {}
@@ -369,23 +385,10 @@ def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> Non
         )
 
 
-def _read(source: Any, number: int | None, options: _Options, skipped: list[str]) -> _Photo | None:
-    """Read an image; if it cannot be read and may be skipped, note why, and return None."""
-    name = _name(source)
-    try:
-        return _Photo(read_image(source, bgr=options.bgr), name)
-    except InputError as error:
-        told = str(error)
-        if number is not None and (name is None or name not in told):
-            told = f"images[{number}]: {told}"
-        if not options.skip:
-            raise InputError(told) from error
-        skipped.append(told)
-        return None
-
-
 def _name(source: Any) -> str | None:
     """Return how to call an image: a path or an address has a name, pixels have none."""
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return None
     if isinstance(source, str | PathLike):
         return os.fsdecode(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)
