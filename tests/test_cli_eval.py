@@ -1,6 +1,7 @@
 """`lucid-mlx eval`: labeled images in, a table and a file of metrics out."""
 
 import json
+from dataclasses import fields
 
 import mlx.core as mx
 import pytest
@@ -8,6 +9,8 @@ from helpers import run_cli, small_model
 from labeled import NAMES, panoptic, write_coco, write_label_maps
 from mlx.utils import tree_flatten
 
+from lucid_mlx.cli.eval import eval_
+from lucid_mlx.training.config import DatasetConfig
 from lucid_mlx.weights import write_checkpoint
 
 
@@ -95,3 +98,42 @@ def test_force_overwrites(folder):
     (folder / "metrics.json").write_text("old")
     run(*SEMANTIC, "--output", "metrics.json", "--force")
     assert json.loads((folder / "metrics.json").read_text())["num_images"] == 3
+
+
+def test_labels_for_another_task_name_the_option():
+    result = run(*MAPS, code=2)
+    assert "labels for semantic segmentation cannot evaluate panoptic segmentation" in result.stderr
+    assert "--task semantic" in result.stderr
+
+
+@pytest.mark.filterwarnings("default")
+def test_label_maps_have_the_settings_of_the_training_file(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "split.txt").write_text("\ufeff0\r\nlabels/1.png\r\n")
+    (folder / "merge.json").write_text('{"sky": ["sky", "boat"], "sea": ["sea"]}')
+    settings = (
+        "--split",
+        "~/split.txt",
+        "--merge",
+        "~/merge.json",
+        "--endings",
+        ".png",
+        ".png",
+        "--ignore-index",
+        "255",
+    )
+    home = ("--weights", "model", "--images", "~/images", "--annotations", "~/labels", "--names", "~/names.txt")
+    result = run(*home, "--task", "semantic", *settings, "--orientation", "stored", "-o", "~/metrics.json")
+    assert "semantic segmentation of 2 images" in result.stderr
+    assert list(json.loads((folder / "metrics.json").read_text())["per_class"]) == ["sky", "sea"]
+    assert "split.txt is also an input" in run(*home, *settings, "-o", "split.txt", "--force", code=2).stderr
+    (folder / "labels" / "2.png").unlink()
+    result = run(*home, "--task", "semantic", "--skip-unlabeled")
+    assert "warning: 1 of 3 images have no label map in" in result.stderr
+    assert "semantic segmentation of 2 images" in result.stderr
+    assert "`skip_unlabeled`" in run(*home, code=2).stderr
+
+
+def test_every_key_of_the_training_file_is_an_option():
+    keys = {item.name.replace("_", "-") for item in fields(DatasetConfig)}
+    assert keys <= {option.removeprefix("--") for parameter in eval_.params for option in parameter.opts}

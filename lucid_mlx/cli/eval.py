@@ -3,13 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lucid_mlx.cli.inputs import dataset_files, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
-    class_names_option,
     dtype_option,
     force_option,
     output_option,
@@ -19,28 +19,47 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.data import open_dataset
+from lucid_mlx.data.orientation import ORIENTATIONS
 from lucid_mlx.evaluation import Evaluation, evaluate
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.files import check_not_input, check_output_files, write_file
+from lucid_mlx.utils.files import check_not_input, check_output_files, local_path, write_file
 from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_COUNT
 
 
 @click.command("eval")
 @weights_option(required=True)
-@click.option("--images", type=click.Path(path_type=Path), required=True, help="The folder with the images.")
+@click.option("--images", required=True, help="The folder with the images.")
 @click.option(
-    "--annotations", type=click.Path(path_type=Path), required=True,
+    "--annotations", required=True,
     help="COCO's JSON, of instances or panoptic, or a folder of label maps with the images' names.",
 )  # fmt: skip
+@click.option("--panoptic-folder", help="COCO's panoptic PNGs. Default: the folder named as the JSON.")
 @click.option(
-    "--panoptic-folder", type=click.Path(path_type=Path),
-    help="COCO's panoptic PNGs. Default: the folder named as the JSON.",
+    "--names", "--class-names", "class_names",
+    help="Names of the classes of label maps: a file with one a line, or a dataset such as ade20k_semantic.",
 )  # fmt: skip
-@class_names_option("Names of the classes of label maps: a file with one a line, or a dataset such as ade20k_semantic.")
-@click.option("--ignore-index", type=int, default=255, show_default=True, help="The label of pixels that do not count.")
-@click.option("--reduce-labels", is_flag=True, help="Label 0 does not count either, and classes begin at 1 (ADE20K).")
+@click.option("--merge", help="New classes of label maps: a JSON file, each with the names of those it is made of.")
+@click.option(
+    "--ignore-index", type=int,
+    help="The label of pixels that do not count. Default: 255, but not in masks of 0 and 255 with two names.",
+)  # fmt: skip
+@click.option(
+    "--reduce-zero-label", "--reduce-labels", "reduce_zero_label", is_flag=True,
+    help="Label 0 does not count either, and classes begin at 1 (ADE20K).",
+)  # fmt: skip
+@click.option(
+    "--endings", nargs=2, metavar="IMAGE LABEL",
+    help="How the names of images and of label maps end, such as .jpg _mask.png. Default: that is found out.",
+)  # fmt: skip
+@click.option("--split", help="The images to use: a file with the name of one in each line.")
+@click.option("--skip-unlabeled", is_flag=True, help="Leave out images without labels.")
+@click.option("--crowd-as-objects", is_flag=True, help="Take COCO annotations with iscrowd 1 as objects.")
+@click.option(
+    "--orientation", type=click.Choice(ORIENTATIONS), default="auto", show_default=True,
+    help="Which pixels the labels of photos are for that EXIF rotates: as stored, or upright.",
+)  # fmt: skip
 @task_option
 @size_option
 @dtype_option
@@ -48,12 +67,12 @@ from lucid_mlx.utils.validation import MAX_COUNT
 @batch_size_option
 @click.option("--limit", type=click.IntRange(1, MAX_COUNT), help="Evaluate the first images only, this many.")
 @output_option("Write all metrics to this JSON file.")
-@click.option("--compare", type=click.Path(path_type=Path), help="Show another evaluation's JSON beside this one.")
+@click.option("--compare", help="Show another evaluation's JSON beside this one.")
 @force_option
 def eval_(
-    weights: str, images: Path, annotations: Path, panoptic_folder: Path | None, class_names: str | None,
-    ignore_index: int, reduce_labels: bool, task: str | None, size: str | None, dtype: str | None,
-    threshold: float | None, batch_size: int, limit: int | None, output: Path | None, compare: Path | None, force: bool,
+    weights: str, images: str, annotations: str, class_names: str | None, task: str | None, size: str | None,
+    dtype: str | None, threshold: float | None, batch_size: int, limit: int | None, output: Path | None,
+    compare: str | None, force: bool, **labels: Any,
 ) -> None:  # fmt: skip
     """Measure a network on labeled images: mIoU, mask AP or panoptic quality, in percent.
 
@@ -63,20 +82,15 @@ def eval_(
     Examples:
       lucid-mlx eval --weights facebook/mask2former-swin-tiny-coco-panoptic --images val2017 \\
           --annotations annotations/panoptic_val2017.json --compare other.json
-      lucid-mlx eval --weights my-model --images photos --annotations label-maps --class-names names.txt --limit 100
+      lucid-mlx eval --weights my-model --images photos --annotations label-maps --names names.txt --limit 100
     """
     if output is not None:
-        read = [annotations, *(Path(name) for name in (class_names, compare) if name), *weights_files(weights)]
+        output = local_path(output, "output")
+        named = (annotations, class_names, compare, labels["merge"], labels["split"])
+        read = [*(local_path(name) for name in named if name), *weights_files(weights)]
         check_output_files([output], read, force)
     other = None if compare is None else Evaluation.from_json(compare)
-    dataset = open_dataset(
-        images,
-        annotations,
-        panoptic_folder=panoptic_folder,
-        class_names=class_names,
-        ignore_index=ignore_index,
-        reduce_zero_label=reduce_labels,
-    )
+    dataset = open_dataset(images, annotations, class_names=class_names, **labels)
     if output is not None:
         check_not_input([output], dataset_files(dataset))
     if limit is not None:

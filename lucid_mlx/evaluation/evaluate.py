@@ -66,7 +66,7 @@ def evaluate(
     if dataset.task not in DATASET_TASKS[task]:
         raise InputError(
             f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
-            f"{' or '.join(DATASET_TASKS[task])} segmentation, or another task"
+            f"{' or '.join(DATASET_TASKS[task])} segmentation, or the task {dataset.task} (`--task {dataset.task}`)"
         )
     if dataset.federated:
         raise InputError(
