@@ -13,6 +13,8 @@ from PIL import Image
 
 from lucid_mlx.backends import report as backend_report
 
+DEMO = ("--weights", "demo")
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
@@ -26,26 +28,25 @@ def weights(folder):
     return folder / "weights"
 
 
-def test_without_weights_an_untrained_network_stands_in_and_says_so(folder):
-    result = run("segment", PHOTO)
-    assert "Untrained network" in result.stderr
-    assert "600x400" in result.stdout
-    assert "-> segmented.png" in result.stdout
-    with Image.open(folder / "segmented.png") as picture:
+def test_without_weights_it_says_what_to_pass(folder):
+    for verb in (("segment", PHOTO), ("app",)):
+        told = run(*verb, code=2).stderr
+        assert "--weights is missing; pass a checkpoint, such as facebook/" in told
+        assert "or demo, which comes with the package" in told
+    assert list(folder.iterdir()) == []
+
+
+def test_the_result_has_the_name_of_the_photo(folder):
+    (folder / "another.jpg").write_bytes(PHOTO.read_bytes())
+    assert "-> coffee-segmented.png" in run("segment", PHOTO, *DEMO).stdout
+    assert "-> another-segmented.png" in run("segment", "another.jpg", *DEMO).stdout
+    with Image.open(folder / "coffee-segmented.png") as picture:
         assert picture.width == 600
-        assert picture.height > 420  # a banner above and a legend below
-        assert picture.convert("RGB").getpixel((1, 1)) == (140, 20, 20)
-
-
-def test_the_untrained_network_always_draws_the_same_picture(folder):
-    run("segment", PHOTO, "-o", "a.png")
-    run("segment", PHOTO, "-o", "b.png")
-    assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
+    assert (folder / "coffee-segmented.png").read_bytes() == (folder / "another-segmented.png").read_bytes()
 
 
 def test_a_converted_checkpoint_segments_a_photo(weights):
     result = run("segment", PHOTO, "--weights", weights, "-o", "out.jpg")
-    assert "Untrained" not in result.output
     assert re.search(
         "semantic segmentation in float\\d+ on the (CPU|GPU); the checkpoint's own image configuration", result.stderr
     )
@@ -55,9 +56,9 @@ def test_a_converted_checkpoint_segments_a_photo(weights):
 
 def test_an_output_is_overwritten_only_by_force(folder):
     (folder / "out.png").write_text("precious")
-    assert "--force" in run("segment", PHOTO, "-o", "out.png", code=2).stderr
+    assert "--force" in run("segment", PHOTO, *DEMO, "-o", "out.png", code=2).stderr
     assert (folder / "out.png").read_text() == "precious"
-    run("segment", PHOTO, "-o", "out.png", "--force")
+    run("segment", PHOTO, *DEMO, "-o", "out.png", "--force")
     assert (folder / "out.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -98,7 +99,7 @@ def test_an_unwritable_output_leaves_nothing(folder, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    assert "No space left" in run("segment", PHOTO, code=2).stderr
+    assert "No space left" in run("segment", PHOTO, *DEMO, code=2).stderr
     assert list(folder.iterdir()) == []
 
 
@@ -156,12 +157,12 @@ def test_help_of_each_verb_shows_examples(verb):
 
 def test_python_m_runs_the_command_line_without_colors_in_a_pipe(folder):
     result = subprocess.run(
-        [sys.executable, "-m", "lucid_mlx", "segment", str(PHOTO)],
+        [sys.executable, "-m", "lucid_mlx", "segment", str(PHOTO), *DEMO],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     assert "\x1b" not in result.stdout + result.stderr
-    with Image.open("segmented.png") as picture:
+    with Image.open("coffee-segmented.png") as picture:
         assert np.asarray(picture).std() > 10

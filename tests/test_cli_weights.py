@@ -60,7 +60,7 @@ def test_a_name_is_enough_to_convert_and_to_segment(hub, published, folder):
     metadata = read_checkpoint(folder / "mask2former-swin-tiny-coco-panoptic-mlx").metadata
     assert metadata["license"] == "cc-by-nc-4.0"
     run("segment", PHOTO, "--weights", NAME)
-    assert (folder / "segmented.png").is_file()
+    assert (folder / "coffee-segmented.png").is_file()
 
 
 @pytest.mark.parametrize(

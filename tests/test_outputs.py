@@ -53,7 +53,7 @@ def test_a_pipe_a_socket_and_a_device_are_never_replaced(kind, folder):
     ):
         with pytest.raises(InputError, match=r"out.png is a device, a pipe or a socket; expected the name of a file"):
             write()
-    for verb in (("segment", "photos/a.png"), ("bench",)):
+    for verb in (("segment", "photos/a.png", "--weights", "demo"), ("bench",)):
         told = run_cli(*verb, "-o", out, "--force", code=2).stderr
         assert "out.png is a device, a pipe or a socket" in told
     (folder / "demo").mkdir()
@@ -107,7 +107,7 @@ def test_a_photo_is_never_overwritten_whatever_it_is_called(arguments, folder):
 
 def test_another_file_beside_the_photos_is_overwritten_by_force(folder):
     (folder / "photos" / "out.json").write_text("old")
-    run_cli("segment", "photos/a.png", "-o", "photos/out.json", "--format", "json", "--force", *SMALL)
+    run_cli("segment", "photos/a.png", "-o", "photos/out.json", "--format", "json", "--force", "--weights", "demo")
     assert (folder / "photos" / "out.json").read_text() != "old"
 
 

@@ -2,8 +2,7 @@
 
 import click
 
-from lucid_mlx.cli.options import task_option, weights_option
-from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
+from lucid_mlx.cli.options import required_weights, task_option, weights_option
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.text import echo
@@ -18,18 +17,13 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
 
     It can be reached from this machine alone. Needs gradio: pip install 'lucid-mlx[app]'
 
-    Without --weights a small untrained network stands in, to show that everything works.
-
     \b
     Examples:
-      lucid-mlx app
+      lucid-mlx app --weights demo
       lucid-mlx app --weights facebook/mask2former-swin-tiny-coco-panoptic --port 8000
     """
     from lucid_mlx.cli.web_app import serve
 
     require("gradio", "app")
-    if weights is None:
-        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
-    segmenter = Segmenter(untrained_network() if weights is None else weights, task)
-    title = UNTRAINED if weights is None else None
-    serve(segmenter, lambda address: echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port, title=title)
+    segmenter = Segmenter(required_weights(weights), task)
+    serve(segmenter, lambda address: echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port)

@@ -1,174 +1,307 @@
 """What `lucid-mlx segment` writes: files for each photo, and files for all of them together."""
 
+import difflib
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.preprocessing.addresses import ADDRESS
+from lucid_mlx.results.export import coco_categories
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.utils.files import check_output_files, encode_image, image_format, write_file
+from lucid_mlx.utils.files import check_output_files, encode_image, image_format, local_path, write_file
+from lucid_mlx.utils.text import echo, examples
 
-# What a format adds to the photo's name; `coco` has one file for all photos.
-SUFFIXES = {
-    "overlay": ".png",
-    "mask": "-mask.png",
-    "panoptic": "-panoptic.png",
-    "json": ".json",
-    "labelme": "-labelme.json",
-    "coco": "",
-}
-SHARED_FILES = {"coco": "coco.json", "panoptic": "panoptic.json"}
-STANDARD_OUTPUT = Path("-")
+# What a format adds to the photo's name; panoptic PNGs have a folder of their own, as COCO's.
+SUFFIXES = {"overlay": ".png", "mask": "-mask.png", "panoptic": ".png", "json": ".json", "labelme": "-labelme.json"}
+SHARED_FILES = {"coco": "coco.json", "coco-results": "coco-results.json", "panoptic": "panoptic.json"}
+FORMATS = ("overlay", "mask", "json", "labelme", "coco", "coco-results", "panoptic")
+PICTURES = ("overlay", "mask", "panoptic")
+LOSSLESS = ("PNG", "TIFF")  # formats that keep the ids of a mask
+STANDARD_OUTPUT = "-"
+MAX_STEM = 220  # bytes of a photo's name that its results have; a disk takes 255
 
 
-def make_writer(
-    photos: Sequence[str], formats: Sequence[str], output: Path | None, options: dict[str, Any]
-) -> "Writer":
-    """Decide where results go: one photo in one format to a file, everything else to a folder.
-
-    Args:
-        photos: names of the photos.
-        formats: names of `SUFFIXES`.
-        output: what the user asked for, if anything.
-        options: of the overlay.
+def parse_formats(text: str) -> list[str]:
+    """Return the formats in a list with commas between, each once.
 
     Raises:
-        InputError: for an unknown format, or an output that cannot hold what is asked for.
+        InputError: for an unknown format.
     """
+    formats = list(dict.fromkeys(name.strip().lower().replace("_", "-") for name in text.split(",")))
     for name in formats:
-        if name not in SUFFIXES:
-            raise InputError(f"there is no format {name!r}; expected one or more of {', '.join(SUFFIXES)}")
-    if output == STANDARD_OUTPUT:
-        if len(formats) > 1 or (len(photos) > 1 and formats[0] not in ("json", "coco")):
-            raise InputError("standard output takes one format; for several photos json or coco")
-        return Writer(formats, STANDARD_OUTPUT, True, options)
-    single = len(photos) == len(formats) == 1 and "panoptic" not in formats
-    if output is None:
-        name = f"segmented{SUFFIXES[formats[0]] or '.json'}" if single else "segmented"
-        return Writer(formats, Path(name), single, options)
-    if output.is_dir():
-        return Writer(formats, output, False, options)
-    if not single and output.suffix:
-        raise InputError(f"{output} looks like one file; several photos or formats, and panoptic, need a folder")
-    if (
-        single
-        and formats[0] in ("overlay", "mask")
-        and Image.registered_extensions().get(output.suffix) not in Image.SAVE
-    ):
-        raise InputError(f"{output} does not name an image format; expected a suffix like .png or .jpg")
-    if not output.parent.is_dir():
-        raise InputError(f"the folder {output.parent} does not exist; create it first")
-    return Writer(formats, output, single, options)
+        if name not in FORMATS:
+            near = difflib.get_close_matches(name[:40], FORMATS, n=1)
+            hint = f"did you mean {near[0]}? Expected" if near else "expected"
+            raise InputError(f"there is no format {name!r}; {hint} one or more of {', '.join(FORMATS)}")
+    return formats
 
 
 class Writer:
-    """Writes results to a file, a folder or standard output.
+    """Decides where results go, and writes them.
 
     Args:
-        formats: names of `SUFFIXES`.
-        path: a folder, a file, or `STANDARD_OUTPUT`.
-        single: whether all goes to one file.
+        photos: names of the photos.
+        formats: of `FORMATS`.
+        output: what the user asked for, if anything: a folder, a file, or `STANDARD_OUTPUT`.
+        alone: whether one photo was named by itself, and not a folder or a pattern.
         options: of the overlay.
+
+    Raises:
+        InputError: if the output cannot hold what is asked for.
     """
 
-    def __init__(self, formats: Sequence[str], path: Path, single: bool, options: dict[str, Any]):
-        self.formats, self.path, self.single, self.options = formats, path, single, options
+    def __init__(
+        self, photos: Sequence[str], formats: Sequence[str], output: str | None, alone: bool, options: Mapping[str, Any]
+    ):
+        self.formats, self.options = formats, options
+        self.to_stdout = output == STANDARD_OUTPUT
+        self._numbers = _image_ids(photos)
+        self._root = _common_folder(photos)
         self._images: list[dict[str, Any]] = []
         self._annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in SHARED_FILES}
-        self._categories: list[dict[str, Any]] = []
+        self._folder: Path | None = None
+        self._files: dict[str, dict[str, Path]] = {photo: {} for photo in photos}
+        self._shared: dict[str, Path] = {}
+        if self.to_stdout:
+            _check_standard_output(photos, formats)
+        else:
+            self._place(photos, output, alone)
+
+    def _place(self, photos: Sequence[str], output: str | None, alone: bool) -> None:
+        """Decide where each file goes."""
+        if output is None and alone:
+            self._place_by_name(photos[0], Path(f"{_trimmed(_stem(photos[0]))}-segmented"))
+            return
+        path = local_path(output or "segmented", "--output")
+        if output is not None and not output.endswith("/") and not path.is_dir():
+            if path.suffix and len(photos) == len(self.formats) == 1:
+                self._place_in_file(photos[0], path)
+                return
+            if path.suffix.lower() in (".json", *Image.registered_extensions()):
+                raise InputError(f"{output} looks like one file; several photos or formats need a folder: -o {output}/")
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist; create it first")
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; expected the name of a folder, or of a file with an ending")
+        self._folder = path
+        self._shared = {name: path / file for name, file in SHARED_FILES.items() if name in self.formats}
+        own = [name for name in self.formats if name in SUFFIXES]
+        for photo, name in zip(photos, _unique_names(photos, self._root, own), strict=True):
+            self._files[photo] = {kind: _in_folder(path, kind, name) for kind in own}
+
+    def _place_by_name(self, photo: str, start: Path) -> None:
+        """Put all that a photo gives beside each other, under its name."""
+        own = [name for name in self.formats if name in SUFFIXES]
+        self._files[photo] = {name: Path(f"{start}{SUFFIXES[name]}") for name in own}
+        self._shared = {name: Path(f"{start}-{file}") for name, file in SHARED_FILES.items() if name in self.formats}
+        if "panoptic" in self.formats:
+            folder = self._shared["panoptic"].with_suffix("")
+            self._files[photo]["panoptic"] = folder / f"{_trimmed(_stem(photo))}.png"
+
+    def _place_in_file(self, photo: str, path: Path) -> None:
+        """Put what a photo gives in one format into the file that was named."""
+        (name,) = self.formats
+        picture = path.suffix.lower() in Image.registered_extensions()
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist; create it first")
+        if name == "panoptic":
+            png = path if picture else path.with_suffix("") / f"{_trimmed(_stem(photo))}.png"
+            self._files[photo], self._shared = {name: png}, {name: path.with_suffix(".json")}
+        elif name in SHARED_FILES:
+            self._shared = {name: path}
+        else:
+            self._files[photo] = {name: path}
+        if name in PICTURES and (picture or name != "panoptic"):
+            kind = image_format(path)
+            if name != "overlay" and kind not in LOSSLESS:
+                raise InputError(f"{path} would change the ids of a {name}; expected a suffix like .png")
+        elif picture:
+            raise InputError(f"{path} names a picture, and {name} is text; expected a suffix like .json")
 
     @property
-    def to_stdout(self) -> bool:
-        """Whether results leave through standard output."""
-        return self.path == STANDARD_OUTPUT
+    def paths(self) -> list[Path]:
+        """All files that will be written."""
+        return [path for own in self._files.values() for path in own.values()] + [*self._shared.values()]
 
-    def check_outputs(self, photos: Sequence[str], inputs: Iterable[Path], force: bool) -> None:
-        """Refuse what cannot be written before any work is done, and make the folder.
+    def make_folders(self, force: bool) -> None:
+        """Make the folders, and refuse what cannot be written before any work is done.
 
         Args:
-            photos: names of the photos.
-            inputs: files that are read, which are never overwritten.
-            force: whether other files may be overwritten.
+            force: whether files may be overwritten.
 
         Raises:
-            InputError: if a file cannot be written, is read, is there already and not to be replaced, or two photos
-                share a name.
+            InputError: if a file cannot be written, or is there already and not to be replaced.
         """
-        if self.to_stdout:
-            return
-        files = [path for photo in photos for path in self._files(photo).values()]
-        twice = next((path for number, path in enumerate(files) if path in files[:number]), None)
-        if twice is not None:
-            raise InputError(f"two photos would both be written to {twice}; segment them one after the other")
-        shared = [self._shared_file(name) for name in self.formats if name in SHARED_FILES]
-        if not self.single:
+        folders = [self._folder] if self._folder else []
+        for folder in dict.fromkeys(folders + [path.parent for path in self.paths]):
             try:
-                self.path.mkdir(exist_ok=True)
+                folder.mkdir(exist_ok=True)
             except OSError as error:
-                raise InputError(f"the folder {self.path} cannot be made: {error}") from error
-        check_output_files([*files, *shared], inputs, force)
+                raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise InputError(f"nothing can be written to the folder {folder.absolute()}; choose another with -o")
+        check_output_files(self.paths, (), force)
 
-    def write(self, result: Segmentation) -> list[Path]:
+    def write(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> list[Path]:
         """Write what one photo gives; return the files."""
-        assert result.name is not None
-        files = self._files(result.name)
-        for name, path in files.items():
-            self._emit(self._encoded(name, result, path), path)
-        number, (height, width) = len(self._images) + 1, result.map.shape
-        self._images.append({"id": number, "file_name": result.name, "width": width, "height": height})
-        self._categories = [{"id": key, "name": name} for key, name in result.labels.items()]
+        for name, path in self._files[photo].items() if not self.to_stdout else ():
+            write_file(path, self._encoded(name, result, image_format(path) if name in PICTURES else ""))
+        if self.to_stdout and self.formats[0] in SUFFIXES:
+            _print(self._encoded(self.formats[0], result, "PNG"))
+        number, (height, width) = self._numbers[photo], result.map.shape
+        file_name = _relative(photo, self._root)
+        self._images.append({"id": number, "file_name": file_name, "width": width, "height": height})
+        found = self._annotations
         if "coco" in self.formats:
-            self._annotations["coco"] += result.to_coco(number, len(self._annotations["coco"]) + 1)
+            found["coco"] += result.to_coco(number, len(found["coco"]) + 1, category_ids)
+        if "coco-results" in self.formats:
+            found["coco-results"] += result.to_coco_results(number, category_ids)
         if "panoptic" in self.formats:
-            annotation = {**result.to_panoptic_png()[1], "image_id": number, "file_name": files["panoptic"].name}
-            self._annotations["panoptic"].append(annotation)
-        return list(files.values())
+            annotation = result.to_panoptic_png(category_ids=category_ids)[1]
+            annotation |= {"image_id": number, "file_name": self._files[photo]["panoptic"].name}
+            found["panoptic"].append(annotation)
+        return list(self._files[photo].values())
 
-    def close(self) -> list[Path]:
+    def close(
+        self, labels: Mapping[int, str], thing_ids: Collection[int] | None, category_ids: Mapping[int, int] | None
+    ) -> list[Path]:
         """Write what there is one of for all photos; return the files."""
-        written = []
-        for name in self.formats:
-            if name in SHARED_FILES and not (self.to_stdout and name == "panoptic"):
-                value = {
-                    "images": self._images,
-                    "annotations": self._annotations[name],
-                    "categories": self._categories,
-                }
-                self._emit(_json(value), self._shared_file(name))
-                written.append(self._shared_file(name))
-        return written
+        head = {
+            "info": {"description": "found by lucid-mlx"},
+            "images": self._images,
+            "categories": coco_categories(labels, thing_ids, category_ids),
+        }
+        for name in [name for name in self.formats if name in SHARED_FILES]:
+            found = self._annotations[name]
+            data = _json(found if name == "coco-results" else {**head, "annotations": found})
+            if self.to_stdout:
+                _print(data)
+            else:
+                write_file(self._shared[name], data)
+        return list(self._shared.values())
 
-    def _files(self, photo: str) -> dict[str, Path]:
-        """Return the files that a photo has of its own, by format."""
-        names = [name for name in self.formats if SUFFIXES[name]]
-        if self.single:
-            return dict.fromkeys(names, self.path)
-        stem = "photo" if photo == "-" else Path(photo.split("?")[0]).stem
-        return {name: self.path / f"{stem}{SUFFIXES[name]}" for name in names}
-
-    def _shared_file(self, name: str) -> Path:
-        return self.path if self.single else self.path / SHARED_FILES[name]
-
-    def _encoded(self, name: str, result: Segmentation, path: Path) -> bytes:
+    def _encoded(self, name: str, result: Segmentation, kind: str) -> bytes:
         if name in ("json", "labelme"):
             return _json(result.to_json() if name == "json" else result.to_labelme())
         if name == "overlay":
-            picture = result.draw(**self.options)
-        else:
-            picture = result.to_mask() if name == "mask" else result.to_panoptic_png()[0]
-        return encode_image(picture, "PNG" if self.to_stdout else image_format(path))
+            return encode_image(result.draw(**self.options), kind)
+        return encode_image(result.to_mask() if name == "mask" else result.to_panoptic_png()[0], kind)
 
-    def _emit(self, data: bytes, path: Path) -> None:
-        if self.to_stdout:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:
-            write_file(path, data)
+
+def _check_standard_output(photos: Sequence[str], formats: Sequence[str]) -> None:
+    if len(formats) > 1 or (len(photos) > 1 and formats[0] not in ("json", "coco", "coco-results")):
+        raise InputError("standard output takes one format; for several photos json, coco or coco-results")
+    if formats[0] == "panoptic":
+        raise InputError("panoptic is a PNG and a JSON file; give a folder: -o found/")
+
+
+def _in_folder(folder: Path, kind: str, name: str) -> Path:
+    """Return the file of a photo in a format, in the folder for all results."""
+    return (folder / "panoptic" if kind == "panoptic" else folder) / f"{name}{SUFFIXES[kind]}"
+
+
+def _unique_names(photos: Sequence[str], root: Path | None, kinds: Sequence[str]) -> list[str]:
+    """Return a name for the results of each photo, so that no two have a file in common, on any disk.
+
+    It is the photo's name without its ending; if that is taken, with its ending; then with its folders; then with a
+    number. Longer names than the photo's are told.
+    """
+    names = plain = [_trimmed(_stem(photo)) for photo in photos]
+    reserved = [_key(Path(file)) for file in SHARED_FILES.values()]
+
+    def files(name: str) -> list[str]:
+        return [_key(_in_folder(Path(), kind, name)) for kind in kinds]
+
+    whole = [_file_name(photo) for photo in photos]
+    with_folders = [
+        _stem(photo)
+        if photo == "-" or ADDRESS.match(photo)
+        else "-".join(Path(_relative(photo, root)).with_suffix("").parts)
+        for photo in photos
+    ]
+    for longer in (whole, with_folders):
+        counts = Counter(reserved + [file for name in names for file in files(name)])
+        names = [
+            _trimmed(other) if any(counts[file] > 1 for file in files(name)) else name
+            for name, other in zip(names, longer, strict=True)
+        ]
+    taken, chosen = set(reserved), []
+    for name in names:
+        numbered, number = name, 1
+        while not taken.isdisjoint(files(numbered)):
+            number += 1
+            numbered = f"{name}-{number}"
+        taken.update(files(numbered))
+        chosen.append(numbered)
+    changed = [f"{photo} -> {new}" for photo, new, old in zip(photos, chosen, plain, strict=True) if new != old]
+    if changed:
+        echo(
+            f"{len(changed)} results have names of their own, as others would share one: {examples(changed)}", err=True
+        )
+    return chosen
+
+
+def _key(path: Path) -> str:
+    """Return what names have in common that are the same to a disk that ignores case and the form of accents."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _file_name(photo: str) -> str:
+    """Return a photo's own name, with its ending; "photo" if it has none."""
+    if photo == "-" or photo[:5].lower() == "data:":
+        return "photo"
+    return PurePath(photo.partition("?")[0].partition("#")[0] if ADDRESS.match(photo) else photo).name or "photo"
+
+
+def _stem(photo: str) -> str:
+    return PurePath(_file_name(photo)).stem
+
+
+def _trimmed(name: str) -> str:
+    """Return a name that leaves room for what formats add to it."""
+    data = name.encode("utf-8", "surrogateescape")
+    return name if len(data) <= MAX_STEM else data[:MAX_STEM].decode("utf-8", "ignore")
+
+
+def _common_folder(photos: Sequence[str]) -> Path | None:
+    """Return the folder that all photos on disk are in, or in folders of; None if none is on disk."""
+    folders = [_absolute(photo).parent for photo in photos if photo != "-" and not ADDRESS.match(photo)]
+    return Path(os.path.commonpath(folders)) if folders else None
+
+
+def _absolute(photo: str) -> Path:
+    return Path(os.path.normpath(Path(photo).absolute()))
+
+
+def _relative(photo: str, root: Path | None) -> str:
+    """Return a photo's path from the folder of all; of an address the address."""
+    if root is None or photo == "-" or ADDRESS.match(photo):
+        return "photo" if photo[:5].lower() == "data:" else photo
+    return _absolute(photo).relative_to(root).as_posix()
+
+
+def _image_ids(photos: Sequence[str]) -> dict[str, int]:
+    """Return an id for each photo: the number that is its name, as with COCO's, if all have one; else its place."""
+    stems = [_stem(photo) for photo in photos]
+    if all(stem.isascii() and stem.isdigit() and len(stem) <= 12 for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return dict(zip(photos, numbers, strict=True))
+    return {photo: number for number, photo in enumerate(photos, 1)}
 
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value) + "\n").encode()
+
+
+def _print(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

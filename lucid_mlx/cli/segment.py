@@ -1,18 +1,14 @@
 """`lucid-mlx segment`."""
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from tqdm.auto import tqdm
 
 from lucid_mlx.backends import device_name
-from lucid_mlx.cli.inputs import contents, find_photos, weights_files
+from lucid_mlx.cli.inputs import STANDARD_INPUT, contents, find_photos, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
     dtype_option,
@@ -20,20 +16,22 @@ from lucid_mlx.cli.options import (
     labels_option,
     opacity_option,
     output_option,
+    required_weights,
     size_option,
     task_option,
+    tell_unused,
     threshold_option,
     weights_option,
 )
-from lucid_mlx.cli.outputs import SUFFIXES, make_writer
-from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
+from lucid_mlx.cli.outputs import FORMATS, SHARED_FILES, Writer, parse_formats
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
-from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.utils.files import check_not_input
 from lucid_mlx.utils.text import echo
+from lucid_mlx.weights.address import parse_address
 
 
 @click.command()
@@ -42,10 +40,14 @@ from lucid_mlx.utils.text import echo
 @task_option
 @size_option
 @dtype_option
-@output_option("A file for one photo, a folder for more, - for standard output. Default: `segmented`.")
+@output_option(
+    "A file for one photo in one format; else a folder, which is made; - for standard output. Default: "
+    "PHOTO-segmented.png and the like for one photo, the folder `segmented` for more.",
+    type=str,
+)
 @click.option(
     "--format", "formats", default="overlay", show_default=True,
-    help=f"What to write, separated by commas: {', '.join(SUFFIXES)}.",
+    help=f"What to write, separated by commas: {', '.join(FORMATS)}.",
 )  # fmt: skip
 @threshold_option
 @click.option(
@@ -54,40 +56,47 @@ from lucid_mlx.utils.text import echo
 )  # fmt: skip
 @labels_option
 @opacity_option
+@click.option(
+    "--category-ids", type=click.Choice(("dataset", "contiguous")), default="dataset", show_default=True,
+    help="Categories in COCO's formats: the dataset's own, such as COCO's 1 to 200, if it is known, or the network's "
+    "classes from 0.",
+)  # fmt: skip
 @batch_size_option
 @force_option
 def segment(
     photos: tuple[str, ...], weights: str | None, task: str | None, size: str | None, dtype: str | None,
-    output: Path | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
-    opacity: float, batch_size: int, force: bool,
+    output: str | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
+    opacity: float, category_ids: str, batch_size: int, force: bool,
 ) -> None:  # fmt: skip
     """Find the segments of each PHOTO and draw them over it.
 
     PHOTO is a picture, a folder of pictures, a pattern such as 'trip/*.jpg', an address, or - for standard input.
-    Without --weights a small untrained network stands in, to show that everything works.
 
     \b
     Examples:
-      lucid-mlx segment examples/coffee.jpg
+      lucid-mlx segment examples/coffee.jpg --weights demo
       lucid-mlx segment trip/ --weights facebook/mask2former-swin-tiny-coco-panoptic -o pictures --format overlay,coco
     """
-    names = find_photos(photos)
-    options: dict[str, Any] = {"opacity": opacity}
-    if weights is None:
-        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
-        options["title"] = UNTRAINED
-    writer = make_writer(names, formats.split(","), output, options)
-    writer.check_outputs(names, [*map(Path, names), *weights_files(weights)], force)
+    names, kinds = find_photos(photos), parse_formats(formats)
+    writer = Writer(names, kinds, output, len(names) == 1 and names[0] in photos, {"opacity": opacity})
+    # One photo is read before all else, so that what is wrong with it is told first.
+    images: list[Any] = [read_image(contents(names[0]))] if len(names) == 1 else [contents(name) for name in names]
+    check_not_input(writer.paths, [*map(Path, names), *weights_files(weights)])
+    weights = required_weights(weights)
     start = time.perf_counter()
-    segmenter = Segmenter(
-        untrained_network() if weights is None else weights,
-        task,
-        dtype=dtype,
-        size=size,
-    )
+    # What is wrong with weights on disk is told before what is wrong with the output; a download waits for both.
+    segmenter = None
+    if isinstance(parse_address(weights), Path):
+        segmenter = Segmenter(weights, task, dtype=dtype, size=size)
+    writer.make_folders(force)
+    segmenter = segmenter or Segmenter(weights, task, dtype=dtype, size=size)
     kept = None if labels is None else labels.split(",")
     for label in kept or ():
         find_label_ids(label, segmenter.labels)
+    unused = {} if "overlay" in kinds else {"opacity": "without the format overlay"}
+    if SHARED_FILES.keys().isdisjoint(kinds):
+        unused["category_ids"] = f"without one of the formats {', '.join(SHARED_FILES)}"
+    tell_unused(segmenter.task, unused)
     echo(
         f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
         f"on the {device_name()}; "
@@ -96,43 +105,28 @@ def segment(
         err=True,
     )
 
-    failed = 0
-    thresholds = Thresholds(threshold, mask_threshold)
-    with tqdm(total=len(names), unit="photo", disable=None if len(names) > 1 else True) as bar:
-        for batch, images, errors in prefetch(_read(names, batch_size)):
-            failed += len(errors)
-            for error in errors:
-                echo(f"Error: {error}", err=True)
+    categories = segmenter.category_ids if category_ids == "dataset" else None
+    results = segmenter.stream(
+        images,
+        batch_size=batch_size,
+        thresholds=Thresholds(threshold, mask_threshold),
+        on_error="skip",
+        progress=len(names) > 1,
+    )
+    done = 0
+    try:
+        start = time.perf_counter()
+        for result in results:
+            name = names[0] if len(names) == 1 else result.name if result.name in names else STANDARD_INPUT
+            result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
+            files = writer.write(name, result if kept is None else result.only(kept), categories)
+            height, width = result.map.shape
+            line = f"{result.name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
+            echo(f"{line} -> {', '.join(map(str, files))}" if files else line, err=writer.to_stdout)
+            done += 1
             start = time.perf_counter()
-            for name, result in zip(
-                batch, segmenter.stream(images, batch_size=batch_size, thresholds=thresholds), strict=True
-            ):
-                result = replace(result, name=name)
-                files = writer.write(result if kept is None else result.only(kept))
-                height, width = result.map.shape
-                line = f"{name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
-                line += f" -> {', '.join(map(str, files))}" if files and not writer.to_stdout else ""
-                echo(line, err=writer.to_stdout)
-                start = time.perf_counter()
-            bar.update(len(batch) + len(errors))
-    for path in writer.close():
-        if not writer.to_stdout:
-            echo(f"{len(names) - failed} photos -> {path}")
-    if failed and len(names) > 1:
-        raise InputError(f"{failed} of {len(names)} photos could not be read")
-
-
-def _read(names: Sequence[str], batch_size: int) -> Iterator[tuple[list[str], list[np.ndarray], list[InputError]]]:
-    """Read photos, a batch at a time; those that cannot be read come as errors, unless there is just one."""
-    remaining = iter(names)
-    while batch := list(islice(remaining, batch_size)):
-        good, images, errors = [], [], []
-        for name in batch:
-            try:
-                images.append(read_image(contents(name)))
-                good.append(name)
-            except InputError as error:
-                if len(names) == 1:
-                    raise
-                errors.append(error)
-        yield good, images, errors
+    finally:
+        for path in writer.close(segmenter.labels, segmenter.thing_ids, categories) if done else ():
+            echo(f"{done} photo{'s' if done > 1 else ''} -> {path}")
+    if done < len(names):
+        raise InputError(f"{done} photos segmented, {len(names) - done} of {len(names)} photos could not be read")

@@ -13,13 +13,13 @@ from lucid_mlx.cli.options import (
     labels_option,
     opacity_option,
     output_option,
+    required_weights,
     size_option,
     task_option,
+    tell_unused,
     threshold_option,
     weights_option,
 )
-from lucid_mlx.cli.untrained import UNTRAINED, untrained_network
-from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import check_output_files
@@ -49,11 +49,9 @@ def video(
 
     The audio is copied. Needs PyAV: pip install 'lucid-mlx[video]'
 
-    Without --weights a small untrained network stands in, to show that everything works.
-
     \b
     Examples:
-      lucid-mlx video street.mp4 -o segmented.mp4
+      lucid-mlx video street.mp4 -o segmented.mp4 --weights demo
       lucid-mlx video street.mp4 -o cars.mp4 --weights facebook/mask2former-swin-tiny-coco-panoptic --labels car
     """
     from lucid_mlx.video.io import VideoReader, check_suffix
@@ -66,16 +64,8 @@ def video(
     check_output_files([target], [source, *weights_files(weights)], force)
     with VideoReader(source):
         pass  # a bad one is told before weights are downloaded
-    if weights is None:
-        if dtype is not None:
-            raise InputError("--dtype goes with --weights")
-        echo(f"{UNTRAINED}. Pass --weights for a trained one.", fg="yellow", err=True)
-    segmenter = Segmenter(
-        untrained_network() if weights is None else weights,
-        task,
-        dtype=dtype,
-        size=size,
-    )
+    segmenter = Segmenter(required_weights(weights), task, dtype=dtype, size=size)
+    tell_unused(segmenter.task)
     frames = segment_video(
         segmenter,
         source,
@@ -84,7 +74,6 @@ def video(
         thresholds=Thresholds(threshold=threshold),
         labels=labels.split(",") if labels else (),
         opacity=opacity,
-        title=UNTRAINED if weights is None else None,
         progress=True,
     )
     echo(f"{source}: {frames} frames -> {target}")

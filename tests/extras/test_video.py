@@ -190,13 +190,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_without_weights_an_untrained_network_is_used_and_a_title_says_so(folder):
+def test_without_weights_it_says_what_to_pass(folder):
     make("in.mp4", CONSTANT_RATE[:2])
-    result = run("in.mp4", "out.mp4", "--task", "panoptic", "--size", "64", "--batch-size", 2)
-    assert "Untrained network" in result.stderr
+    assert "--weights is missing" in run("in.mp4", "out.mp4", code=2).stderr
+    result = run("in.mp4", "out.mp4", "--weights", "demo", "--task", "semantic", "--threshold", "0.5")
     assert "2 frames -> out.mp4" in result.stdout
-    _, image = frames("out.mp4")[0]
-    np.testing.assert_allclose(image[1, 1], (140, 20, 20), atol=6)  # the title
+    assert "--threshold changes nothing in semantic segmentation" in result.stderr
 
 
 def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
@@ -205,7 +204,7 @@ def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
     assert "--force" in run("in.mp4", "out.mp4", code=2).stderr
     assert (folder / "out.mp4").read_text() == "precious"
     assert "in.mp4 is also an input" in run("in.mp4", "in.mp4", "--force", code=2).stderr
-    run("in.mp4", "out.mp4", "--size", "64", "--force")
+    run("in.mp4", "out.mp4", "--weights", "demo", "--force")
     assert len(frames("out.mp4")) == 2
 
 
