@@ -1,4 +1,4 @@
-"""The page in a browser: needs Debian's chromium and chromium-driver, and selenium."""
+"""The page in a browser: needs selenium, and Debian's chromium and chromium-driver, or Chrome on macOS."""
 
 import json
 import os
@@ -31,6 +31,7 @@ from lucid_mlx.utils.text import printable
 from lucid_mlx.weights import write_checkpoint
 
 SECONDS = 120
+LINUX = sys.platform == "linux"
 MARKUP = "<img src=x onerror=alert(1)> [x](javascript:alert(1)) <i>a</i> **a**\n# b \x1b]0;x\x07 \u202eabc"
 
 
@@ -131,7 +132,8 @@ def start(tmp_path):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    if LINUX:
+        options.binary_location = "/usr/bin/chromium"
     for argument in (
         "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
         "disable-component-update", "disable-sync", "window-size=1300,1000",
@@ -141,7 +143,8 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     folder = tmp_path_factory.mktemp("downloads")
     options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
-    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    # Elsewhere, as on hosted macOS runners, selenium finds Chrome and its driver.
+    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver") if LINUX else None)
     driver.folder = folder
     yield driver
     driver.quit()
