@@ -1,5 +1,6 @@
 """Backbone weights from pretrained image classifiers, from which the training of a Mask2Former starts."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -146,4 +147,6 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any]) -> dict[
     if expected.keys().isdisjoint(renamed):
         raise InputError(f"{path} holds {family.name}, but backbone_config describes a {config['model_type']!r}")
     arrays = to_mlx_layout(renamed, expected, problems)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=3)
     return {name: array.astype(mx.float32) for name, array in arrays.items()}

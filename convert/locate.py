@@ -1,10 +1,9 @@
 """Find the network among the keys of a file: behind a prefix, beside its averaged copy or other networks."""
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 
@@ -21,6 +20,11 @@ SAME = 0.9  # of the keys of the fullest network: another one with so many is a 
 # Parts of keys by torch's wrappers of a module, wherever they are.
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module"}
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?)(?:[._]|$)|ema_?model|model_?ema", re.IGNORECASE)
+# What a trainer keeps of itself, of which nothing need be said.
+_TRAINER = re.compile(
+    r"(?:\w*_)?(?:rng|random|optim|sched|scaler|amp|hub|loops|callbacks|hyper|meta|args|cfg|config|history)"
+    r"|(?:.*\.)?(?:steps|n_averaged|decay|num_updates|total_ops|total_params)$"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def locate_network(
 def find_network(
     source: SourceCheckpoint, families: Mapping[str, CheckpointFamily], key: str | None = None, ema: bool = False
 ) -> Network:
-    """Find the network among the arrays of a checkpoint; warn once of what the file holds beside it.
+    """Find the network among the arrays of a checkpoint.
 
     Args:
         source: the opened checkpoint.
@@ -105,22 +109,18 @@ def find_network(
     special = {short: source.special[full] for short, full in found.keys.items() if full in source.special}
     if special:
         raise InputError(f"{source.name}: {special_message(special)}")
-    for note in found.notes:
-        warnings.warn(f"{source.name}: {note}", stacklevel=5)
-    return found
+    return replace(found, notes=[f"{source.name}: {note}" for note in found.notes])
 
 
 def list_places(names: Collection[str], root: str = "") -> str:
     """List what holds the tensors of a file, and how many, such as "state_dict (700), ema (700)"."""
-    if root:
-        return f"{root[:-1]} ({len(names)})"
     start = 1
     counts = Counter(name.split(".")[0] for name in names)
     while len(counts) == 1 and len(names) > 1 and start < 8:  # all in one dictionary: what is in that
         start += 1
         counts = Counter(".".join(name.split(".")[:start]) for name in names)
     more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    return ", ".join(f"{shown(name)[1:-1]} ({count})" for name, count in counts.most_common(8)) + more
+    return ", ".join(f"{shown(root + name)[1:-1]} ({count})" for name, count in counts.most_common(8)) + more
 
 
 def _unwrapped(key: str) -> str:
@@ -227,6 +227,7 @@ def _note_copies(copies: Collection[str], taken: str, names: Mapping[str, str], 
 
 
 def _note_left_out(others: Sequence[str], full: Mapping[str, str], key: str | None) -> list[str]:
+    others = [name for name in others if not _TRAINER.match(name)]
     if not others or key is not None:
         return []
     return [f"{len(others)} of its {len(full)} tensors are no part of the network and left out: {list_places(others)}"]

@@ -1,5 +1,6 @@
 """The network in an opened checkpoint: of which family it is, and what else the file holds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lucid_mlx.convert.families import FAMILIES, CheckpointFamily
@@ -11,8 +12,8 @@ from lucid_mlx.errors import InputError
 
 def open_network(
     source: SourceCheckpoint, family: str | None = None, key: str | None = None, ema: bool = False
-) -> tuple[CheckpointFamily, SourceCheckpoint]:
-    """Find the network of a checkpoint; warn once of what the file holds beside it.
+) -> tuple[CheckpointFamily, SourceCheckpoint, Sequence[str]]:
+    """Find the network of a checkpoint.
 
     Args:
         source: the opened checkpoint.
@@ -21,7 +22,7 @@ def open_network(
         ema: take the averaged weights, if there are both.
 
     Returns:
-        The family, and the checkpoint with the network's arrays alone, under the family's keys.
+        The family; the checkpoint with the network's arrays alone, under the family's keys; and what else it holds.
 
     Raises:
         InputError: if the checkpoint is of another model or of another family, has several networks or none, or tensors
@@ -41,4 +42,4 @@ def open_network(
         chosen = FAMILIES[family]
     if chosen is None:
         raise InputError(f"{source.name}: {describe_unknown(list(source.arrays), FAMILIES, source.root)}")
-    return chosen, replace(source, arrays=found.select(source.arrays))
+    return chosen, replace(source, arrays=found.select(source.arrays)), found.notes

@@ -193,7 +193,8 @@ def convert_in_memory(
         opened = replace(opened, config=read_json(_json_path(config)))
     elif config is not None:
         yaml = read_detectron2_yaml(config)
-    chosen, opened = open_network(opened, family, key, ema)
+    all_keys = list(opened.arrays)
+    chosen, opened, beside = open_network(opened, family, key, ema)
     if yaml is not None and chosen.name != "detectron2":
         raise InputError(f"{local.name} is of the family {chosen.name}; only detectron2's checkpoints have a YAML")
     published = identify_checkpoint(local.name)
@@ -205,9 +206,11 @@ def convert_in_memory(
             network = yaml.apply_to(network)
         arrays = _fit(network, renamed, problems)
     except InputError as error:
-        if other := name_other_model(opened.arrays):
+        if other := name_other_model(all_keys):
             raise InputError(f"{opened.name}: {other}") from error
         raise
+    for note in beside:
+        warnings.warn(note, stacklevel=3)
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 

@@ -14,11 +14,14 @@ from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.convert.families import FAMILIES
 from lucid_mlx.convert.rules import match_rules
-from lucid_mlx.profiling.verification import can_run, verify
+from lucid_mlx.errors import InputError
+from lucid_mlx.profiling.verification import verify
 from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.checkpoint import ensure_empty
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import BITS, GROUP_SIZES
+
+LARGEST_ERROR = 1e-2  # of logits, relative to the largest, that rounding of float32 explains
 
 
 @click.command()
@@ -40,17 +43,22 @@ from lucid_mlx.weights.quantize import BITS, GROUP_SIZES
     "--group-size", type=click.Choice([str(size) for size in GROUP_SIZES]), default="64", show_default=True,
     help="Quantized weights that share a scale.",
 )  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path), help="The YAML of a detectron2 checkpoint.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="The YAML of a detectron2 checkpoint; or a config.json."
+)
 @class_names_option("Names of the classes: a dataset such as coco_panoptic, or a file. Default: those of the source.")
-@click.option("--dry-run", is_flag=True, help="Show the configuration and where each key goes; write nothing.")
-@click.option("--verify", "verifying", is_flag=True, help="Run source and result on random images and compare.")
+@click.option("--key", help="What holds the network in the file, such as model.student. Default: told by its keys.")
+@click.option("--ema", is_flag=True, help="Take the averaged (EMA) weights if there are both. Default: the raw ones.")
+@click.option("--dry-run", is_flag=True, help="Show totals, configuration and where each key goes; write nothing.")
+@click.option("--verify", "verifying", is_flag=True, help="Compare the result with transformers on random images.")
+@click.option("--force", is_flag=True, help="Replace DEST if it is a converted folder; nothing else is ever replaced.")
 def convert(
-    source: str, target: Path | None, output: Path | None, to: str, dry_run: bool, verifying: bool,
+    source: str, target: Path | None, output: Path | None, to: str, dry_run: bool, verifying: bool, force: bool,
     quantize: str | None, dtype: str | None, group_size: str, class_names: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Convert a Mask2Former checkpoint SOURCE to an MLX folder DEST.
 
-    SOURCE is a file (.safetensors, .bin, .pth, .pt, .pkl) or a folder, of Hugging Face transformers, detectron2,
+    SOURCE is a file (.safetensors, .bin, .pth, .pt, .ckpt, .pkl) or a folder, of Hugging Face transformers, detectron2,
     lucid 2 or 3, or OpenMMLab; a name on the Hugging Face hub; an hf:// or https:// address; or a tag that
     `lucid-mlx weights list` shows. DEST (or -o DEST) must not exist, or be empty; if left out, it is named after the
     source.
@@ -66,11 +74,11 @@ def convert(
     if to == "huggingface":
         if dry_run or verifying or any((dtype, quantize, class_names, *options.values())):
             raise click.UsageError("--to huggingface takes an MLX folder as it is, and no other option.")
-        written = export_huggingface(download(source).path, folder)
+        written = export_huggingface(download(source).path, folder, force=force)
         echo(f"{source} -> {written} ({megabytes(written)})")
         return
     if not dry_run:
-        ensure_empty(folder.expanduser())
+        ensure_empty(folder.expanduser(), force)
     conversion = convert_in_memory(
         source,
         dtype=None if dtype is None else getattr(mx, dtype),
@@ -82,23 +90,31 @@ def convert(
     if dry_run:
         describe(conversion)
         return
-    written = conversion.write(folder)
+    written = conversion.write(folder, force)
     echo(f"{source} -> {written} ({conversion.family.name}, {megabytes(written)})")
     echo(f"license: {license_text(conversion.metadata)}")
     for note in conversion.notes:
         echo(f"note: {note}", fg="yellow", err=True)
-    if verifying and not can_run(conversion.source):
-        echo(
-            "note: not verified: that takes a Hugging Face folder as the source, and `pip install torch transformers`",
-            fg="yellow",
-            err=True,
-        )
-    elif verifying:
+    if verifying:
+        _verify(conversion, written)
+
+
+def _verify(conversion: Conversion, written: Path) -> None:
+    """Compare a conversion with transformers, and tell the result."""
+    try:
         result = verify(conversion.source, written)
-        echo(
-            f"verified against transformers: logits within {result.error:.1e} of the largest, "
-            f"{result.changed:.3%} of pixels of another class"
-        )
+    except InputError as error:
+        echo(f"note: not verified: {error}", fg="yellow", err=True)
+        return
+    echo(
+        f"verified against transformers: logits within {result.error:.1e} of the largest, "
+        f"{result.changed:.3%} of pixels of another class; compared with {result.compared}"
+    )
+    rounded = conversion.quantization is not None or any(
+        array.dtype != mx.float32 for array in conversion.arrays.values()
+    )
+    if not result.error < LARGEST_ERROR and not rounded:
+        echo("warning: that is more than rounding explains; please report it", fg="yellow", err=True)
 
 
 def default_destination(source: str, to: str, quantize: str | None) -> Path:
@@ -113,13 +129,22 @@ def default_destination(source: str, to: str, quantize: str | None) -> Path:
         The folder, in the current one.
     """
     name = re.split(r"[/:]", source.rstrip("/"))[-1].split("@")[0]
-    stem = re.sub(r"\.(safetensors|bin|pth|pt|pkl)$", "", name)
+    stem = re.sub(r"\.(safetensors|bin|pth|pt|ckpt|pkl)$", "", name)
     return Path(f"{stem}-{to}" + (f"-{quantize}bit" if quantize else ""))
 
 
 def describe(conversion: Conversion) -> None:
     """Print what a conversion would do."""
+    arrays = conversion.to_checkpoint().arrays
+    size = sum(array.nbytes for array in arrays.values())
     echo(f"family: {conversion.family.name}")
+    echo(
+        f"{len(conversion.source_keys)} tensors of the source become {len(arrays)}, with "
+        f"{sum(array.size for array in arrays.values()):,} numbers: {size / 1e6:.0f} MB on disk"
+    )
+    echo(f"{conversion.config.num_labels} classes, {conversion.config.num_queries} queries")
+    for note in conversion.notes:
+        echo(f"note: {note}", fg="yellow", err=True)
     for line in json.dumps(conversion.to_checkpoint().config, indent=2).splitlines():
         echo(line)
     for key, match in match_rules(conversion.family.rules, conversion.source_keys).items():

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -29,19 +30,11 @@ def reference(model: Mask2Former, pixels: mx.array) -> Callable[[], None]:
         InputError: if torch or transformers is missing, or transformers does not build such a network.
     """
     require("torch", "parity")
-    require("transformers", "parity")
     import torch
-    import transformers
 
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     dtype = getattr(torch, str(model.dtype).removeprefix("mlx.core."))
-    with temporary_folder(Path(tempfile.gettempdir())) as folder:
-        write_checkpoint(folder / "ours", model.config.to_dict(), named_parameters(model), {}, {})
-        export_huggingface(folder / "ours", folder / "theirs")
-        build = transformers.Mask2FormerForUniversalSegmentation.from_pretrained
-        network = build(folder / "theirs", dtype=dtype).eval().to(device)
+    network = build_reference(model).to(device, dtype)
     tensor = torch.from_numpy(np.array(pixels.astype(mx.float32))).to(device, dtype)
 
     def run() -> None:
@@ -49,3 +42,33 @@ def reference(model: Mask2Former, pixels: mx.array) -> Callable[[], None]:
             network(pixel_values=tensor).masks_queries_logits.sum().item()  # which waits for a GPU
 
     return run
+
+
+def build_reference(model: Mask2Former) -> Any:
+    """Build transformers' network with the weights of ours, through an export, in float32 on the CPU.
+
+    Args:
+        model: with a Swin or ResNet backbone.
+
+    Returns:
+        The network, in inference mode.
+
+    Raises:
+        InputError: if torch or transformers is missing, or transformers does not build such a network.
+    """
+    require("torch", "parity")
+    require("transformers", "parity")
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        write_checkpoint(folder / "ours", model.config.to_dict(), named_parameters(model), {}, {})
+        return load_reference(export_huggingface(folder / "ours", folder / "theirs"))
+
+
+def load_reference(folder: Path) -> Any:
+    """Load a Hugging Face folder with transformers, in float32 on the CPU, in inference mode."""
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    build = transformers.Mask2FormerForUniversalSegmentation.from_pretrained
+    return build(folder, dtype=torch.float32, local_files_only=True).eval()

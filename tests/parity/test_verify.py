@@ -2,16 +2,22 @@
 
 from pathlib import Path
 
+import families
 import mlx.core as mx
 import pytest
+import torch
 from click.testing import CliRunner
 from reference import build, small_config
+from safetensors.torch import load_file
 
+import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.cli.main import main
 from lucid_mlx.convert import convert
-from lucid_mlx.convert.source import read_source
+from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.profiling.verification import verify
+from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.weights.checkpoint import write_checkpoint
 
 
 @pytest.fixture
@@ -42,6 +48,25 @@ def test_wrong_and_rounded_weights_are_detected(source: Path, tmp_path: Path) ->
     assert 1e-3 < verify(read_source(source), rounded).error < 1
 
 
-def test_a_source_that_cannot_be_run_is_reported(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model.safetensors cannot be run here"):
-        verify(read_source(source / "model.safetensors"), convert(source, tmp_path / "ours"))
+@pytest.mark.parametrize("quantize", [[], ["--quantize", "8"]])
+def test_a_source_of_another_system_is_verified_through_an_export(
+    source: Path, tmp_path: Path, quantize: list[str]
+) -> None:
+    state = families.detectron2(load_file(source / "model.safetensors"))
+    path = tmp_path / "model_final.pth"
+    torch.save({"model": state, "iteration": 3}, path)
+    arguments = ["convert", str(path), str(tmp_path / "ours"), "--verify", *quantize]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "the written weights, exported to transformers" in result.output
+    assert verify(read_source(path), tmp_path / "ours").error < 1e-4
+
+
+def test_a_network_that_transformers_does_not_build_is_told(tmp_path: Path) -> None:
+    backbone = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+    model = lucid_mlx.models.Mask2Former(
+        lucid_mlx.models.Mask2FormerConfig(3, backbone_config={**backbone, "stem": "deep"}, encoder_layers=1)
+    )
+    write_checkpoint(tmp_path / "ours", model.config.to_dict(), named_parameters(model), {}, {})
+    with pytest.raises(InputError, match="deep stem"):
+        verify(SourceCheckpoint("x", {}, [tmp_path / "x.pkl"], {}), tmp_path / "ours")
