@@ -158,7 +158,7 @@ def coco_dataset(
     used = {identifier(entry.get("category_id")) for entry in segments}
     classes = read_categories(raw["categories"], used, problems, notices)
     reader = AnnotationReader(classes.class_ids, crowd_as_objects, problems, notices)
-    records: Sequence[CocoRecord]
+    records: Sequence[InstancesRecord] | Sequence[PanopticRecord]
     if is_panoptic:
         pngs = file.with_suffix("") if panoptic_folder is None else local_path(panoptic_folder, "panoptic_folder")
         if not pngs.is_dir():

@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 import warnings
+import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -42,23 +43,22 @@ class Batch(NamedTuple):
     next_position: tuple[int, int]
 
 
-def collate(samples: list[Sample], image_config: ImageConfig, next_position: tuple[int, int]) -> Batch:
+def collate(samples: Iterable[Sample], image_config: ImageConfig, next_position: tuple[int, int]) -> Batch:
     """Make a batch of samples.
 
     Args:
-        samples: samples of one size.
+        samples: samples of one size; each is released before the next one is taken, as masks take much memory.
         image_config: how pixels are normalized.
         next_position: where the next batch starts: the epoch, and the sample in the epoch.
 
     Returns:
         The batch.
     """
-    pixels = mx.array(np.stack([sample.pixels for sample in samples])).astype(mx.float32)
+    parts = [(sample.pixels, mx.array(sample.masks), mx.array(sample.class_ids)) for sample in samples]
+    pixels, masks, class_ids = map(list, zip(*parts, strict=True))
+    normalized = mx.array(np.stack(pixels)).astype(mx.float32) * image_config.rescale_factor
     return Batch(
-        (pixels * image_config.rescale_factor - mx.array(image_config.mean)) / mx.array(image_config.std),
-        [mx.array(sample.masks) for sample in samples],
-        [mx.array(sample.class_ids) for sample in samples],
-        next_position,
+        (normalized - mx.array(image_config.mean)) / mx.array(image_config.std), masks, class_ids, next_position
     )
 
 
@@ -110,9 +110,10 @@ class _SampleTask(NamedTuple):
             raise RuntimeError(f"{self.record.name} cannot be prepared: {error!r}") from error
 
     def run_in_worker(self) -> tuple[Sample, tuple[int, ...]]:
-        """Make the sample with its masks packed to bits, an eighth of the bytes to send; also return their shape."""
+        """Make the sample with its masks packed to bits and compressed, as many wait to be used; also their shape."""
         sample = self.run()
-        return sample._replace(masks=np.packbits(sample.masks)), sample.masks.shape
+        packed = zlib.compress(np.packbits(sample.masks).data, level=1)
+        return sample._replace(masks=np.frombuffer(packed, np.uint8)), sample.masks.shape
 
 
 class Loader:
@@ -180,8 +181,7 @@ class Loader:
         with closing(self._run_in_workers(tasks) if self.workers else (task.run() for task in tasks)) as samples:
             while True:
                 epoch, sample_in_epoch = divmod(epoch * count + sample_in_epoch + self.batch_size, count)
-                # Nothing here holds the samples while the batch is in use: masks take much memory.
-                yield collate(list(islice(samples, per_batch)), self.image_config, (epoch, sample_in_epoch))
+                yield collate(islice(samples, per_batch), self.image_config, (epoch, sample_in_epoch))
 
     def image_names(self, epoch: int, sample_in_epoch: int, batches: int = 1) -> list[str]:
         """Return the names of the images in the next batches, those of other processes too.
@@ -213,7 +213,8 @@ class Loader:
             for task in tasks:
                 sample, shape = futures.popleft().result()
                 futures.append(pool.submit(task.run_in_worker))
-                masks = np.unpackbits(sample.masks, count=math.prod(shape)).view(bool).reshape(shape)
+                packed = np.frombuffer(zlib.decompress(sample.masks.data), np.uint8)
+                masks = np.unpackbits(packed, count=math.prod(shape)).view(bool).reshape(shape)
                 yield sample._replace(masks=masks)
         except BrokenProcessPool as error:
             raise InputError(

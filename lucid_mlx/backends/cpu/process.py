@@ -43,6 +43,13 @@ def _keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library keeps it (Linux)."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "malloc_trim"):  # not in musl
+        library.malloc_trim(0)
+
+
 class MemoryLimit:
     """MLX's memory limit, which follows what runs once it is on.
 

@@ -68,10 +68,12 @@ def match(
     cost_key, loss_key = (None, None) if key is None else mx.random.split(key)
     pairs = _match(predictions, targets, config, uniform(cost_key))
     draw = uniform(loss_key)
-    masks = mx.concatenate(targets.masks)
+    matched = np.unique(np.concatenate([objects for _, objects in pairs]))
+    masks = _select(targets.masks, matched)
     matches = []
     for prediction, (rows, objects) in zip(predictions, pairs, strict=True):
-        row, object_ = mx.array(rows.astype(np.int32)), mx.array(objects.astype(np.int32))
+        object_ = mx.array(np.searchsorted(matched, objects).astype(np.int32))
+        row = mx.array(rows.astype(np.int32))
         if not len(rows):
             count = config.train_num_points
             matches.append(Match(row, object_, mx.zeros((0, count, 2)), mx.zeros((0, count))))
@@ -82,6 +84,16 @@ def match(
         matches.append(Match(row, object_, points, labels))
     evaluate([(found.points, found.labels) for found in matches])
     return matches
+
+
+def _select(masks: Sequence[mx.array], objects: np.ndarray) -> mx.array:
+    """Return the masks of some of the batch's objects; of hundreds in an image, most have no match."""
+    selected, first = [], 0
+    for of_image in masks:
+        here = objects[(objects >= first) & (objects < first + len(of_image))] - first
+        selected.append(of_image if len(here) == len(of_image) else of_image[mx.array(here.astype(np.int32))])
+        first += len(of_image)
+    return mx.concatenate(selected)
 
 
 def _match(predictions: Sequence[Prediction], targets: Targets, config: Mask2FormerConfig, draw: Draw) -> list[Pairs]:
