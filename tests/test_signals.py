@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lucid_mlx.cli.main import _orderly_end
-from lucid_mlx.training.trainer import deferred_interrupt
+from lucid_mlx.training.interrupt import deferred_interrupt
 from lucid_mlx.utils.files import PREFIX
 
 

@@ -168,8 +168,9 @@ def test_the_command_trains_stops_resumes_and_says_where(config, tmp_path):
     assert "2 of 3 steps so far -> out" in result.stderr
     assert "from random weights" in result.stderr
     result = run_cli("train", config, "-o", "out", "--resume")
-    assert "resumed at step 2" in result.stderr
+    assert "goes on after step 2" in result.stderr
     assert "3 of 3 steps -> out" in result.stderr
+    assert "all 3 steps are done already; to go on, raise steps in" in run_cli("train", "-o", "out", "--resume").stderr
     run_cli("segment", "images/0.png", "--weights", "out", "-o", "seen.png")
     assert (tmp_path / "seen.png").exists()
 
@@ -190,7 +191,7 @@ def test_the_command_reports_errors_and_writes_nothing(config, tmp_path, old, ne
 
 
 def test_help_shows_examples():
-    assert "lucid-mlx train examples/train_demo.toml" in run_cli("train", "--help").output
+    assert "lucid-mlx train my.toml" in run_cli("train", "--help").output
 
 
 def test_the_learning_rate_is_that_of_detectron2():

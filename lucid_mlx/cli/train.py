@@ -7,34 +7,47 @@ import click
 
 from lucid_mlx.cli.options import output_option
 from lucid_mlx.training import Trainer, read_config
+from lucid_mlx.training.folder import TRAINING_FOLDER
+from lucid_mlx.training.resume import CONFIG_OF_RUN, config_of_run
 from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_COUNT
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @output_option("The folder for the model.", required=True)
-@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option("--resume", is_flag=True, help="Go on from the state in the folder; CONFIG may be left out.")
 @click.option(
     "--steps",
     type=click.IntRange(1, MAX_COUNT),
     help="Stop after this step; the schedule stays that of the whole run.",
 )
-@click.option("--weights", help="Start from these instead of the configuration's.")
-def train(config: Path, output: Path, resume: bool, steps: int | None, weights: str | None) -> None:
+@click.option("--weights", help="Start from these instead of the configuration's; demo needs no network.")
+def train(config: Path | None, output: Path, resume: bool, steps: int | None, weights: str | None) -> None:
     """Train or fine-tune a network as the TOML file CONFIG says.
 
     The folder holds a model that every --weights takes, and in training/ the state of the run, its metrics
-    (metrics.jsonl), pictures and curves. Ctrl-C saves. Several processes or machines: mlx.launch.
+    (metrics.jsonl), pictures and curves. Ctrl-C saves. With --resume CONFIG may be left out; if it is given, what has
+    changed in it is told, and the network stays as it is. Several processes or machines: mlx.launch.
 
     \b
     Examples:
-      lucid-mlx train examples/train_demo.toml --output demo-run
-      lucid-mlx train examples/train_demo.toml --output demo-run --resume
+      lucid-mlx train my.toml --output my-model --weights facebook/mask2former-swin-tiny-coco-panoptic
+      lucid-mlx train --output my-model --resume
     """
-    settings = read_config(config)
+    folder = output.expanduser()
+    if config is None and not resume:
+        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'CONFIG'", param_type="argument")
+    settings = config_of_run(folder / TRAINING_FOLDER) if config is None else read_config(config)
     if weights is not None:
         settings = replace(settings, network=replace(settings.network, weights=weights))
-    run = Trainer(settings, output.expanduser(), resume, lambda text: echo(text, err=True))
+    run = Trainer(settings, folder, resume, lambda text: echo(text, err=True))
+    last = min(settings.steps, steps or settings.steps)
+    if run.progress.step >= last:
+        more = "--steps" if last < settings.steps else f"steps in {config or run.folder.training / CONFIG_OF_RUN}"
+        run.log(f"all {last} steps are done already; to go on, raise {more} and run this again -> {output}")
+        return
     done = run.fit(steps)
     run.log(f"{run.progress.step} of {settings.steps} steps{'' if done else ' so far'} -> {output}")
+    if run.stopped_by is not None:
+        raise SystemExit(128 + run.stopped_by)

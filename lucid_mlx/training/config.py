@@ -145,7 +145,7 @@ class ReportsConfig:
         pictures: steps between two sets of pictures of the predictions for validation images; 0 for none.
         images: validation images of such a set.
         evaluate: steps between two evaluations on all validation images; 0 for none.
-        tensorboard: also write the metrics for TensorBoard, to `training/tensorboard`. It takes the library tensorboardX:
+        tensorboard: also write the metrics for TensorBoard, to `training/tensorboard`. It takes another library:
             `pip install 'lucid-mlx[tensorboard]'`.
 
     Raises:

@@ -13,6 +13,8 @@ from lucid_mlx.visualization import side_by_side
 
 LOSSES = ("loss", "loss_cross_entropy", "loss_mask", "loss_dice")  # those of the last layer, and the sum of all
 
+FEW_POINTS = 40  # of a curve, which are then marked
+
 
 class MetricsLog:
     """A file of JSON lines: the metrics of each logged step.
@@ -21,13 +23,18 @@ class MetricsLog:
         path: the file.
         step: the last finished step of the run. Lines of later steps are removed: they are of a run that was killed
             before it saved its state.
+        tensorboard: a folder in which TensorBoard finds the metrics too; None for none.
 
     Attributes:
         path: the file.
     """
 
-    def __init__(self, path: Path, step: int = 0):
-        self.path = path
+    def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None):
+        self.path, self._writer = path, None
+        if tensorboard is not None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(tensorboard), purge_step=step + 1)
         kept = [line for line in self.read() if line["step"] <= step] if step else []
         write_file(path, "".join(f"{json.dumps(line)}\n" for line in kept).encode())
 
@@ -46,6 +53,18 @@ class MetricsLog:
                 file.write(json.dumps({"step": step, **metrics}) + "\n")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error}") from error
+        if self._writer is not None:
+            for name, value in {**metrics, **metrics.get("evaluation", {})}.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, step)
+            self._writer.flush()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
     def read(self) -> list[dict[str, Any]]:
         """Return the lines, without an incomplete one at the end."""
@@ -102,7 +121,8 @@ def plot_metrics(lines: list[dict[str, Any]], path: Path) -> None:
     for axes, (title, curves) in zip(figure.subplots(len(plots), 1, sharex=True), plots.items(), strict=True):
         for name, points in curves:
             if points:
-                axes.plot(*zip(*points, strict=True), label=name)
+                # A line needs two points, and few are hard to see.
+                axes.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) <= FEW_POINTS else None)
         axes.set_ylabel(title)
         if title == "loss":
             axes.set_yscale("log")

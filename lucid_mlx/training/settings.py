@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.files import read_text
+from lucid_mlx.utils.files import read_json, read_text
 from lucid_mlx.utils.text import printable, shown
 from lucid_mlx.utils.validation import FieldError
 
@@ -30,7 +30,7 @@ MAX_DEPTH = 8  # tables in tables
 
 
 class Settings:
-    """A TOML file.
+    """A TOML file, or the JSON file that a run keeps in its folder.
 
     Args:
         path: the file.
@@ -45,19 +45,28 @@ class Settings:
 
     def __init__(self, path: Path):
         self.path = path
+        self.table: dict[str, Any] = {}
+        self._lines: dict[str, int] = {}
+        if path.suffix == ".json":  # as a run keeps it in its folder
+            self.table = read_json(path, "settings of training", MAX_BYTES)
+        else:
+            self._read_toml(path)
+        if _is_deeper(self.table, MAX_DEPTH):
+            raise InputError(f"{path} nests too deeply; expected at most {MAX_DEPTH} tables or lists in one another")
+
+    def _read_toml(self, path: Path) -> None:
         text = read_text(path, "a TOML file", MAX_BYTES)
         if sum(line.count(".") ** 2 for line in text.split("\n")) > MAX_DOTS**2:
             raise InputError(f"{path} has keys of very many parts; expected a TOML file with settings of training")
         try:
-            self.table: dict[str, Any] = tomllib.loads(text)
+            self.table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"{path} is not TOML: {printable(str(error))}") from error
+            hint = "; write '...' around a path with backslashes, not \"...\"" if "\\" in text else ""
+            raise InputError(f"{path} is not TOML: {printable(str(error))}{hint}") from error
         except ValueError:
             raise InputError(f"{path} is not TOML: it holds a number that is too long") from None
         except RecursionError:
             raise InputError(f"{path} nests too deeply; expected a TOML file") from None
-        if _is_deeper(self.table, MAX_DEPTH):
-            raise InputError(f"{path} nests too deeply; expected at most {MAX_DEPTH} tables or lists in one another")
         self._lines = _line_numbers(text)
 
     def build(self, config_class: type[T], table: Mapping[str, Any], section: str = "") -> T:

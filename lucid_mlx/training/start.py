@@ -1,6 +1,7 @@
 """The model with which a training run starts."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
@@ -13,8 +14,10 @@ from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig, parse_size
 from lucid_mlx.training.config import NetworkConfig, TrainingConfig
 from lucid_mlx.training.gradient_checkpointing import checkpoint_layers
+from lucid_mlx.utils.files import read_json
 from lucid_mlx.utils.parameters import load_parameters
-from lucid_mlx.weights.checkpoint import Checkpoint
+from lucid_mlx.utils.text import shown
+from lucid_mlx.weights.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, Checkpoint
 from lucid_mlx.weights.quantize import dequantized_arrays
 
 CLASS_HEAD = "transformer_decoder.class_head."
@@ -36,21 +39,58 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former
     mx.random.seed(config.seed)
     id2label = dict(enumerate(dataset.class_names))
     image_config = ImageConfig()
+    if config.network.weights is None and "backbone_config" not in config.network.fields:
+        raise InputError(
+            "there are no weights to start from: pass --weights, such as facebook/mask2former-swin-tiny-coco-panoptic, "
+            "or `--weights demo`, which comes with the package and needs no network; or set weights in [network]. A "
+            "network that starts from random weights needs a table [network.fields.backbone_config]"
+        )
     if config.network.weights is None:
         model = Mask2Former(Mask2FormerConfig.from_dict({**config.network.fields, "num_labels": len(id2label)}))
-        messages = ["from random weights"]
+        messages = ["starts from random weights"]
     else:
         checkpoint = load_checkpoint(config.network.weights)
         model, messages = _from_checkpoint(config.network, checkpoint, id2label)
         image_config, _ = default_image_config(checkpoint)
     model.config.id2label = id2label
+    return model, _prepare(model, image_config, config), messages
+
+
+def resumed_model(config: TrainingConfig, folder: Path, dataset: Dataset) -> tuple[Mask2Former, ImageConfig]:
+    """Build the model of a run that goes on; its weights are in the training state.
+
+    Args:
+        config: the training run.
+        folder: its output folder.
+        dataset: the training data.
+
+    Returns:
+        The model in training mode, and how its images are prepared.
+
+    Raises:
+        InputError: if the folder lacks the model's files, or the classes of the dataset are others.
+    """
+    mx.random.seed(config.seed)
+    model = Mask2Former(Mask2FormerConfig.from_dict(read_json(folder / CONFIG_FILE)))
+    before = tuple(model.config.id2label.values())
+    if before != tuple(dataset.class_names):
+        raise InputError(
+            f"the run in {folder} has other classes: {shown(before, 200)}, and now the labels have "
+            f"{shown(tuple(dataset.class_names), 200)}; begin another run with another --output, and "
+            f"--weights {folder} to start from what it learned"
+        )
+    image_config = ImageConfig.from_dict(read_json(folder / PREPROCESSOR_FILE))
+    return model, _prepare(model, image_config, config)
+
+
+def _prepare(model: Mask2Former, image_config: ImageConfig, config: TrainingConfig) -> ImageConfig:
+    """Make a model ready to train; return how its images are prepared."""
     if config.network.freeze_backbone:
         cast(nn.Module, model.backbone).freeze()
     if config.network.gradient_checkpointing:
         checkpoint_layers(model)
-    image_config = parse_size(config.network.size or config.sample_size, image_config)
     set_training_mode(model, config.network)
-    return model, image_config, messages
+    return parse_size(config.network.size or config.sample_size, image_config)
 
 
 def set_training_mode(model: Mask2Former, config: NetworkConfig) -> None:
@@ -72,7 +112,7 @@ def _from_checkpoint(
     source = Mask2FormerConfig.from_dict(checkpoint.config)
     model = Mask2Former(Mask2FormerConfig.from_dict({**asdict(source), **config.fields, "num_labels": len(id2label)}))
     arrays = {name: array.astype(mx.float32) for name, array in dequantized_arrays(checkpoint).items()}
-    messages = [f"from {config.weights}"]
+    messages = [f"starts from {config.weights}"]
     if source.id2label != id2label:
         head = model.transformer_decoder.class_head.parameters()
         arrays |= {f"{CLASS_HEAD}{name}": array for name, array in head.items()}

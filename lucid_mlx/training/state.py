@@ -56,6 +56,18 @@ def save_state(
     write_arrays(path, arrays, {name: str(value) for name, value in progress._asdict().items()})
 
 
+def check_state(path: Path) -> None:
+    """Check that a run left its state in a file.
+
+    Args:
+        path: the safetensors file.
+
+    Raises:
+        InputError: if it is no file.
+    """
+    check_file(path, "the state of a run; without --resume a new one begins")
+
+
 def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, ema: ExponentialMovingAverage | None) -> Progress:
     """Restore the state that `save_state` wrote.
 
@@ -71,7 +83,7 @@ def load_state(path: Path, model: Mask2Former, optimizer: Optimizer, ema: Expone
     Raises:
         InputError: if the file is missing or damaged, or belongs to another model or optimizer.
     """
-    check_file(path, "the state of a run; without --resume a new one begins")
+    check_state(path)
     arrays, metadata = read_safetensors(path)
     groups: dict[str, dict[str, mx.array]] = {"model": {}, "optimizer": {}, "ema": {}}
     for key, array in arrays.items():

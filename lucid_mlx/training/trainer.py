@@ -1,11 +1,10 @@
 """The training loop."""
 
 import math
-import signal
-import threading
-import time
+import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,21 +12,24 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.optimizers import clip_grad_norm
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 from tqdm.auto import tqdm
 
-from lucid_mlx.backends import tune_for_cpu
+from lucid_mlx.backends import release_memory, tune_for_cpu
 from lucid_mlx.data.validate import validate
 from lucid_mlx.errors import InputError
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.training.config import TrainingConfig
-from lucid_mlx.training.folder import RunFolder, check_new
+from lucid_mlx.training.folder import STATE_FILE, TRAINING_FOLDER, RunFolder, check_new
 from lucid_mlx.training.gradients import loss_and_gradients
+from lucid_mlx.training.interrupt import Interrupt, deferred_interrupt
 from lucid_mlx.training.loader import Batch, Loader
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
+from lucid_mlx.training.progress import Pace, plan, step_line
 from lucid_mlx.training.report import MetricsLog, plot_metrics, write_predictions
-from lucid_mlx.training.start import initial_model, set_training_mode
-from lucid_mlx.training.state import Progress, load_state, save_state
+from lucid_mlx.training.resume import keep_config, resumed_config
+from lucid_mlx.training.start import initial_model, resumed_model, set_training_mode
+from lucid_mlx.training.state import Progress, check_state, load_state, save_state
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.parameters import named_parameters
 
@@ -42,7 +44,8 @@ class Trainer:
     Args:
         config: the configuration of the run.
         output: the folder for the model, the training state and the logs.
-        resume: continue from the state in the folder; if False, the folder must not exist, or be empty.
+        resume: continue from the state in the folder, with the network that is there; what else has changed in the
+            configuration is told. If False, the folder must not exist, or be empty.
         log: called with each message for the user, in the main process.
 
     Attributes:
@@ -58,6 +61,7 @@ class Trainer:
         ema: the exponential moving average of the parameters; None if there is none.
         progress: how far the run is.
         folder: the output folder.
+        stopped_by: the number of the signal that stopped `fit`; None if none did.
 
     Raises:
         InputError: if the data, the weights or the folder cannot be used; or an optional library is missing.
@@ -65,7 +69,8 @@ class Trainer:
 
     def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, log: Log = lambda message: None):
         tune_for_cpu()
-        self.config, self.group = config, mx.distributed.init()
+        self.group = mx.distributed.init()
+        self.stopped_by: int | None = None
         self.is_main_process = self.group.rank() == 0
         self.log = log if self.is_main_process else lambda message: None
         if self.is_main_process:
@@ -74,13 +79,27 @@ class Trainer:
             require("matplotlib", "train")
             if config.reports.evaluate:
                 require("hotcoco", "train")
+            if config.reports.tensorboard:
+                require("tensorboardX", "tensorboard")
+        changes: list[str] = []
+        if resume:
+            check_state(output / TRAINING_FOLDER / STATE_FILE)
+            config, changes = resumed_config(output / TRAINING_FOLDER, config)
+        self.config = config
         dataset = config.train.open()
         self.validation = config.validation.open() if config.validation else None
+        messages: list[str] = []
+        if resume:
+            self.model, self.image_config = resumed_model(config, output, dataset)
+        else:
+            self.model, self.image_config, messages = initial_model(config, dataset)
+        trained = cast(list[tuple[str, mx.array]], tree_flatten(self.model.trainable_parameters()))
+        num_trained = sum(array.size for _, array in trained)
+        for message in (*plan(config, dataset, self.validation, num_trained), *messages):
+            self.log(message)
         if config.check and not resume and self.is_main_process:
             validate(dataset, progress=True)
-        self.model, self.image_config, messages = initial_model(config, dataset)
-        for message in messages:
-            self.log(message)
+            release_memory()  # of decoded photos
         self.loader = Loader(
             dataset,
             config.augmentation,
@@ -94,15 +113,24 @@ class Trainer:
         decay = config.optimizer.ema_decay
         self.ema = ExponentialMovingAverage(self.model, decay) if decay else None
         self.progress = Progress()
+        self._saved_step = self._batches = self._empty_batches = 0
+        self._warned = False
         self.folder = RunFolder(
             output, self.model.config, self.image_config, dataset, config.dataset_name, config.network.weights
         )
         if resume:
             self.progress = load_state(self.folder.state, self.model, self.optimizer, self.ema)
-            self.log(f"resumed at step {self.progress.step}")
+            self._saved_step = self.progress.step
+            told = f"; changed since: {', '.join(changes)}" if changes else ""
+            self.log(f"goes on after step {self.progress.step}{told}")
         if self.is_main_process and not resume:
             self.folder.create(named_parameters(self.model))
-            self.save()
+        if self.is_main_process:
+            keep_config(self.folder.training, config)
+            if resume:
+                self.folder.write_preprocessor()
+            else:
+                self.save()
 
     def fit(self, max_steps: int | None = None) -> bool:
         """Train to the end of the run. Ctrl-C saves the state and stops.
@@ -116,45 +144,112 @@ class Trainer:
         Raises:
             InputError: if the loss or the gradient is not finite, an image cannot be read, or a file cannot be written.
         """
-        with self.folder.locked() if self.is_main_process else nullcontext():
-            return self._fit(max_steps)
+        try:
+            with self.folder.locked() if self.is_main_process else nullcontext():
+                return self._fit(max_steps)
+        except KeyboardInterrupt:  # the second one
+            self.log(f"stopped at once; --resume goes on after step {self._saved_step}, whose state is saved")
+            raise
 
     def _fit(self, max_steps: int | None) -> bool:
-        config, every = self.config, self.config.reports
-        if self.is_main_process:
-            metrics = MetricsLog(self.folder.metrics, self.progress.step)
+        config = self.config
         last = min(config.steps, max_steps or config.steps)
         batches = self.loader.batches(*self.progress[1:])
         bar = tqdm(
-            total=config.steps, initial=self.progress.step, unit="step", desc="train",
+            total=config.steps, initial=min(self.progress.step, config.steps), unit="step", desc="train",
             disable=None if self.is_main_process else True,
         )  # fmt: skip
-        start, logged = time.perf_counter(), self.progress.step
-        with closing(batches), bar, deferred_interrupt() as interrupted:
+        images = config.batch_size * config.gradient_accumulation_steps
+        pace = Pace(last, self.progress.step, images)
+        with ExitStack() as stack:
+            stack.enter_context(closing(batches))
+            stack.enter_context(bar)
+            metrics = stack.enter_context(self._metrics_log()) if self.is_main_process else None
+            interrupt = stack.enter_context(deferred_interrupt(self.log))
             while self.progress.step < last:
                 losses, grad_norm = self.step(batches)
-                step = self.progress.step
+                pace.finish_step()
+                bar.set_postfix_str(f"loss {losses['loss']:.3f}", refresh=False)
                 bar.update()
-                stop = self._any(interrupted())
-                if step % every.log == 0 and self.is_main_process:
-                    images = (step - logged) * config.gradient_accumulation_steps * config.batch_size
-                    speed = images / (time.perf_counter() - start)
-                    start, logged = time.perf_counter(), step
-                    values = self._metrics(losses, grad_norm, speed)
-                    metrics.write(step, values)
-                    bar.set_postfix_str(
-                        f"loss {values['loss']:.3f}, {speed:.1f} images/s, {values['memory'] / 1e9:.1f} GB"
+                stop = self._any(interrupt())
+                if metrics is not None:
+                    self._report(
+                        losses,
+                        grad_norm,
+                        pace,
+                        metrics,
+                        to_people=bool(bar.disable),
+                        is_last=stop or self.progress.step == last,
                     )
-                if (step % every.save == 0 or step == last or stop) and self.is_main_process:
-                    self.save()
-                if self.is_main_process and not stop:
-                    self._validate(step, metrics)
+                    with pace.pause():
+                        stop = self._save_and_validate(metrics, last, stop, interrupt)
                 if stop:
-                    self.log(f"stopped at step {step}; the state is saved, continue with --resume")
+                    self.stopped_by = interrupt.number
+                    again = f"lucid-mlx train --output {shlex.quote(str(self.folder.path))} --resume"
+                    self.log(f"stopped at step {self.progress.step}; the state is saved; this continues: {again}")
                     break
-        if self.is_main_process:
-            plot_metrics(metrics.read(), self.folder.training / "curves.png")
         return self.progress.step >= config.steps
+
+    @contextmanager
+    def _metrics_log(self) -> Iterator[MetricsLog]:
+        """Open the file of metrics, and draw its curves at the end."""
+        tensorboard = self.folder.training / "tensorboard" if self.config.reports.tensorboard else None
+        with MetricsLog(self.folder.metrics, self.progress.step, tensorboard) as metrics:
+            yield metrics
+            self._plot(metrics)
+
+    def _plot(self, metrics: MetricsLog) -> None:
+        plot_metrics(metrics.read(), self.folder.training / "curves.png")
+
+    def _report(
+        self,
+        losses: Mapping[str, float],
+        grad_norm: float,
+        pace: Pace,
+        log: MetricsLog,
+        *,
+        to_people: bool,
+        is_last: bool,
+    ) -> None:
+        """Log a step and tell people of it, if it is time: the bar tells them, if there is one."""
+        step, every = self.progress.step, self.config.reports
+        told = to_people and (pace.line_is_due() or is_last)
+        logged = is_last or step % every.log == 0
+        if not (told or logged):
+            return
+        values = self._metrics(losses, grad_norm, pace.images_per_second())
+        if logged:
+            log.write(step, values)
+        if told:
+            self.log(step_line(step, self.config.steps, values, pace.time_left()))
+        self._warn_of_empty_batches(is_last)
+
+    def _warn_of_empty_batches(self, is_last: bool) -> None:
+        """Warn once if most batches had no object: there is nothing to learn from them."""
+        empty, count = self._empty_batches, self._batches
+        if not self._warned and 2 * empty > count and (count >= 20 or is_last):
+            self._warned = True
+            warnings.warn(
+                f"{empty} of {count} batches had no object to learn from; are the annotations of these images, and is "
+                "the crop of [augmentation] large enough?",
+                stacklevel=5,
+            )
+
+    def _save_and_validate(self, metrics: MetricsLog, last: int, stop: bool, interrupt: Interrupt) -> bool:
+        """Save and evaluate, if it is time; return whether the run shall stop."""
+        step = self.progress.step
+        if step % self.config.reports.save == 0 or step == last or stop:
+            self.save()
+            self._plot(metrics)
+        if stop:
+            return True
+        try:
+            with interrupt.at_once() if self.group.size() == 1 else nullcontext():
+                self._validate(step, metrics)
+        except KeyboardInterrupt:
+            self.save()
+            return True
+        return False
 
     def step(self, batches: Iterator[Batch]) -> tuple[dict[str, float], float]:
         """Train for one step.
@@ -203,6 +298,8 @@ class Trainer:
         gradients: dict[str, Any] = {}
         for _ in range(accumulated):
             batch = next(batches)
+            self._batches += 1
+            self._empty_batches += not any(map(len, batch.class_ids))
             result = loss_and_gradients(
                 self.model,
                 batch.pixels.transpose(0, 3, 1, 2),
@@ -218,6 +315,7 @@ class Trainer:
     def save(self) -> None:
         """Write the training state, and the weights of the model: the averaged ones if there are any."""
         save_state(self.folder.state, self.progress, self.model, self.optimizer, self.ema)
+        self._saved_step = self.progress.step
         self.folder.write_weights(self.ema.arrays if self.ema else named_parameters(self.model))
 
     def segmenter(self) -> Segmenter:
@@ -273,7 +371,7 @@ class Trainer:
         return (
             f"step {self.progress.step + 1} has a loss of {loss} and a gradient norm of {grad_norm}. The state before "
             f"it is saved in {self.folder.state}. Its images: {', '.join(names)}. Check them, or lower the learning "
-            "rate, and continue with --resume"
+            f"rate{' or set dtype to float32' if self.config.dtype != 'float32' else ''}, and continue with --resume"
         )
 
     def _any(self, flag: bool) -> bool:
@@ -285,28 +383,3 @@ class Trainer:
 
 def _number(array: mx.array) -> float:
     return cast(float, array.item())
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Catch the first SIGINT or SIGTERM in the block instead of stopping; a second one raises KeyboardInterrupt.
-
-    Yields:
-        A function that returns whether there was one.
-    """
-    received = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield received.is_set
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if received.is_set():
-            raise KeyboardInterrupt
-        received.set()
-
-    handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received.is_set
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
