@@ -314,7 +314,7 @@ def test_an_error_is_text_not_markup(server):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_and_its_files(number, start):
-    running = start()
+    running = start("--weights", "demo")
     running.upload("photo.png", b"x")
     assert running.files()
     running.stop(number)
@@ -323,14 +323,14 @@ def test_a_signal_ends_it_and_its_files(number, start):
 
 
 def test_the_files_of_a_killed_one_go_with_the_next_start(start):
-    killed = start()
+    killed = start("--weights", "demo")
     killed.upload("photo.png", b"x")
     killed.stop(signal.SIGKILL)
     assert killed.files()
-    running = start()
+    running = start("--weights", "demo")
     assert running.files() == []
     running.upload("photo.png", b"x")
-    start()
+    start("--weights", "demo")
     assert running.files()  # a living one keeps its own
 
 
