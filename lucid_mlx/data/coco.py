@@ -104,12 +104,13 @@ class PanopticRecord(CocoRecord):
             ids += colors[..., channel]
         ids = turn_labels(ids, self.exif)
         found = count_labels(ids)
-        kept = [annotation for annotation in self.annotations if annotation.id in found]
-        empty = [annotation.id for annotation in self.annotations if annotation.id not in found]
-        unknown = found.keys() - {0, *(annotation.id for annotation in self.annotations)}
-        masks = LabelMasks(ids, [annotation.id for annotation in kept])
-        target = _target(masks, kept, np.array([found[annotation.id] for annotation in kept], np.int64))
-        left_out = [(EMPTY_SEGMENT, id_) for id_ in empty] + [(UNKNOWN_SEGMENT, id_) for id_ in sorted(unknown)]
+        listed = {int(annotation.id): annotation for annotation in self.annotations}
+        kept = [id_ for id_ in listed if id_ in found]
+        target = _target(
+            LabelMasks(ids, kept), [listed[id_] for id_ in kept], np.array([found[id_] for id_ in kept], np.int64)
+        )
+        left_out = [(EMPTY_SEGMENT, id_) for id_ in listed if id_ not in found]
+        left_out += [(UNKNOWN_SEGMENT, id_) for id_ in found if id_ != 0 and id_ not in listed]
         return target._replace(left_out=tuple(left_out), keeps_empty=True)
 
 

@@ -45,8 +45,7 @@ def _keep_freed_memory() -> None:
 
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library keeps it (Linux)."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "malloc_trim"):  # not in musl
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # not in musl
         library.malloc_trim(0)
 
 
