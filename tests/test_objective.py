@@ -180,6 +180,20 @@ def test_nan_logits_give_a_nan_loss_and_end_nothing():
     assert np.isnan(model(pixels * mx.nan, *labels)["loss"].item())
 
 
+def test_an_error_while_mlx_traces_leaves_the_model_as_it_was(monkeypatch):
+    def broken(*args):
+        raise KeyboardInterrupt
+
+    model, batch = small_model(backbone_config={**RESNET, "freeze_batch_norm": False}, **POINTS), scene()
+    model.train()
+    before = flat(model.parameters())
+    monkeypatch.setattr("lucid_mlx.training.gradients.compute_losses", broken)
+    with pytest.raises(KeyboardInterrupt):
+        loss_and_gradients(model, *batch, key=KEY, dtype=mx.bfloat16)
+    after = flat(model.parameters())
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
 def test_gradients_leave_the_model_as_it_was():
     model, batch = small_model(backbone_config={**RESNET, "freeze_batch_norm": False}, **POINTS), scene()
     model.train()

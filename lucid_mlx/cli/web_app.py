@@ -126,13 +126,13 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
             files.forget(session)
             return None, "", gr.DownloadButton(interactive=False), gr.DownloadButton(interactive=False)
         name, stem = Path(path).name, Path(path).stem
-        chosen = copy(segmenter)  # the same network and lock
+        chosen = copy(segmenter)  # with the same network, compiled once
         chosen.task = task
         try:
             if not Path(path).exists():
                 raise InputError(f"{name} is not here any more; drop it again")
             with files.answer(session, path) as place:
-                result = next(chosen.stream([path], thresholds=Thresholds(threshold=threshold)))
+                result = chosen(path, thresholds=Thresholds(threshold=threshold))
                 result = replace(result, name=name)
                 drawn = result.save(place / f"{stem}.png", title=title)
                 listed = place / f"{stem}.json"

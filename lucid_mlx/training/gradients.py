@@ -52,7 +52,8 @@ def loss_and_gradients(
     config = model.config
     targets = read_targets(mask_labels, class_labels, len(pixel_values), config.num_labels)
     # Without running statistics, which the forward pass updates.
-    originals = {name: x for name, x in named_parameters(model).items() if not name.endswith(BatchNorm.fixed)}
+    everything = named_parameters(model)
+    originals = {name: x for name, x in everything.items() if not name.endswith(BatchNorm.fixed)}
     matches = _deferred_matches(targets, config)
 
     def run(parameters: dict[str, Any]) -> tuple[mx.array, dict[str, mx.array], list[Prediction]]:
@@ -69,6 +70,9 @@ def loss_and_gradients(
 
     try:
         (_, losses, predictions), gradients = mx.value_and_grad(run)(model.trainable_parameters())
+    except BaseException:  # statistics too may be what MLX put there to trace
+        originals = everything
+        raise
     finally:
         model.update(tree_unflatten([*originals.items()]))
     mx.eval([(x.masks, x.classes) for x in predictions])
