@@ -94,6 +94,14 @@ def test_label_maps_may_lie_in_other_subfolders(tmp_path):
     assert pairs(images, labels) == {"day/a.jpg": "a.png", "b.jpg": "night/b.png"}
 
 
+def test_linked_folders_are_searched_once(tmp_path):
+    images, labels = touch(tmp_path / "p", "a.jpg"), touch(tmp_path / "l", "b/c.png", "a.png")
+    touch(tmp_path / "far", "c.jpg")
+    (images / "b").symlink_to(tmp_path / "far")
+    (images / "loop").symlink_to(images)
+    assert pairs(images, labels) == {"a.jpg": "a.png", "b/c.jpg": "b/c.png"}
+
+
 def test_a_label_map_of_two_images_is_told(tmp_path):
     images, labels = touch(tmp_path / "p", "a.jpg", "a.png"), touch(tmp_path / "l", "a.png")
     with pytest.warns(UserWarning, match=r"1 label maps belong to several images each: 'a.jpg' and 'a.png' \(a.png\)"):

@@ -128,7 +128,8 @@ class TestMasksOfTwoValues:
         assert np.array_equal(classes(found)[0], np.where(MASK, -1, 0))
 
     def test_with_a_given_ignore_index_one_class_alone_stops_the_check(self, tmp_path):
-        found = dataset(tmp_path, [MASK], NAMES[:2], ignore_index=255)
+        with pytest.warns(UserWarning, match="the 1 label maps hold one class alone, 'sky', beside pixels to ignore"):
+            found = dataset(tmp_path, [MASK], NAMES[:2], ignore_index=255)
         with pytest.raises(InputError, match=r"one class alone, 'sky'.*`ignore_index`.*`check = false`"):
             validate(found)
         with pytest.raises(InputError, match=r"nothing is left to learn: the 1 label maps hold only the labels 255"):

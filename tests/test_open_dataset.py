@@ -63,6 +63,11 @@ def test_names_and_merged_classes_may_be_json(tmp_path, maps):
     found = open_dataset(*maps, class_names=tmp_path / "names.json", merge=tmp_path / "merge.json")
     assert found.class_names == ("water", "rest")
     assert np.array_equal(found.records[0].target().class_ids, [0, 1])
+    (tmp_path / "_classes.csv").write_text("Pixel Value, Class\n0, sky\n1, sea\n2, boat\n")
+    assert open_dataset(*maps, class_names=tmp_path / "_classes.csv").class_names == NAMES
+    (tmp_path / "_classes.csv").write_text("name,r,g,b\nsky,0,0,0\n")
+    with pytest.raises(InputError, match="from 0 on: lines such as 0,sky"):
+        open_dataset(*maps, class_names=tmp_path / "_classes.csv")
     (tmp_path / "names.json").write_text(json.dumps({"1": "sky"}))
     with pytest.raises(InputError, match="must hold the name of each label from 0 on"):
         open_dataset(*maps, class_names=tmp_path / "names.json")

@@ -1,5 +1,6 @@
 """Read the names of the classes of label maps, and how classes are merged."""
 
+import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -15,8 +16,9 @@ def read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequen
     """Read the names of classes.
 
     Args:
-        class_names: the names; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; or a
-            JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`.
+        class_names: the names; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; a
+            JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`; or a CSV file with a head line
+            and two columns, labels and names.
 
     Returns:
         The names by label.
@@ -31,6 +33,9 @@ def read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequen
     path = local_path(class_names, "names")
     if path.suffix.lower() == ".json":
         return _by_label(read_json(path, "the name of the class of each label"), str(path))
+    if path.suffix.lower() == ".csv":  # such as Roboflow's: "Pixel Value, Class"
+        rows = [row for row in csv.reader(read_text(path, "a table of labels and their names").splitlines()) if row]
+        return _by_label({row[0].strip(): row[1].strip() for row in rows[1:] if len(row) == 2}, str(path))
     text = read_text(path, f"a text file with one class name in each line, or a dataset: {', '.join(DATASETS)}")
     lines = [line.strip() for line in text.rstrip().splitlines()]
     names = [line for line in lines if line]
@@ -50,7 +55,8 @@ def read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequen
 def _by_label(names: Mapping[str, Any], path: str) -> list[str]:
     found = [names.get(str(label)) for label in range(len(names))]
     if not found or any(type(name) is not str for name in found):
-        raise InputError(f'{path} must hold the name of each label from 0 on, such as {{"0": "sky", "1": "sea"}}')
+        example = "lines such as 0,sky" if path.lower().endswith(".csv") else '{"0": "sky", "1": "sea"}'
+        raise InputError(f"{path} must hold the name of each label from 0 on: {example}")
     return [str(name) for name in found]
 
 

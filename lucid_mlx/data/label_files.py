@@ -126,9 +126,14 @@ def find_pairs(
 
 
 def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
-    """Yield the files of a folder and its subfolders, but for hidden ones, in order."""
-    for parent, folders, names in os.walk(folder):
+    """Yield the files of a folder and its subfolders, also linked ones, but for hidden ones, in order."""
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
         at = Path(parent)
+        if (place := str(at.resolve())) in seen:  # a link to a folder that it lies in
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(x for x in folders if not x.startswith((".", "__MACOSX")) and at / x != without)
         yield from (path for name in sorted(names) if not name.startswith(".") and (path := at / name).is_file())
 

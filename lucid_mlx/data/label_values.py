@@ -131,18 +131,25 @@ def label_meaning(
     values, looked_at = _look_at(label_maps, classes, may_be_binary)
     (high,) = values - {0} if len(values - {0}) == 1 else (1,)
     if may_be_binary and high > 1:
+        hint = " (with `ignore_index = 255`, 255 is ignored instead)" if high == IGNORE_INDEX else ""
         warnings.warn(
             f"the label maps hold 0 and {high} alone, as masks do: {high} is taken as the class "
-            f"{shown(class_names[1])} (with `ignore_index = 255`, 255 is ignored instead)",
+            f"{shown(class_names[1])}{hint}",
             stacklevel=4,
         )
         return {0: 0, high: 1}
-    learned = sorted({classes.get(value, 0) for value in values} - {-1})
+    unknown = len(class_names)
+    learned = sorted({classes.get(value, unknown) for value in values} - {-1})
     seen = f"the {looked_at} label maps looked at" if looked_at < len(label_maps) else f"the {looked_at} label maps"
     if not learned:
         raise InputError(
             f"nothing is left to learn: {seen} hold only the labels {examples(sorted(values))}, which are ignored "
             f"(`ignore_index` is {ignored}, `reduce_zero_label` is {str(reduce_zero_label).lower()})"
+        )
+    if len(learned) == 1 and learned[0] < unknown and looked_at == min(len(label_maps), SAMPLE):
+        warnings.warn(
+            f"{seen} hold one class alone, {shown(class_names[learned[0]])}, beside pixels to ignore (label {ignored})",
+            stacklevel=4,
         )
     return classes
 
@@ -163,9 +170,8 @@ def _look_at(label_maps: Sequence[Path], classes: Classes, may_be_binary: bool) 
         read += 1
         notes[note] += 1
         values.update(np.unique(labels).tolist())
-        if not may_be_binary and len({classes.get(value, 0) for value in values} - {-1}) > 1:
-            break
-        if len(values - {0}) > 1 or 1 in values:
+        known = {classes[value] for value in values if classes.get(value, -1) >= 0}
+        if len(known) > 1 or (may_be_binary and len(values - {0}) > 1):
             break
     if not read:
         raise errors[0]
