@@ -201,7 +201,7 @@ class TestPhotos:
         [
             ("sub\\b.png", False), ("./sub/b.png", False), ("images/sub/b.png", True), ("SUB/B.PNG", True),
             ("sub/b.jpg", True), ("b.png", True), ("/data/upload/1/b.png", True), ("C:\\photos\\sub\\b.png", True),
-            ("http://localhost:8080/sub/b.png?d=1", False), ("sub/b%2Epng", True),
+            ("http://localhost:8080/sub/b.png?d=1", False), ("sub/b%2Epng", True), ("../images/sub/b.png", False),
         ],
     )  # fmt: skip
     def test_they_are_found_where_they_are(self, tmp_path, name, told):

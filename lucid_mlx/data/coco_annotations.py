@@ -83,7 +83,7 @@ class AnnotationReader:
             return None
         size = area(entry.get("area"))
         if size is None and entry.get("area") is not None:
-            self.notices.add(noun, "without a valid area: its pixels are counted", shown(id_))
+            self.notices.add(noun, "without a valid area; pixels are counted instead", shown(id_))
         self.read += 1
         self.crowds += crowd
         return Annotation(id_, class_id, crowd and not self._crowd_as_objects, size, segmentation)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from lucid_mlx.data.coco_values import Id, flag, whole
+from lucid_mlx.data.coco_values import MAX_COCO_ID, Id, flag, whole
 from lucid_mlx.data.notices import Notices
 from lucid_mlx.data.validate import Problems
 from lucid_mlx.utils.text import shown
@@ -75,6 +75,7 @@ def _list(entries: Sequence[Any], problems: Problems, notices: Notices) -> dict[
     for index, entry in enumerate(entries):
         id_ = whole(entry.get("id")) if isinstance(entry, dict) else None
         name = entry.get("name") if isinstance(entry, dict) else None
+        name = str(name) if type(name) is int and abs(name) <= MAX_COCO_ID else name
         if id_ is None or not isinstance(name, str):
             problems.add(f"category {index} of the list has no id or no name")
             continue

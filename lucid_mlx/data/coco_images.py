@@ -132,7 +132,10 @@ def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: No
         if path is not None and is_file(path):
             paths[id_] = path
         elif path is None and (len(name) > MAX_NAME_LENGTH or ".." in _parts(name)):
-            problems.add(f"image {id_} has the file_name {shown(name, 200)}; expected a path within the folder")
+            problems.add(
+                f"image {id_} has the file_name {shown(name, 200)}; expected a path within the folder {folder}: "
+                "give the folder that holds all images"
+            )
         else:
             missing[id_] = name
     search = _Search(folder, set(paths.values()))
@@ -173,8 +176,11 @@ def path_in(folder: Path, name: str) -> Path | None:
         The path; nothing need be there.
     """
     parts = _parts(name)
-    if not parts or parts[0].startswith("/") or ".." in parts or len(name) > MAX_NAME_LENGTH:
+    if not parts or parts[0].startswith("/") or len(name) > MAX_NAME_LENGTH:
         return None
+    if ".." in parts:  # as "../photos/a.jpg", which leads back into the folder photos
+        path = Path(os.path.normpath(folder.resolve().joinpath(*parts)))
+        return path if path.is_relative_to(folder.resolve()) else None
     path = folder / name
     return path if "\\" not in name or is_file(path) else folder.joinpath(*parts)
 

@@ -68,12 +68,7 @@ def evaluate(
             f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
             f"{' or '.join(DATASET_TASKS[task])} segmentation, or the task {dataset.task} (`--task {dataset.task}`)"
         )
-    if dataset.federated:
-        raise InputError(
-            "these are labels of LVIS, which lists some of the classes in each image only: by COCO's rules, right "
-            "predictions of others would count as wrong, and the AP be too low; save the predictions with "
-            "segment --format coco, and score them with LVIS's own evaluator (pip install lvis)"
-        )
+    check_exhaustive(dataset)
     class_ids = sorted(dataset.thing_ids) if task == "instance" else range(len(dataset.class_names))
     class_mapping = match_classes(segmenter.labels, {index: dataset.class_names[index] for index in class_ids})
     metrics = METRICS[task](dataset, class_mapping)
@@ -100,6 +95,23 @@ def evaluate(
         metrics.update(prediction, target)
     notices.warn()
     return Evaluation(task, len(dataset.records), *metrics.compute())
+
+
+def check_exhaustive(dataset: Dataset) -> None:
+    """Check that the labels of a dataset are complete, so that predictions can be scored by them.
+
+    Args:
+        dataset: the ground truth.
+
+    Raises:
+        InputError: if they are LVIS's.
+    """
+    if dataset.federated:
+        raise InputError(
+            "these are labels of LVIS, which lists some of the classes in each image only: by COCO's rules, right "
+            "predictions of others would count as wrong, and the AP be too low; save the predictions with "
+            "segment --format coco, and score them with LVIS's own evaluator (pip install lvis)"
+        )
 
 
 def match_classes(labels: Mapping[int, str], class_names: Mapping[int, str]) -> dict[int, int]:
