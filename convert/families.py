@@ -78,5 +78,13 @@ def detect_family(keys: Iterable[str], families: Mapping[str, CheckpointFamily] 
 
 
 def count_known(family: CheckpointFamily, keys: Iterable[str]) -> int:
-    """Count the keys that have a rule in a family."""
+    """Count the keys that have a rule in a family.
+
+    Args:
+        family: with the rules.
+        keys: of a checkpoint.
+
+    Returns:
+        Their number.
+    """
     return sum(match is not None for match in match_rules(family.rules, keys).values())

@@ -42,7 +42,7 @@ class Network:
     notes: Sequence[str] = field(default=())
 
     def select(self, arrays: Mapping[str, mx.array]) -> Mapping[str, mx.array]:
-        """Return the network's arrays under its family's keys; they are read when they are used."""
+        """Return the network's arrays under its family's keys, in the shapes that they have in the file."""
         return _Selected(arrays, self.keys)
 
 
@@ -113,7 +113,15 @@ def find_network(
 
 
 def list_places(names: Collection[str], root: str = "") -> str:
-    """List what holds the tensors of a file, and how many, such as "state_dict (700), ema (700)"."""
+    """List what holds the tensors of a file, and how many, such as "state_dict (700), ema (700)".
+
+    Args:
+        names: of the tensors.
+        root: the names that were taken off all of them.
+
+    Returns:
+        The list, of at most eight.
+    """
     start = 1
     counts = Counter(name.split(".")[0] for name in names)
     while len(counts) == 1 and len(names) > 1 and start < 8:  # all in one dictionary: what is in that

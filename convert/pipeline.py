@@ -209,8 +209,8 @@ def convert_in_memory(
         if other := name_other_model(all_keys):
             raise InputError(f"{opened.name}: {other}") from error
         raise
-    for note in beside:
-        warnings.warn(note, stacklevel=3)
+    for remark in beside:
+        warnings.warn(remark, stacklevel=3)
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 
@@ -250,7 +250,8 @@ def _network_config(
         head = renamed.get("transformer_decoder.class_head.weight")
         fitted = source.config if head is None else fit_to_head(source.config, head.shape[0] - 1, named)
         return Mask2FormerConfig.from_huggingface(fitted)
-    if source.folder is not None and family.name == "huggingface":
+    written_by_transformers = source.files[0].suffix in (".safetensors", ".bin")
+    if source.folder is not None and family.name == "huggingface" and written_by_transformers:
         raise InputError(
             f"{source.folder} has no {CONFIG_FILE}; name it with --config (in Python config=), or convert "
             f"{source.files[0].name} itself to infer the configuration from shapes"

@@ -85,7 +85,7 @@ def read_weights_file(path: Path) -> tuple[Mapping[str, mx.array], Mapping[str, 
         path: of safetensors, or of any format of torch; a file with another suffix is known by its first bytes.
 
     Returns:
-        Its arrays and its metadata.
+        Its arrays, in the shapes that they have in the file, and its metadata.
 
     Raises:
         InputError: if it holds something else, or is damaged.

@@ -91,6 +91,7 @@ def test_a_converted_folder_is_exported_again(folder):
 
 def test_labels_come_from_a_dataset_or_a_file_and_a_note_says_if_they_are_missing(folder):
     write_huggingface(folder / "theirs")
+    (folder / "theirs" / "config.json").unlink()
     errors = run("convert", "theirs/model.safetensors", "numbers").stderr
     assert "does not name its 3 classes" in errors
     assert lucid_mlx.load("numbers").config.id2label[2] == "LABEL_2"
