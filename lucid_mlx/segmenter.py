@@ -387,8 +387,6 @@ def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> Non
 
 def _name(source: Any) -> str | None:
     """Return how to call an image: a path or an address has a name, pixels have none."""
-    if isinstance(source, str) and source[:5].lower() == "data:":
-        return None
     if isinstance(source, str | PathLike):
         return os.fsdecode(source)
     name = getattr(source, "filename", None) or getattr(source, "name", None)

@@ -15,6 +15,7 @@ Size = tuple[int, int]
 
 MAX_SIDE = 8192  # to which an image is resized or padded
 MAX_INPUT_PIXELS = MAX_SIDE**2
+MAX_LONG_SIDE = 2 * MAX_SIDE  # of an image that is resized by its shorter side: resizing maps takes the square of it
 
 # What a field, or each of a list, may be at least and at most.
 RANGES: dict[str, Range] = {
@@ -172,10 +173,11 @@ class ImageConfig:
             InputError: if the resized image is larger than `pad_size`, or than a network can take.
         """
         content = self.content_size(height, width)
-        if content[0] * content[1] > MAX_INPUT_PIXELS:
+        if content[0] * content[1] > MAX_INPUT_PIXELS or max(content) > MAX_LONG_SIDE:
             raise InputError(
                 f"an image of {height}x{width} is resized to {content[0]}x{content[1]} (height x width); expected at "
-                f"most {MAX_INPUT_PIXELS} pixels: give a smaller size, such as 1024"
+                f"most {MAX_INPUT_PIXELS} pixels, and {MAX_LONG_SIDE} on a side: give a smaller size, such as 1024, or "
+                "a limit of the longer side, such as 800/1333"
             )
         if self.pad_size is not None:
             if content[0] > self.pad_size[0] or content[1] > self.pad_size[1]:
