@@ -52,6 +52,7 @@ def test_pixels_of_a_part_are_those_of_the_whole(height, width, seed, exif):
     assert masks.shape == expected.shape
     assert np.array_equal(masks, expected)
     assert np.array_equal(masks.counts(), expected.sum(axis=(1, 2)))
+    assert all(np.array_equal(coco_mask.decode(masks.rle(n)), mask) for n, mask in enumerate(expected))
     assert all(np.array_equal(mask, whole) for mask, whole in zip(masks, expected, strict=True))
     rng = np.random.default_rng(seed)
     rows, columns = (np.sort(rng.integers(0, side, 7)) for side in expected.shape[1:])

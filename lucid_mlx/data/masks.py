@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from lucid_mlx.data.coco_masks import Size, run_lengths
 from lucid_mlx.data.orientation import TURNS
@@ -137,6 +138,14 @@ class RunMasks(_Packed):
         columns = self._size[1] - 1 - columns if mirror_columns else columns
         for mask, runs in zip(out, self.runs, strict=True):
             _fill(mask, run_lengths(runs, self._size), self._size[0], rows, columns)
+
+    def rle(self, index: int) -> dict[str, Any]:
+        """Return a mask as COCO's compressed RLE."""
+        runs = self.runs[index]
+        if self._exif == 1 and isinstance(runs, str | bytes):
+            return {"size": list(self._size), "counts": runs.encode() if isinstance(runs, str) else runs}
+        encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(self[index]).view(np.uint8))
+        return encoded
 
     def counts(self) -> np.ndarray:
         """Count the pixels of each mask, (N,) int64."""

@@ -7,6 +7,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from lucid_mlx.data.dataset import Dataset, Target
+from lucid_mlx.data.masks import RunMasks
 from lucid_mlx.results.segmentation import Segmentation
 
 
@@ -45,7 +46,7 @@ class CocoMetrics:
         self._images.append({"id": image_id, "height": height, "width": width, "file_name": str(image_id)})
         for index, (class_id, crowd, area) in enumerate(zip(*target[1:4], strict=True)):
             if int(class_id) in self._class_ids:
-                rle = coco_mask.encode(np.asfortranarray(target.masks[index]).view(np.uint8))
+                rle = _rle(target, index)
                 annotation = {
                     "id": len(self._ground_truth) + 1,
                     "image_id": image_id,
@@ -73,3 +74,10 @@ class CocoMetrics:
 
     def _dataset(self, annotations: list[dict[str, Any]]) -> dict[str, Any]:
         return {"info": {}, "images": self._images, "annotations": annotations, "categories": self.categories}
+
+
+def _rle(target: Target, index: int) -> dict[str, Any]:
+    if isinstance(target.masks, RunMasks):
+        return target.masks.rle(index)
+    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(target.masks[index]).view(np.uint8))
+    return encoded

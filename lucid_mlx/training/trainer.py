@@ -88,6 +88,10 @@ class Trainer:
         self.config = config
         dataset = config.train.open()
         self.validation = config.validation.open() if config.validation else None
+        if self.validation is not None and config.reports.evaluate:
+            from lucid_mlx.evaluation.evaluate import check_exhaustive
+
+            check_exhaustive(self.validation)
         messages: list[str] = []
         if resume:
             self.model, self.image_config = resumed_model(config, output, dataset)
