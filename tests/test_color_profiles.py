@@ -70,6 +70,16 @@ def test_colors_with_transparency_and_of_palettes_are_converted(mode):
     assert np.abs(read_image(png(P3, mode)) - wanted).max() < 1.6
 
 
+def test_a_palette_with_levels_of_transparency_is_converted():
+    image = Image.fromarray(RGB).quantize(16)
+    files = io.BytesIO(), io.BytesIO()
+    for file, levels in zip(files, (b"\xff" * 16, bytes(16)), strict=True):
+        image.save(file, "PNG", icc_profile=P3, transparency=levels)
+    solid, clear = (read_image(file.getvalue()) for file in files)
+    assert np.abs(solid - to_srgb(np.asarray(image.convert("RGB")), icc.DISPLAY_P3)).max() < 1.6
+    assert (clear == 255).all()
+
+
 def test_transparent_pixels_stay_white():
     image = Image.fromarray(RGB).convert("RGBA")
     image.putalpha(0)

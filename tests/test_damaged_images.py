@@ -86,6 +86,13 @@ def test_the_orientation_of_a_png_stays_beside_a_long_text():
     assert np.array_equal(read_image(png[:33] + LONG_CHUNKS["zTXt"] + png[33:]), np.rot90(RGB, -1))
 
 
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_damaged_exif_data_are_ignored_with_a_warning(format):
+    content = encoded(format, exif=b"Exif\0\0garbage", **({"lossless": True} if format == "WEBP" else {}))
+    with pytest.warns(UserWarning, match="the image has damaged EXIF data, which are ignored"):
+        assert np.array_equal(read_image(content), RGB)
+
+
 @pytest.mark.parametrize("damage", [lambda x: x[:-12], lambda x: x[:-4], lambda x: x[:-7], lambda x: x + bytes(999)])
 def test_the_end_of_a_png_does_not_matter(damage):
     assert np.array_equal(read_image(damage(encoded())), RGB)

@@ -49,10 +49,11 @@ def to_srgb(image: Image.Image, name: str) -> Conversion | None:
     wanted = transform.input_mode
 
     def convert(part: Image.Image) -> Image.Image:
-        transparent = part.has_transparency_data
+        if not part.has_transparency_data:
+            return transform.apply(part.convert(wanted))
+        part = part.convert("RGBA")
         converted = transform.apply(part.convert(wanted))
-        if transparent:
-            converted.putalpha(part.convert("RGBA").getchannel("A"))
+        converted.putalpha(part.getchannel("A"))
         return converted
 
     return convert

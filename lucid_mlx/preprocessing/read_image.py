@@ -2,6 +2,7 @@
 
 import io
 import unicodedata
+import warnings
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -155,10 +156,7 @@ def _decode(image: Image.Image, name: str, in_place: bool) -> Pixels:
         image.load()
         if 0 in image.size:
             raise ValueError("it has no pixels")
-        if in_place:
-            ImageOps.exif_transpose(image, in_place=True)
-        else:
-            image = ImageOps.exif_transpose(image)
+        image = _upright(image, name, in_place)
     except Image.DecompressionBombError as error:  # of a picture within the file, which is larger than its header says
         raise InputError(too_large(f"{name} is too large: {error}")) from error
     except Exception as error:  # Pillow's decoders raise nearly any exception when a file is damaged
@@ -168,6 +166,16 @@ def _decode(image: Image.Image, name: str, in_place: bool) -> Pixels:
         return _rgb(image, sixteen_bit, convert)
     except Exception as error:
         raise _damaged(name, error) from error
+
+
+def _upright(image: Image.Image, name: str, in_place: bool) -> Image.Image:
+    try:
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+    except Exception:  # Pillow raises nearly everything when EXIF data are damaged, and pixels need not be
+        warnings.warn(f"{name} has damaged EXIF data, which are ignored: it may lie on its side", stacklevel=2)
+    return image
 
 
 def _rgb(image: Image.Image, sixteen_bit: bool = False, convert: Conversion | None = None) -> Pixels:
