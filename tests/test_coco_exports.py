@@ -36,6 +36,8 @@ def with_segmentation(segmentation: Any) -> dict[str, Any]:
     [
         SQUARE,
         [[2, 1], [4, 1], [4, 3], [2, 3]],
+        [list(map(str, SQUARE))],
+        {"size": [4.0, "6"], "counts": [9.0, 2, 2, "2", 9]},
         [[[2, 1], [4, 1], [4, 3], [2, 3]]],
         {"x": [2, 4, 4, 2], "y": [1, 1, 3, 3]},
         [{"all_points_x": [2, 4, 4, 2], "all_points_y": [1, 1, 3, 3]}],
@@ -64,7 +66,7 @@ def test_outlines_are_read_in_every_form(tmp_path, segmentation):
         ({"size": [4, 6], "counts": ""}, "without a pixel"),
         ([[1, 1, 2, 2]], "with a polygon of fewer than three corners"),
         ([[1, 1, 2, 2, 3]], "with an odd number of coordinates"),
-        ([[1, 1, 2, 2, 3, "4"]], "with a coordinate that is no number"),
+        ([[1, 1, 2, 2, 3, "x"]], "with a coordinate that is no number"),
         ([[1, 1, 2, 2, 3, NAN]], "with a coordinate that is no number"),
         ([[1, 1, 2, 2, 3, None]], "with a coordinate that is no number"),
         (None, "without an outline"),

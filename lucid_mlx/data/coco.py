@@ -24,6 +24,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.utils.files import local_path, read_json
 from lucid_mlx.utils.open_image import open_image
+from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
 
 EMPTY_SEGMENT = "without a pixel in the PNG"
@@ -148,6 +149,8 @@ def coco_dataset(
             problems.
     """
     check_value("crowd_as_objects", crowd_as_objects, bool)
+    if not isinstance(split, str | PathLike | Iterable | None):
+        raise InputError(f"split must be a text file or the names of images, got {shown(split)}")
     file, folder = local_path(annotations, "annotations"), local_path(images, "images")
     raw = _read(file)
     names = split if split is None else read_split(split) if isinstance(split, str | PathLike) else frozenset(split)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from lucid_mlx.data.coco_values import whole
 from lucid_mlx.utils.validation import MB, max_image_bytes
 
 Size = tuple[int, int]
@@ -86,7 +87,7 @@ def _read_polygon(part: Any) -> tuple[Polygon | None, str | None]:
         polygon = np.array(part, np.float64)
     except (TypeError, ValueError, OverflowError):
         return None, "with a coordinate that is no number"
-    if polygon.ndim != 1 or not np.all(np.abs(polygon) <= MAX_COORDINATE) or any(type(x) in (str, bool) for x in part):
+    if polygon.ndim != 1 or not np.all(np.abs(polygon) <= MAX_COORDINATE) or any(type(x) is bool for x in part):
         return None, "with a coordinate that is no number"
     if len(polygon) % 2:
         return None, "with an odd number of coordinates"
@@ -108,19 +109,20 @@ def _read_rle(rle: Mapping[str, Any], size: Size) -> tuple[Segmentation | None, 
     counts = rle["counts"]
     sides = rle.get("size", list(size))
     if isinstance(counts, list):
-        if not all(type(count) is int and 0 <= count <= MAX_COORDINATE for count in counts):
+        counts = list(map(whole, counts))
+        if not all(count is not None and 0 <= count <= MAX_COORDINATE for count in counts):
             return None, "with run lengths that are no numbers"
     elif not isinstance(counts, str):
         return None, "with run lengths that are no numbers"
     if counts in ("", []):
         return None, NO_PIXEL
-    if sides != list(size):
+    if not isinstance(sides, list) or list(map(whole, sides)) != list(size):
         return None, "with run lengths for an image of another size"
     try:
         lengths = run_lengths(counts, size)
     except ValueError:
         return None, "with run lengths that do not fit the image"
-    return (dict(rle), None) if lengths[1::2].any() else (None, NO_PIXEL)
+    return ({"size": list(size), "counts": counts}, None) if lengths[1::2].any() else (None, NO_PIXEL)
 
 
 def masks_problem(count: int, size: Size) -> str | None:
