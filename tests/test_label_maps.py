@@ -221,5 +221,6 @@ class TestWhatIsTold:
 
     def test_the_check_stops_when_it_is_hopeless(self, tmp_path):
         found = dataset(tmp_path, [SEMANTIC] + [np.full_like(SEMANTIC, 7)] * 99)
-        with pytest.raises(InputError, match=r"the first 21 of 100 labeled images: 20 problems"):
+        with pytest.raises(InputError, match=r"the first 21 of 100 labeled images: 20 problems") as raised:
             validate(found)
+        assert str(raised.value).splitlines()[4] == "  and 17 more like this"

@@ -2,10 +2,11 @@
 
 import math
 import os
+import re
 import sys
 import time
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -24,6 +25,7 @@ from lucid_mlx.utils.text import echo, examples, shown
 from lucid_mlx.utils.validation import check_value
 
 MAX_LISTED = 20  # problems that an error lists; the others are counted
+MAX_OF_A_KIND = 3  # of these, if they differ in names and numbers alone
 MAX_THREADS = 4
 MAX_BYTES = 256 << 20  # of images and labels that are read at one time
 BYTES_PER_PIXEL = 16  # of an image and its labels, as they are decoded
@@ -49,11 +51,8 @@ class Problems:
         if self._count <= MAX_LISTED:
             self._listed.append(problem)
 
-    def raise_if_any(self, hint: str = "") -> None:
+    def raise_if_any(self) -> None:
         """Raise an error that lists the problems.
-
-        Args:
-            hint: what to do about them.
 
         Raises:
             InputError: if there are any.
@@ -61,7 +60,7 @@ class Problems:
         if self._count:
             rest = [f"and {self._count - MAX_LISTED} more"] if self._count > MAX_LISTED else []
             count = "1 problem" if self._count == 1 else f"{self._count} problems"
-            raise InputError(f"{self._name}: {count}", *self._listed, *rest, *([hint] if hint else []))
+            raise InputError(f"{self._name}: {count}", *self._listed, *rest)
 
 
 def validate(dataset: Dataset, progress: bool = False) -> None:
@@ -90,13 +89,25 @@ def validate(dataset: Dataset, progress: bool = False) -> None:
             if len(problems) >= MAX_LISTED:
                 break
     if problems:
-        collected = Problems(
-            "the labeled images" if number == total else f"the first {number} of {total} labeled images"
-        )
-        for problem in problems:
-            collected.add(problem)
-        collected.raise_if_any("a list of the other images (`split`) leaves these out")
+        looked_at = "" if number == total else f"first {number} of {total} "
+        _raise(f"the {looked_at}labeled images", problems)
     seen.conclude()
+
+
+def _raise(name: str, problems: list[str]) -> None:
+    """Raise an error with the first problems of each kind: those that differ in names and numbers alone."""
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        kinds[re.sub(r"\S*/\S*|\d+", "", problem)].append(problem)
+    lines: list[str] = []
+    for found in kinds.values():
+        lines += found[:MAX_OF_A_KIND]
+        lines += [f"and {len(found) - MAX_OF_A_KIND} more like this"] if len(found) > MAX_OF_A_KIND else []
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    hint = (
+        "`split`, a list of the other images, leaves these out; `check = false` begins, and stops at the first of them"
+    )
+    raise InputError(f"{name}: {count}", *lines, hint)
 
 
 class _Checked(NamedTuple):
@@ -120,8 +131,7 @@ class _Seen:
         """Add an image."""
         self._class_ids |= checked.class_ids
         for reason, id_ in checked.left_out:
-            noun = "annotation" if self._dataset.task == "instance" else "segment"
-            self._notices.add(noun, f"left out: {reason}", f"{id_} of {record.name}")
+            self._notices.add("mask", f"left out: {reason}", f"{id_} of {record.name}")
         if checked.unknown_share > MAX_UNKNOWN and self._dataset.task != "instance":
             self._notices.add("image", f"without a class for more than {MAX_UNKNOWN:.0%} of the pixels", record.name)
 

@@ -55,7 +55,15 @@ def shown(value: Any, length: int = 60) -> str:
 
 
 def examples(values: Sequence[Any], count: int = 3) -> str:
-    """Return the first of many values for a message, such as "a.jpg, b.jpg, c.jpg and 7 more"."""
+    """Return the first of many values for a message, such as "a.jpg, b.jpg, c.jpg and 7 more".
+
+    Args:
+        values: the values.
+        count: how many to show.
+
+    Returns:
+        The text.
+    """
     rest = f" and {len(values) - count} more" if len(values) > count else ""
     return ", ".join(shown(str(value), 200)[1:-1] for value in values[:count]) + rest
 
