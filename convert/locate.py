@@ -19,7 +19,7 @@ SAME = 0.9  # of the keys of the fullest network: another one with so many is a 
 
 # Parts of keys by torch's wrappers of a module, wherever they are.
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_fpw_module"}
-_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?)(?:[._]|$)|ema_?model|model_?ema", re.IGNORECASE)
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|swa|shadow|avg|averaged?)(?:[._]|$)|ema_?model|model_?ema", re.IGNORECASE)
 # What a trainer keeps of itself, of which nothing need be said.
 _TRAINER = re.compile(
     r"(?:\w*_)?(?:rng|random|optim|sched|scaler|amp|hub|loops|callbacks|hyper|meta|args|cfg|config|history)"

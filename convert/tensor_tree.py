@@ -20,7 +20,10 @@ SHARED_BYTES = 16 << 20  # and so much more
 # Where a module of torch keeps its parts; they are no part of the keys of its state dict.
 _MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 # How the names of tensors end that are more than their data in the file.
-_SPECIAL_TENSORS = ("Tensor", "_rebuild_sparse_tensor", "_rebuild_qtensor", "_rebuild_wrapper_subclass")
+_SPECIAL_TENSORS = (
+    "Tensor", "_rebuild_sparse_tensor", "_rebuild_qtensor", "_rebuild_wrapper_subclass", "_rebuild_tensor_v3",
+    "_rebuild_meta_tensor_no_storage", "_rebuild_nested_tensor",
+)  # fmt: skip
 
 
 @dataclass
@@ -80,7 +83,8 @@ def special_message(special: Mapping[str, str]) -> str:
     kinds = ", ".join(sorted(set(special.values()))[:3])
     return (
         f"{len(special)} of its tensors are not plain ones but {kinds}, such as {shown(next(iter(special)), 150)}; "
-        "save plain ones: tensor.full_tensor() of a distributed, .dequantize() of a quantized, .to_dense() of a sparse"
+        "save plain ones: tensor.full_tensor() of a distributed, .dequantize() of a quantized, .to_dense() of a sparse "
+        "and .float() of another one"
     )
 
 

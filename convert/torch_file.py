@@ -129,6 +129,11 @@ def _open_zip(path: Path) -> tuple[Any, Extents]:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
             raise InputError("two entries of the archive have the same name")
+        if any("/code/__torch__" in name for name in members):
+            raise InputError(
+                "it is a TorchScript program, which is never run; save the weights alone: "
+                "torch.save(torch.jit.load(PATH).state_dict(), ...)"
+            )
         for info in members.values():
             # torch does not compress. An archive that unpacks to more than its size is not a checkpoint.
             if info.compress_type != zipfile.ZIP_STORED or info.header_offset + info.file_size > size:

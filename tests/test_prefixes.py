@@ -84,6 +84,7 @@ BOTH = [
     ({"state_dict": RAW, "state_dict_ema": AVERAGED}, "state_dict"),
     ({"state_dict": under("model.") | under("ema_model.module.", AVERAGED)}, "state_dict.model"),
     ({"ema": {"module": AVERAGED}, "net": RAW}, "net"),
+    ({"avg_model": {"n_averaged": np.ones(1, np.int64)} | under("module.", AVERAGED), "model": RAW}, "model"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,6 +129,13 @@ class TestFolders:
             lucid_mlx.load(tmp_path / name)
 
 
+def test_a_torchscript_program_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/code/__torch__/network.py", "def forward(self): pass\n" * 100)
+    with pytest.raises(InputError, match=r"a TorchScript program, which is never run; save the weights alone"):
+        lucid_mlx.load(tmp_path / "x.pt")
+
+
 class TestReplacing:
     @pytest.fixture
     def ours(self, tmp_path):
@@ -179,5 +187,5 @@ def test_an_incomplete_index_names_what_is_missing(tmp_path):
     index = {"weight_map": {key: f"model-{1 + n % 3}.safetensors" for n, key in enumerate(RAW)}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     for path in (folder, folder / "model.safetensors.index.json"):
-        with pytest.raises(InputError, match=r"model-1.safetensors, missing, and so are 2 more of its 3 files"):
+        with pytest.raises(InputError, match=r"model-1.safetensors, which is missing, and so are 2 more"):
             lucid_mlx.load(path)
