@@ -117,6 +117,7 @@ def find_pairs(
     if split is not None:
         names = [path.relative_to(image_folder).as_posix() for path in chosen]
         chosen = [x for x, named in zip(chosen, select(names, split, photo_ending), strict=True) if named]
+    chosen = without_heif(chosen)
     missing = [path for path in chosen if path not in pairs]
     _tell_missing(missing, len(chosen), photos, label_folder, skip_unlabeled, label_ending)
     found = [(path, pairs[path]) for path in chosen if path in pairs]
