@@ -51,7 +51,8 @@ def read_segmentation(segmentation: Any, size: Size) -> tuple[Segmentation | Non
             polygons.append(clipped)
     if not polygons:
         return None, problem or NO_PIXEL
-    if sum(map(_outline, polygons)) > MAX_OUTLINE:
+    most = 3 * max(size) * sum(map(len, polygons))  # what their outlines may take at most
+    if most > MAX_OUTLINE and sum(map(_outline, polygons)) > MAX_OUTLINE:
         return None, f"with an outline of more than {MAX_OUTLINE} pixels"
     if _may_be_empty(polygons, size) and not run_lengths(encode(polygons, size), size)[1::2].any():
         return None, NO_PIXEL
@@ -87,7 +88,7 @@ def _read_polygon(part: Any) -> tuple[Polygon | None, str | None]:
         polygon = np.array(part, np.float64)
     except (TypeError, ValueError, OverflowError):
         return None, "with a coordinate that is no number"
-    if polygon.ndim != 1 or not np.all(np.abs(polygon) <= MAX_COORDINATE) or any(type(x) is bool for x in part):
+    if polygon.ndim != 1 or not np.all(np.abs(polygon) <= MAX_COORDINATE) or bool in set(map(type, part)):
         return None, "with a coordinate that is no number"
     if len(polygon) % 2:
         return None, "with an odd number of coordinates"
@@ -97,10 +98,13 @@ def _read_polygon(part: Any) -> tuple[Polygon | None, str | None]:
 def _may_be_empty(polygons: Sequence[Polygon], size: Size) -> bool:
     """Return whether polygons are so thin, or so far at the edge, that they may cover no pixel."""
     for polygon in polygons:
-        xs, ys = polygon[::2].clip(-1, size[1] + 1), polygon[1::2].clip(-1, size[0] + 1)
-        area = abs(float(xs @ np.roll(ys, 1) - ys @ np.roll(xs, 1))) / 2
-        inside = xs.max() > 1 and ys.max() > 1 and xs.min() < size[1] - 1 and ys.min() < size[0] - 1
-        if inside and area > np.ptp(xs) + np.ptp(ys) + 1:
+        points = polygon.reshape(-1, 2)
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        if left < 0 or top < 0 or right > size[1] or bottom > size[0]:
+            continue
+        xs, ys = points[:, 0], points[:, 1]
+        area = abs(float(xs[:-1] @ ys[1:] - xs[1:] @ ys[:-1] + xs[-1] * ys[0] - xs[0] * ys[-1])) / 2
+        if area > right - left + bottom - top + 1:
             return False
     return True
 
