@@ -50,7 +50,9 @@ def _chunks(file: BinaryIO) -> list[tuple[bytes, int, int]]:
     end = file.seek(0, 2)
     start = len(SIGNATURE)
     chunks: list[tuple[bytes, int, int]] = []
-    while start + 12 <= end and len(chunks) < MAX_CHUNKS:
+    while start + 12 <= end:
+        if len(chunks) == MAX_CHUNKS:
+            raise ValueError(f"it has more than {MAX_CHUNKS} chunks")
         file.seek(start)
         length, name = struct.unpack(">I4s", file.read(8))
         chunks.append((name, start + 8, length))
