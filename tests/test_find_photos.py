@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers import run_cli
-from PIL import Image
+from PIL import Image, features
 
 from lucid_mlx import InputError
 from lucid_mlx.cli.inputs import find_photos
@@ -116,3 +116,12 @@ def test_a_file_with_a_question_mark_is_no_pattern(folder):
     for name in ("a?b.jpg", "[1].jpg"):
         (folder / name).write_bytes((folder / "IMG_1.JPG").read_bytes())
         assert find_photos([f"trip/{name}"]) == [f"trip/{name}"]
+
+
+def test_avif_without_support_names_the_version(monkeypatch):
+    monkeypatch.setattr(features, "check", lambda name: False)
+    for brands in (b"avif\0\0\0\0mif1", b"mif1\0\0\0\0avif"):
+        with pytest.raises(
+            InputError, match="is an AVIF photo, which needs Pillow 11.3 or newer: pip install -U pillow"
+        ):
+            read_image(b"\0\0\0\x18ftyp" + brands + bytes(40))
