@@ -11,6 +11,7 @@ from labeled import SQUARE, instances, panoptic, write_coco, write_image
 
 from lucid_mlx import InputError
 from lucid_mlx.data import coco_dataset
+from lucid_mlx.evaluation.evaluate import check_exhaustive
 from lucid_mlx.training import LargeScaleJitter, Loader
 
 NAN = float("nan")
@@ -276,8 +277,11 @@ class TestTraining:
             assert kept or min(sizes) < 2
 
 
-def test_files_of_lvis_are_known(tmp_path):
+def test_files_of_lvis_can_be_trained_on_and_are_not_scored(tmp_path):
     raw = instances()
     raw["images"][0] |= {"neg_category_ids": [3], "not_exhaustive_category_ids": []}
-    assert opened(tmp_path, raw)[0].federated
-    assert not opened(tmp_path, instances())[0].federated
+    dataset, _ = opened(tmp_path, raw)
+    assert len(Loader(dataset, LargeScaleJitter(8), batch_size=1).dataset.records) == 1
+    with pytest.raises(InputError, match="labels of LVIS, .* score them with LVIS's own evaluator"):
+        check_exhaustive(dataset)
+    check_exhaustive(opened(tmp_path, instances())[0])

@@ -1,5 +1,6 @@
 """Masks stay small until a crop makes pixels of them, and the pixels are those of the whole masks."""
 
+import json
 import tracemalloc
 
 import numpy as np
@@ -10,13 +11,16 @@ from labeled import write_image
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from lucid_mlx.data import Target
+from lucid_mlx.data import Target, coco_dataset, validate
 from lucid_mlx.data.coco import InstancesRecord, PanopticRecord
 from lucid_mlx.data.coco_annotations import Annotation
 from lucid_mlx.data.coco_masks import encode, read_segmentation
 from lucid_mlx.data.masks import LabelMasks, RunMasks, count_labels
 from lucid_mlx.data.orientation import turn_labels
-from lucid_mlx.training import LargeScaleJitter, ResizeAndCrop
+from lucid_mlx.evaluation import InstanceMetrics
+from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.results.segmentation import Segmentation
+from lucid_mlx.training import LargeScaleJitter, Loader, ResizeAndCrop
 from lucid_mlx.training import augment as augment_module
 from lucid_mlx.training.augment import Sample
 
@@ -143,3 +147,31 @@ def test_hundreds_of_segments_are_one_map(tmp_path):
     record = PanopticRecord(path, size, 1, annotations, path)
     assert peak(lambda: record.target().counts()) < 15  # of 137 MB
     assert np.array_equal(record.target().areas, np.full(300, 1600))
+
+
+def test_check_batch_and_ground_truth_of_large_photos_take_little_memory(tmp_path):
+    size = (1500, 2000)
+    square = np.array([0, 0, 20, 0, 20, 20, 0, 20])
+    corners = np.random.default_rng(0).integers(0, 1400, (300, 2))
+    raw = {
+        "images": [{"id": n, "file_name": f"{n}.jpg", "height": size[0], "width": size[1]} for n in range(2)],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [
+            {"id": n, "image_id": n % 2, "category_id": 1, "segmentation": [(square + np.tile(corner, 4)).tolist()]}
+            for n, corner in enumerate(np.repeat(corners, 2, axis=0))
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(raw))
+    for n in range(2):
+        Image.new("RGB", size[::-1]).save(tmp_path / f"{n}.jpg")
+    dataset = coco_dataset(tmp_path, tmp_path / "a.json")
+    assert peak(lambda: validate(dataset)) < 120  # of 1716 MB
+    loader = Loader(dataset, LargeScaleJitter(128, 1.0, 1.0), batch_size=2, image_config=ImageConfig())
+    assert peak(lambda: next(loader.batches())) < 80
+
+    def ground_truth():
+        metrics = InstanceMetrics(dataset, {0: 0})
+        result = Segmentation.from_semantic(np.zeros((*size, 3), np.uint8), np.zeros(size, np.int32), {0: "cell"})
+        metrics.update(result, dataset.records[0].target())
+
+    assert peak(ground_truth) < 80

@@ -335,3 +335,10 @@ def test_labels_that_do_not_fit_are_refused(change, message):
     with pytest.raises(InputError) as error:
         model(pixels, *change(masks, classes))
     assert message in str(error.value)
+
+
+def test_only_masks_with_a_match_are_gathered():
+    masks = [mx.random.uniform(shape=(count, 3, 4)) < 0.5 for count in (4, 0, 3)]
+    everything = np.concatenate([np.array(x) for x in masks])
+    for objects in ([1, 3, 5], [0, 1, 2, 3, 4, 5, 6], [6], []):
+        assert np.array_equal(matcher._select(masks, np.array(objects, int)), everything[objects])
