@@ -117,13 +117,12 @@ def find_pairs(
     if split is not None:
         names = [path.relative_to(image_folder).as_posix() for path in chosen]
         chosen = [x for x, named in zip(chosen, select(names, split, photo_ending), strict=True) if named]
+    matched = [(path, pairs[path]) for path in chosen if path in pairs]
     chosen = without_heif(chosen)
     missing = [path for path in chosen if path not in pairs]
     _tell_missing(missing, len(chosen), photos, label_folder, skip_unlabeled, label_ending)
-    found = [(path, pairs[path]) for path in chosen if path in pairs]
-    _tell_guesses(found, rule, labels, split is not None, same_folder=bool(used & photos.keys.keys()))
-    readable = set(without_heif([path for path, _ in found]))
-    return [pair for pair in found if pair[0] in readable]
+    _tell_guesses(matched, rule, labels, split is not None, same_folder=bool(used & photos.keys.keys()))
+    return [(path, pairs[path]) for path in chosen if path in pairs]
 
 
 def _walk(folder: Path, without: Path | None) -> Iterator[Path]:

@@ -71,6 +71,8 @@ def read_image(source: ImageLike, *, bgr: bool = False) -> Pixels:
         return _decode(source, "the image", in_place=False)
     if not isinstance(source, str | PathLike | bytes | bytearray | memoryview):
         check_value("bgr", bgr, bool)
+        if type(source) is np.ndarray and source.dtype == np.uint8 and source.shape[2:] == (3,) and source.size:
+            return np.array(source[..., ::-1] if bgr else source, order="C")
         if (array := as_array(source)) is not None:
             return _rgb(Image.fromarray(np.ascontiguousarray(to_uint8(array, bgr))))
     name, file = _open(source)
