@@ -63,12 +63,18 @@ class Unknown:
         name: of the class, or what else it is.
 
     Attributes:
-        items: what the pickle puts into it by keys: those of a dictionary of another class, or attributes.
+        items: what the pickle puts into it by keys, as into a dictionary of another class.
+        states: dictionaries of its attributes; not copied, since a small pickle may give one to very many objects.
     """
 
     def __init__(self, name: object):
         self.name = name
         self.items: dict[Any, Any] = {}
+        self.states: list[dict[Any, Any]] = []
+
+    def get(self, name: str) -> Any:
+        """Return an item or an attribute; None without it."""
+        return next((holder[name] for holder in (self.items, *self.states) if name in holder), None)
 
 
 @dataclass(frozen=True)
@@ -214,7 +220,7 @@ def set_state(target: Any, state: Any) -> None:
     if isinstance(target, PickledArray | PickledDtype):
         target.set_state(state)
     elif isinstance(target, Unknown):
-        target.items.update(state if isinstance(state, dict) else {})
+        target.states += [state] if isinstance(state, dict) else []
     elif isinstance(target, Name):
         raise InputError(f"the pickle changes {shown(str(target), 100)} itself, which no state dict needs")
 

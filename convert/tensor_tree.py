@@ -127,11 +127,11 @@ def _take_items(holder: Any, depth: int) -> list[tuple[str, Any]]:
     """Empty a holder, so that no array is in memory twice; return what has a name."""
     if isinstance(holder, list | tuple) and not depth:  # such as (state dict of the model, of the optimizer)
         return [(str(number), value) for number, value in enumerate(holder)]
-    items = holder.items if isinstance(holder, Unknown) else holder
-    if not isinstance(items, dict):
-        return []
-    named = [(key, value) for key, value in items.items() if isinstance(key, str) and len(key) <= MAX_NAME]
-    items.clear()
+    named = []
+    for items in (holder.items, *holder.states) if isinstance(holder, Unknown) else (holder,):
+        if isinstance(items, dict):
+            named += [(key, value) for key, value in items.items() if isinstance(key, str) and len(key) <= MAX_NAME]
+            items.clear()
     return named
 
 

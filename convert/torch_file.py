@@ -109,12 +109,11 @@ def _find_labels(tree: Any, depth: int = 0) -> list[str]:
     """Find the names of the classes where trainers store them; return an empty list without them."""
     if not isinstance(tree, dict | Unknown):
         return []
-    items = tree if isinstance(tree, dict) else tree.items
     for name in _LABEL_HOLDERS if depth < 3 else ():
-        if found := _find_labels(items.get(name), depth + 1):
+        if found := _find_labels(tree.get(name), depth + 1):
             return found
     for name in _LABEL_NAMES:
-        names: Any = items.get(name)
+        names: Any = tree.get(name)
         if isinstance(names, dict) and all(type(number) is int for number in names):
             names = [names[number] for number in sorted(names)]
         if isinstance(names, list | tuple) and names and all(isinstance(x, str) for x in names):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers import huggingface_arrays, key_list, run_cli, write_huggingface
 from safetensors.numpy import save_file
-from torch_files import Module, save_legacy, save_zip
+from torch_writer import Module, save_legacy, save_zip
 
 import lucid_mlx
 from lucid_mlx import InputError

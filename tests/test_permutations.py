@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from helpers import huggingface_arrays, small_config, small_model
-from torch_files import save_legacy, save_zip
+from torch_writer import save_legacy, save_zip
 
 import lucid_mlx
 from lucid_mlx.convert import backbone, detectron2, openmmlab

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import huggingface_arrays, run_cli
 from safetensors.numpy import save_file
-from torch_files import Module, save_legacy, save_zip
+from torch_writer import Module, save_legacy, save_zip
 
 import lucid_mlx
 from lucid_mlx import InputError

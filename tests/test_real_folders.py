@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import TINY_HUGGINGFACE, huggingface_arrays, run_cli, write_huggingface
 from safetensors.numpy import save_file
-from torch_files import save_zip
+from torch_writer import save_zip
 
 import lucid_mlx
 from lucid_mlx import InputError
