@@ -210,7 +210,7 @@ def convert_in_memory(
             raise InputError(f"{opened.name}: {other}") from error
         raise
     for remark in beside:
-        warnings.warn(remark, stacklevel=3)
+        warnings.warn(remark, stacklevel=5)
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 

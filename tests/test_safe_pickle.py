@@ -116,7 +116,8 @@ BOMBS = {
     "a list copied again and again": b"\x80\x02](" + b"K\x01" * 10**5 + b"eq\x00ccollections\nOrderedDict\nq\x01"
     + b"h\x01h\x00\x85R" * 50_000 + b".",
     "attributes copied again and again": b"\x80\x02}("
-    + b"".join(b"J" + struct.pack("<i", n) + b"K\x01" for n in range(10**5)) + b"uq\x00ctrainer\nThing\nq\x01](" + b"h\x01)\x81h\x00b" * 50_000 + b"e.",
+    + b"".join(b"J" + struct.pack("<i", n) + b"K\x01" for n in range(10**5))
+    + b"uq\x00ctrainer\nThing\nq\x01](" + b"h\x01)\x81h\x00b" * 50_000 + b"e.",
     "room for bytes": b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\xff\xff\xff\xff\x7f\x85R.",
 }  # fmt: skip
 
