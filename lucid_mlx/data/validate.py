@@ -82,7 +82,7 @@ def validate(dataset: Dataset, progress: bool = False) -> None:
     total = len(dataset.records)
     seen = _Seen(dataset)
     problems: list[str] = []
-    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool, closing(_check_all(dataset, pool)) as found:
+    with closing(_check_all(dataset)) as found:
         for number, checked in enumerate(_with_progress(found, total) if progress else found, 1):
             problems += checked.problems
             seen.add(dataset.records[number - 1], checked)
@@ -178,16 +178,22 @@ class _Budget:
                 self._changed.notify_all()
 
 
-def _check_all(dataset: Dataset, pool: ThreadPoolExecutor) -> Generator[_Checked, None, None]:
-    """Check the records in order, a few ahead."""
+def _check_all(dataset: Dataset) -> Generator[_Checked, None, None]:
+    """Check the records in order, a few ahead. This thread takes its share: its memory serves again in training."""
     budget, count = _Budget(MAX_BYTES), len(dataset.class_names)
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
     pending: deque[Future[_Checked]] = deque()
-    for record in dataset.records:
-        pending.append(pool.submit(_check, record, count, budget))
-        if len(pending) > 4 * MAX_THREADS:
+    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
+        for index, record in enumerate(dataset.records):
+            if index % threads == threads - 1:
+                pending.append(Future())
+                pending[-1].set_result(_check(record, count, budget))
+            else:
+                pending.append(pool.submit(_check, record, count, budget))
+            if len(pending) > 4 * MAX_THREADS:
+                yield pending.popleft().result()
+        while pending:
             yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _check(record: Record, num_classes: int, budget: _Budget) -> _Checked:
