@@ -1,7 +1,7 @@
 """What is faster than plain MLX on the device at hand, and what other rooms need to know of that device."""
 
 from lucid_mlx.backends.cpu import blas  # noqa: F401  # isort: skip  # before anything imports mlx
-from lucid_mlx.backends.cpu.process import release_memory, tune_for_cpu
+from lucid_mlx.backends.cpu.process import memory_given_back, tune_for_cpu
 from lucid_mlx.backends.device import (
     compilation_is_fast,
     default_dtype,
@@ -25,10 +25,10 @@ __all__ = [
     "device_name",
     "evaluated_in_order",
     "float32_tolerance",
+    "memory_given_back",
     "memory_size",
     "numpy_is_fast",
     "packed_weights_are_fast",
-    "release_memory",
     "tile_size",
     "tune_for_cpu",
 ]

@@ -15,7 +15,7 @@ from mlx.optimizers import clip_grad_norm
 from mlx.utils import tree_flatten, tree_map
 from tqdm.auto import tqdm
 
-from lucid_mlx.backends import release_memory, tune_for_cpu
+from lucid_mlx.backends import memory_given_back, tune_for_cpu
 from lucid_mlx.data.validate import validate
 from lucid_mlx.errors import InputError
 from lucid_mlx.segmenter import Segmenter
@@ -102,8 +102,8 @@ class Trainer:
         for message in (*plan(config, dataset, self.validation, num_trained), *messages):
             self.log(message)
         if config.check and not resume and self.is_main_process:
-            validate(dataset, progress=True)
-            release_memory()  # of decoded photos
+            with memory_given_back():
+                validate(dataset, progress=True)
         self.loader = Loader(
             dataset,
             config.augmentation,
@@ -217,7 +217,8 @@ class Trainer:
     ) -> None:
         """Log a step and tell people of it, if it is time: the bar tells them, if there is one."""
         step, every = self.progress.step, self.config.reports
-        told = to_people and (pace.line_is_due() or is_last)
+        evaluates = every.evaluate and step % every.evaluate == 0
+        told = to_people and (pace.line_is_due() or evaluates or is_last)
         logged = is_last or step % every.log == 0
         if not (told or logged):
             return
@@ -343,7 +344,7 @@ class Trainer:
 
                 result = evaluate(self.segmenter(), self.validation, batch_size=self.config.batch_size)
                 metrics.write(step, {"evaluation": dict(result.metrics)})
-                self.log(f"step {step}: {result}")
+                self.log(f"evaluation after step {step}: {result}")
 
     @contextmanager
     def _inference_weights(self) -> Iterator[None]:

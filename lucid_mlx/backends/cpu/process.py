@@ -3,12 +3,15 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import mlx.core as mx
 
 from lucid_mlx.backends.device import device
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
+DEFAULT_MMAP_MAX = 65536
 # What a forward may take for each pixel of its images, and the least number of pixels that is counted.
 BYTES_A_PIXEL, LEAST_PIXELS = 384, 1 << 20
 
@@ -35,18 +38,36 @@ def tune_for_cpu() -> None:
 
 
 def _keep_freed_memory() -> None:
-    if any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # not in musl
+    if (library := _tuned_library()) is not None:
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def release_memory() -> None:
-    """Give freed memory back to the system, where the C library keeps it (Linux)."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # not in musl
-        library.malloc_trim(0)
+def _tuned_library() -> ctypes.CDLL | None:
+    """Return the C library, if it has settings that the user has left alone."""
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") else None  # not in musl
+
+
+@contextmanager
+def memory_given_back() -> Iterator[None]:
+    """Let the C library give freed memory back in the block, for work beside the network, such as decoding photos.
+
+    Threads have memory of their own, which no other part of the process gets otherwise.
+
+    Yields:
+        Nothing.
+    """
+    library = _tuned_library() if MEMORY.on else None
+    if library is not None:
+        library.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
+    try:
+        yield
+    finally:
+        if library is not None:
+            library.mallopt(M_MMAP_MAX, 0)
 
 
 class MemoryLimit:
