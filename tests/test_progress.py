@@ -65,16 +65,18 @@ def test_durations_are_for_people(seconds, text):
 
 def test_without_a_terminal_lines_tell_of_the_run(tmp_path):
     messages = []
-    config = small_run(tmp_path, reports=ReportsConfig(log=20, evaluate=4))
+    config = small_run(tmp_path, reports=ReportsConfig(log=20, evaluate=2))
     Trainer(config, tmp_path / "out", log=messages.append).fit()
     assert messages[0] == "4 images with labels for semantic segmentation, 3 classes; 4 images to validate"
     assert messages[1].startswith("4 steps of 2 images of 32x32 pixels, which is 2.0 times each image; 0.")
-    lines = [text for text in messages if text.startswith("step ")]
-    assert [text.split(":")[0] for text in lines[:2]] == ["step 3 of 4", "step 4 of 4"]
+    lines = [text for text in messages if text.startswith(("step ", "evaluation "))]
+    assert [text.split(":")[0] for text in lines] == [
+        "step 2 of 4", "evaluation after step 2", "step 3 of 4", "step 4 of 4", "evaluation after step 4"
+    ]  # fmt: skip
     for part in ("loss ", "learning rate 0.001", " images/s", " GB"):
-        assert all(part in text for text in lines[:2])
+        assert all(part in text for text in lines if text.startswith("step "))
     assert lines[0].endswith(" left")
-    assert "mIoU" in lines[2]
+    assert "mIoU" in lines[1]
 
 
 @pytest.mark.parametrize(("count", "marker"), [(1, "o"), (3, "o"), (200, None)])

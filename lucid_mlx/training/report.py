@@ -94,7 +94,8 @@ def write_predictions(folder: Path, step: int, segmenter: Segmenter, dataset: Da
     folder.mkdir(exist_ok=True)
     for index, record in enumerate(dataset.records[:count]):
         prediction = segmenter(record.image())
-        write_image(folder / f"{step:07}-{index}.png", side_by_side(prediction.image, prediction.draw()))
+        drawn = prediction.draw(title=None if prediction.segments else f"step {step}: nothing found")
+        write_image(folder / f"{step:07}-{index}.png", side_by_side(prediction.image, drawn))
 
 
 def plot_metrics(lines: list[dict[str, Any]], path: Path) -> None:
@@ -117,7 +118,7 @@ def plot_metrics(lines: list[dict[str, Any]], path: Path) -> None:
             (name, [(x["step"], x["evaluation"][name]) for x in lines if x.get("evaluation", {}).get(name) is not None])
             for name in evaluated
         ]
-    figure = Figure(figsize=(8, 3 * len(plots)), layout="constrained")
+    figure = Figure(figsize=(10, 3 * len(plots)), layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(len(plots), 1, sharex=True), plots.items(), strict=True):
         for name, points in curves:
             if points:
@@ -127,7 +128,7 @@ def plot_metrics(lines: list[dict[str, Any]], path: Path) -> None:
         if title == "loss":
             axes.set_yscale("log")
         if any(name and points for name, points in curves):
-            axes.legend()
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not over them
     axes.set_xlabel("step")
     with atomic_write(path) as temporary:
         figure.savefig(temporary)
