@@ -43,7 +43,7 @@ def _keep_freed_memory() -> None:
         library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _tuned_library() -> ctypes.CDLL | None:
+def _tuned_library() -> "ctypes.CDLL | None":
     """Return the C library, if it has settings that the user has left alone."""
     if any(name.startswith("MALLOC_") for name in os.environ):
         return None
