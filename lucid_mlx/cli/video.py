@@ -61,10 +61,11 @@ def video(
     if target is None:
         raise click.UsageError("name the video to write: -o OUT")
     check_suffix(target)
-    check_output_files([target], [source, *weights_files(weights)], force)
     with VideoReader(source):
-        pass  # a bad one is told before weights are downloaded
-    segmenter = Segmenter(required_weights(weights), task, dtype=dtype, size=size)
+        pass  # what is wrong with it is told first
+    weights = required_weights(weights)
+    check_output_files([target], [source, *weights_files(weights)], force)
+    segmenter = Segmenter(weights, task, dtype=dtype, size=size)
     tell_unused(segmenter.task)
     frames = segment_video(
         segmenter,

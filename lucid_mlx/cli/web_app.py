@@ -24,7 +24,7 @@ from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import temporary_folder
 from lucid_mlx.utils.optional_dependency import require
-from lucid_mlx.utils.text import markdown, printable
+from lucid_mlx.utils.text import printable
 from lucid_mlx.visualization.colors import class_colors, segment_colors
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ MAX_UPLOAD_BYTES = 100 << 20
 Annotation = tuple[np.ndarray | tuple[int, int, int, int], str]  # as AnnotatedImage has it; ours are all masks
 
 
-def serve(
-    segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None, title: str | None = None
-) -> None:
+def serve(segmenter: Segmenter, ready: Callable[[str], None], *, port: int | None = None) -> None:
     """Serve a page that segments the photos that are dropped on it, until Ctrl-C.
 
     It listens on 127.0.0.1 alone, and answers no other page in the browser. A photo and its results lie in a temporary
@@ -51,7 +49,6 @@ def serve(
         segmenter: finds the segments; its task is the one that is chosen at first.
         ready: called with the page's address when it is there.
         port: where to listen; the first free one from 7860 on if None.
-        title: a line to show above, if any.
 
     Raises:
         InputError: if gradio is missing, or no port is free.
@@ -67,7 +64,7 @@ def serve(
             "GRADIO_TEMP_DIR": str(folder),
         }
         require("gradio", "app")
-        page = build(segmenter, folder, title)
+        page = build(segmenter, folder)
         try:
             _, address, _ = page.launch(
                 server_name=HOST,
@@ -107,13 +104,12 @@ def _theme() -> Any:
     return gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.Blocks":
+def build(segmenter: Segmenter, folder: Path) -> "gr.Blocks":
     """Make the page.
 
     Args:
         segmenter: finds the segments.
         folder: gradio's for temporary files.
-        title: a line to show above, if any.
     """
     import gradio as gr
 
@@ -134,7 +130,7 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
             with files.answer(session, path) as place:
                 result = chosen(path, thresholds=Thresholds(threshold=threshold))
                 result = replace(result, name=name)
-                drawn = result.save(place / f"{stem}.png", title=title)
+                drawn = result.save(place / f"{stem}.png")
                 listed = place / f"{stem}.json"
                 listed.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
         except InputError as error:
@@ -154,8 +150,6 @@ def build(segmenter: Segmenter, folder: Path, title: str | None = None) -> "gr.B
     with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
         files = AnswerFiles(folder, page.upload_file_set)
         page.unload(ended)
-        if title:
-            gr.Markdown(f"**{markdown(title)}**")
         with gr.Row():
             with gr.Column(scale=1):
                 photo = gr.File(label="Photo")
