@@ -26,8 +26,8 @@ def bilinear_samples(
         part: the samples that are wanted; all of them if left out.
 
     Returns:
-        For each wanted sample the input before it, the input after it, and the weight of the latter, float64. A sample
-        that lies on an input has it twice.
+        Three arrays, (wanted,): the input before a sample, the input after it, and the weight of the latter, float64. A
+        sample that lies on an input has it twice.
     """
     centers = np.maximum((np.arange(outputs)[part] + 0.5) * extent / outputs - 0.5, 0.0)
     low = np.minimum(centers.astype(np.int64), inputs - 1)

@@ -41,7 +41,11 @@ class Rule(Protocol):
     """How a pixel's value follows from its mask logits."""
 
     def coarse(self) -> tuple["Rule", np.ndarray] | None:
-        """Return a rule that decides nearly as much from few queries, and their numbers; None if there is none."""
+        """Look for a rule that decides nearly as much from few queries.
+
+        Returns:
+            The rule and the numbers of its queries, (few,) int; None if there is none.
+        """
 
     def decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
         """Decide groups of pixels.
@@ -56,10 +60,24 @@ class Rule(Protocol):
         """
 
     def for_scores(self, least: float) -> "Rule":
-        """Return a rule for pixels where the best score is at least so much, which may take less work."""
+        """Look for a rule that takes less work where scores are high.
+
+        Args:
+            least: what the best score of each pixel is at least.
+
+        Returns:
+            The rule for such pixels.
+        """
 
     def mix(self, logits: mx.array) -> mx.array:
-        """Return what is resized from the network's input to the result, (N, ...), for (N, Q) logits."""
+        """Compute what is resized from the network's input to the result.
+
+        Args:
+            logits: (N, Q), of pixels of the input.
+
+        Returns:
+            (N, ...).
+        """
 
     def decide_between(self, mixed: mx.array, areas: np.ndarray) -> Decision:
         """Decide the pixels that lie between four neighbors.
