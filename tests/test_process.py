@@ -119,3 +119,18 @@ def test_every_public_name_is_there():
     modules = "backends data evaluation models ops postprocessing preprocessing results training visualization weights"
     for module in (lucid_mlx, *(getattr(__import__(f"lucid_mlx.{name}"), name) for name in modules.split())):
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_freed_memory_is_given_back_within_the_block_only(monkeypatch):
+    calls = []
+
+    class Library:
+        def mallopt(self, parameter, value):
+            calls.append((parameter, value))
+
+    monkeypatch.setattr(process, "_tuned_library", Library)
+    for tuned, expected in ((False, []), (True, [(process.M_MMAP_MAX, 65536), (process.M_MMAP_MAX, 0)])):
+        monkeypatch.setattr(process.MEMORY, "on", tuned)
+        with process.memory_given_back():
+            assert calls == expected[:1]
+        assert calls == expected
