@@ -87,7 +87,7 @@ def test_what_has_changed_is_told_and_kept(folder):
 def test_photos_that_were_moved_need_the_new_paths(folder):
     begin("--steps", "1")
     shutil.move("images", "moved")
-    assert "images" in go_on(code=2)
+    assert "name a TOML file with the new paths: lucid-mlx train CONFIG" in go_on(code=2)
     (folder / "b.toml").write_text(TOML.replace('"images"', '"moved"'))
     assert f"train.images '{folder}/images' -> '{folder}/moved'" in go_on("b.toml")
 

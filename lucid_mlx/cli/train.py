@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from lucid_mlx.cli.options import output_option
+from lucid_mlx.errors import InputError
 from lucid_mlx.training import Trainer, read_config
 from lucid_mlx.training.folder import TRAINING_FOLDER
 from lucid_mlx.training.resume import CONFIG_OF_RUN, config_of_run
@@ -39,6 +40,12 @@ def train(config: Path | None, output: Path, resume: bool, steps: int | None, we
     if config is None and not resume:
         raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'CONFIG'", param_type="argument")
     settings = config_of_run(folder / TRAINING_FOLDER) if config is None else read_config(config)
+    for data in (settings.train, settings.validation):
+        if config is None and data is not None and not Path(data.images).exists():
+            raise InputError(
+                f"{data.images} does not exist, where {output} had its images; if they were moved, name a TOML file with "
+                f"the new paths: lucid-mlx train CONFIG --output {output} --resume"
+            )
     if weights is not None:
         settings = replace(settings, network=replace(settings.network, weights=weights))
     run = Trainer(settings, folder, resume, lambda text: echo(text, err=True))
