@@ -43,7 +43,7 @@ def train(config: Path | None, output: Path, resume: bool, steps: int | None, we
     for data in (settings.train, settings.validation):
         if config is None and data is not None and not Path(data.images).exists():
             raise InputError(
-                f"{data.images} does not exist, where {output} had its images; if they were moved, name a TOML file with "
+                f"{data.images} does not exist, where {output} had its images; if they moved, name a TOML file with "
                 f"the new paths: lucid-mlx train CONFIG --output {output} --resume"
             )
     if weights is not None:
