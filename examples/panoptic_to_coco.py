@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import lucid_mlx
+from lucid_mlx.results import coco_categories
 
 
 def main() -> None:
@@ -22,11 +23,11 @@ def main() -> None:
 
     segmenter = lucid_mlx.Segmenter(args.weights, task="panoptic")
     args.output.mkdir(parents=True, exist_ok=True)
-    things = segmenter.thing_ids or segmenter.labels
-    categories = [{"id": n, "name": name, "isthing": int(n in things)} for n, name in segmenter.labels.items()]
+    ids = segmenter.category_ids  # the dataset's own, if it is known
+    categories = coco_categories(segmenter.labels, segmenter.thing_ids, ids)
     images, annotations = [], []
     for number, result in enumerate(segmenter.stream(args.photos, progress=True), 1):
-        picture, annotation = result.to_panoptic_png()
+        picture, annotation = result.to_panoptic_png(category_ids=ids)
         file = f"{number:012}.png"  # by number, as COCO's: two folders may have photos of the same name
         picture.save(args.output / file)
         height, width = result.map.shape

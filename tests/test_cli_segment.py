@@ -16,7 +16,6 @@ from lucid_mlx.models import Mask2Former
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:1 skipped, by their names no pictures")
 
 

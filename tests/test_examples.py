@@ -161,7 +161,7 @@ def test_panoptic_results_are_what_coco_s_tools_expect(run, weights, tmp_path):
         (2, 600, 400),
     ]
     kinds = {category["id"]: category for category in data["categories"]}
-    assert {kinds[0]["name"], kinds[0]["isthing"]} == {"person", 1}
+    assert {kinds[1]["name"], kinds[1]["isthing"]} == {"person", 1}
     assert [kind["isthing"] for kind in kinds.values() if kind["name"] == "sky-other-merged"] == [0]
     assert [annotation["image_id"] for annotation in data["annotations"]] == [1, 2]
     for annotation in data["annotations"]:

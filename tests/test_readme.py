@@ -18,7 +18,7 @@ def blocks(page):
 
 
 QUICK_START, LUCID = blocks("README.md")
-SEGMENT, THRESHOLD, NETWORK, BUILDER = blocks("docs/python.md")
+SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER = blocks("docs/python.md")
 (CONVERT,) = blocks("docs/converting.md")
 (TRAIN,) = blocks("docs/training.md")
 
@@ -48,6 +48,12 @@ def test_images_are_segmented_with_other_thresholds(photos, capsys):
     exec(THRESHOLD, names)
     assert names["more"].task == "panoptic"
     assert "the published test size of coco_panoptic" in capsys.readouterr().out
+
+
+def test_a_coco_file_has_the_categories_of_the_dataset(photos):
+    exec(COCO, names := {})
+    assert [category["name"] for category in names["categories"]] == ["person", "car", "sky"]
+    assert {one["category_id"] for one in names["annotations"]} <= {one["id"] for one in names["categories"]}
 
 
 def test_the_network_is_used_by_itself(photos):

@@ -14,7 +14,7 @@ import mlx.core as mx
 import lucid_mlx
 from lucid_mlx.backends import default_dtype, device_name
 from lucid_mlx.cli.inputs import weights_files
-from lucid_mlx.cli.options import DTYPES, force_option, output_option, weights_option
+from lucid_mlx.cli.options import DTYPES, force_option, output_option, tell_unused, weights_option
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
@@ -71,6 +71,8 @@ def bench(
     """
     if output is not None:
         check_output_files([output], weights_files(weights), force)
+    if weights is not None:
+        tell_unused(None, {"model": "beside --weights"})
     kind = getattr(mx, dtype) if dtype else mx.float16 if count else default_dtype()
     dtype = str(kind).removeprefix("mlx.core.")
     start = time.perf_counter()

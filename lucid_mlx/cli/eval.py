@@ -15,6 +15,7 @@ from lucid_mlx.cli.options import (
     output_option,
     size_option,
     task_option,
+    tell_unused,
     threshold_option,
     weights_option,
 )
@@ -96,6 +97,7 @@ def eval_(
     if limit is not None:
         dataset = replace(dataset, records=dataset.records[:limit])
     segmenter = Segmenter(weights, task, dtype=dtype, size=size)
+    tell_unused(segmenter.task)
     if other is not None:
         other.check_task(segmenter.task)
     echo(f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.image_config_note}", err=True)

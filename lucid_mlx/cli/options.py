@@ -110,15 +110,15 @@ def force_option(command: Command) -> Command:
     return click.option("--force", is_flag=True, help="Overwrite what is there.")(command)
 
 
-def tell_unused(task: str, others: Mapping[str, str] | None = None) -> None:
+def tell_unused(task: str | None, others: Mapping[str, str] | None = None) -> None:
     """Say which of the options that were given change nothing.
 
     Args:
-        task: what is looked for.
+        task: what is looked for; None if the verb has no task.
         others: options of the verb that change nothing, by name, each with the reason.
     """
     reasons = dict(others or {})
-    if task != "panoptic":
+    if task in ("semantic", "instance"):
         reasons["mask_threshold"] = f"in {task} segmentation: it is for panoptic segments"
     if task == "semantic":
         reasons["threshold"] = "in semantic segmentation, in which every pixel has a class"

@@ -30,7 +30,13 @@ MAX_STEM = 220  # bytes of a photo's name that its results have; a disk takes 25
 
 
 def parse_formats(text: str) -> list[str]:
-    """Return the formats in a list with commas between, each once.
+    """Read a list of formats.
+
+    Args:
+        text: their names, with commas between.
+
+    Returns:
+        The names of `FORMATS`, each once.
 
     Raises:
         InputError: for an unknown format.
@@ -151,7 +157,16 @@ class Writer:
         check_output_files(self.paths, (), force)
 
     def write(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> list[Path]:
-        """Write what one photo gives; return the files."""
+        """Write what one photo gives.
+
+        Args:
+            photo: its name.
+            result: what was found in it.
+            category_ids: the category of each class; None for the class id.
+
+        Returns:
+            The files.
+        """
         for name, path in self._files[photo].items() if not self.to_stdout else ():
             write_file(path, self._encoded(name, result, image_format(path) if name in PICTURES else ""))
         if self.to_stdout and self.formats[0] in SUFFIXES:
@@ -173,7 +188,16 @@ class Writer:
     def close(
         self, labels: Mapping[int, str], thing_ids: Collection[int] | None, category_ids: Mapping[int, int] | None
     ) -> list[Path]:
-        """Write what there is one of for all photos; return the files."""
+        """Write what there is one of for all photos.
+
+        Args:
+            labels: names of the classes, by class id.
+            thing_ids: the classes that have countable objects; None for all.
+            category_ids: the category of each class; None for the class id.
+
+        Returns:
+            The files.
+        """
         head = {
             "info": {"description": "found by lucid-mlx"},
             "images": self._images,

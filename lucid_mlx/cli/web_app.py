@@ -189,13 +189,13 @@ def annotations(result: Segmentation) -> tuple[tuple[Image.Image, list[Annotatio
     rows, columns = (np.arange(new) * old // new for new, old in ((size[1], height), (size[0], width)))
     small = result.map[rows][:, columns]
 
-    label_ids = [segment.label_id for segment in result.segments]
+    label_ids = [segment.label_id for segment in result.distinct]
     # As `draw` has it: a class gets its color by the number, not by the size, of what is there.
     colors = segment_colors(label_ids, class_colors(result.labels, set(label_ids)))
     of_class, numbers = Counter(label_ids), Counter[int]()
     annotated: list[Annotation] = []
     named: dict[str, str] = {}
-    for segment, (red, green, blue) in zip(result.segments, colors, strict=True):
+    for segment, (red, green, blue) in zip(result.distinct, colors, strict=True):
         numbers[segment.label_id] += 1
         mask = small == segment.id
         if not mask.any():
