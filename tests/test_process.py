@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from lucid_mlx.backends.cpu import process
+
 
 def python(code, *arguments):
     command = [sys.executable, "-c", code, *arguments]
