@@ -1,6 +1,9 @@
 """Every operation that a backend computes in its own way against its definition, values and gradients."""
 
 import inspect
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -12,7 +15,8 @@ from lucid_mlx import backends, ops
 from lucid_mlx.backends.cpu import parallel
 from lucid_mlx.backends.cpu.operations import OPERATIONS
 from lucid_mlx.backends.evaluation import start
-from lucid_mlx.backends.gpu import self_check
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, self_check
+from lucid_mlx.backends.gpu.operations import OPERATIONS as GPU_OPERATIONS
 from lucid_mlx.ops import Linear
 from lucid_mlx.ops.resize import resize_by_weights
 
@@ -35,10 +39,18 @@ WINDOW_MASK = mx.where(mx.array(np.random.default_rng(2).random((6, 16, 16)) > 0
 
 # For each operation the arrays that it is differentiated in, and how it is called with them.
 CASES = {
+    "add_layer_norm": (
+        [normal(2, 9, 8), 2 * normal(2, 9, 8), normal(8), normal(1, 8)[0]],
+        lambda op: lambda *x: mx.stack(op(*x, 1e-5, True)),
+    ),
     "attention": ([normal(2, 4, 5, 8), normal(2, 4, 9, 8), normal(2, 4, 9, 8)], lambda op: lambda *x: op(*x, MASK)),
     "conv2d": ([normal(2, 9, 7, 3), normal(4, 3, 3, 3)], lambda op: lambda *x: op(*x, 1, 1)),
     "feed_forward": ([normal(2, 9, 6)], lambda op: lambda x: op(x, layer(6, 12), layer(12, 6), ops.gelu)),
     "gelu": ([3 * normal(4, 50)], lambda op: op),
+    "group_norm_affine": (
+        [normal(2, 7, 5, 8), normal(8), normal(1, 8)[0]],
+        lambda op: lambda *x: mx.stack(op(*x, 2, 1e-5)),
+    ),
     "layer_norm": ([normal(2, 9, 6), normal(6), normal(1, 6)[0]], lambda op: op),
     "linear": ([normal(2, 9, 6), normal(4, 6), normal(4)], lambda op: op),
     "mask_losses": (
@@ -87,7 +99,7 @@ CASES = {
 
 
 def test_every_operation_has_a_case():
-    assert set(CASES) == set(OPERATIONS) - {"evaluate"}  # which gives no array: see test_parallel
+    assert set(CASES) == {*OPERATIONS, *GPU_OPERATIONS} - {"evaluate"}  # which gives no array: see test_parallel
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -95,6 +107,24 @@ def test_every_operation_has_a_case():
 def test_an_operation_and_its_gradients_are_as_defined(name, streams, monkeypatch):
     monkeypatch.setattr(parallel, "STREAMS", streams)
     monkeypatch.setattr(parallel, "_SMALL", 1)
+    compare_with_definition(name)
+
+
+@pytest.mark.parametrize("name", GPU_OPERATIONS)
+def test_a_gpu_s_operation_and_its_gradients_are_as_defined(name, gpu):
+    compare_with_definition(name)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Has the package believe in a GPU, without the kernels, which tests/kernels runs."""
+    monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
+    monkeypatch.setattr(self_check, "_passes", lambda *_: False)
+    for module in (add_layer_norm, group_norm):
+        monkeypatch.setattr(module, "usable", lambda *_: False)
+
+
+def compare_with_definition(name):
     arrays, call = CASES[name]
     operation = resize_by_weights if name == "resize_by_weights" else getattr(ops, name)
     definition = inspect.unwrap(operation)
@@ -168,9 +198,57 @@ def test_a_gpu_s_operations_compute_the_same_network(backbone, monkeypatch):
     pixels = normal(2, 3, 70, 90)
     wanted = model(pixels)
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
-    self_check._passes.cache_clear()
+    checks = (self_check._passes, group_norm.usable, add_layer_norm.usable)
+    for check in checks:
+        check.cache_clear()
     with pytest.warns(RuntimeWarning, match="kernel fails on this machine"):  # there is no GPU to compile it for
         got = model(pixels)
-    self_check._passes.cache_clear()
+    for check in checks:
+        check.cache_clear()
     for name in ("class_queries_logits", "masks_queries_logits"):
         assert mx.abs(got[name] - wanted[name]).max().item() < 1e-4 * mx.abs(wanted[name]).max().item()
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16], ids=str)
+def test_half_precision_keeps_away_from_winograd(dtype, gpu):
+    x, weight = normal(1, 6, 7, 128).astype(dtype), normal(128, 3, 3, 128).astype(dtype)
+    flips = []
+    kept = mx.conv_general
+
+    def convolve(*args, **kwargs):
+        flips.append(kwargs["flip"])
+        return kept(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mx, "conv_general", convolve)
+        got = ops.conv2d(x, weight, 1, 1)
+    assert flips == [True]
+    assert mx.array_equal(got, mx.conv2d(x, weight, 1, 1)).item()
+
+
+def test_queries_that_a_mask_leaves_nothing_stay_finite(gpu):
+    query, key = normal(1, 2, 3, 8).astype(mx.float16), normal(1, 2, 9, 8).astype(mx.float16)
+    assert mx.isfinite(ops.attention(query, key, key, mx.zeros((1, 3, 9), mx.bool_))).all().item()
+
+
+def test_the_self_checks_start_no_compiler(tmp_path):
+    """On a Mac without command line tools g++ opens a dialog that offers to install them."""
+    compiler, called = tmp_path / "g++", tmp_path / "called"
+    compiler.write_text(f"#!/bin/sh\ntouch {called}\nexit 1\n")
+    compiler.chmod(0o755)
+    script = (
+        "import inspect, mlx.core as mx\n"
+        "from lucid_mlx import ops\n"
+        "from lucid_mlx.backends.gpu import comparison\n"
+        "x = mx.ones((2, 3, 8, 8))\n"
+        "affine, add = inspect.unwrap(ops.group_norm_affine), inspect.unwrap(ops.add_layer_norm)\n"
+        "attend = inspect.unwrap(ops.multi_scale_deformable_attention)\n"
+        "run = lambda f, *rest: comparison.differences(*[lambda *x: list(f(*x))] * 2, *rest)\n"
+        "run(lambda x: affine(x, mx.ones(8), mx.ones(8), 2, 1e-5), [x], [mx.ones((2, 1, 1, 8))] * 2, 'abc')\n"
+        "run(lambda x: add(x, x, mx.ones(8), mx.ones(8), 1e-5, True), [x], [x, x], 'abc')\n"
+        "value, places, weights = mx.ones((1, 6, 2, 8)), mx.full((1, 3, 2, 1, 2, 2), 0.4), mx.ones((1, 3, 2, 1, 2))\n"
+        "run(lambda *x: [attend(x[0], [(2, 3)], *x[1:])], [value, places, weights], [mx.ones((1, 3, 16))], 'abcd')\n"
+    )
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not called.exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lucid_mlx.backends.cpu import deformable_attention
-from lucid_mlx.backends.gpu import deformable_kernel, self_check
+from lucid_mlx.backends.gpu import comparison, deformable_kernel, self_check
 from lucid_mlx.ops import multi_scale_deformable_attention
 
 definition = inspect.unwrap(multi_scale_deformable_attention)
@@ -77,7 +77,7 @@ def test_a_gpu_checks_the_kernel_once_and_uses_it(on_gpu):
     assert kernels.calls == 4
 
 
-@pytest.mark.parametrize("dtype", self_check.TOLERANCES, ids=str)
+@pytest.mark.parametrize("dtype", comparison.TOLERANCES, ids=str)
 def test_gradients_go_through_the_kernel(on_gpu, dtype):
     on_gpu(Kernels())
     got = mx.grad(lambda *x: attend(*x).sum(), argnums=(0, 1, 2))(*arrays(dtype))
@@ -138,12 +138,12 @@ def test_the_cpu_never_asks_for_a_kernel(monkeypatch):
         mx.eval(attend(*arrays()))
 
 
-@pytest.mark.parametrize("dtype", self_check.TOLERANCES, ids=str)
+@pytest.mark.parametrize("dtype", comparison.TOLERANCES, ids=str)
 def test_on_the_cpu_a_sparse_product_gives_what_the_definition_gives(dtype):
     ours, theirs = attend(*arrays(dtype)), plain(*arrays(dtype))
     assert ours.dtype == theirs.dtype == dtype
     difference = mx.abs(ours.astype(mx.float32) - theirs.astype(mx.float32)).max().item()
-    assert difference < self_check.TOLERANCES[dtype] * mx.abs(theirs).max().item()
+    assert difference < comparison.TOLERANCES[dtype] * mx.abs(theirs).max().item()
 
 
 @pytest.mark.parametrize(

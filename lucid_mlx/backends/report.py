@@ -7,7 +7,8 @@ import mlx.core as mx
 
 from lucid_mlx.backends.cpu.blas import OPENBLAS
 from lucid_mlx.backends.device import device
-from lucid_mlx.backends.gpu.self_check import TOLERANCES, Case, problem
+from lucid_mlx.backends.gpu.comparison import TOLERANCES
+from lucid_mlx.backends.gpu.self_check import Case, problem
 
 SLOW = 12e9  # operations a second; the reference BLAS reaches 4e9 on one x86 core, OpenBLAS over 50e9
 

@@ -5,8 +5,8 @@ from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.evaluate import evaluate
 from lucid_mlx.ops.gelu import gelu
-from lucid_mlx.ops.group_norm import GroupNorm, group_norm
-from lucid_mlx.ops.linear import LayerNorm, Linear, feed_forward, initialize_normal, layer_norm, linear
+from lucid_mlx.ops.group_norm import GroupNorm, group_norm, group_norm_affine
+from lucid_mlx.ops.linear import LayerNorm, Linear, add_layer_norm, feed_forward, initialize_normal, layer_norm, linear
 from lucid_mlx.ops.mask_sampling import mask_losses, mask_matching_cost, sample_matched_masks
 from lucid_mlx.ops.matmul import matmul
 from lucid_mlx.ops.max_pool import max_pool
@@ -23,6 +23,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "add_layer_norm",
     "attention",
     "attention_weights",
     "conv2d",
@@ -30,6 +31,7 @@ __all__ = [
     "feed_forward",
     "gelu",
     "group_norm",
+    "group_norm_affine",
     "initialize_normal",
     "layer_norm",
     "linear",

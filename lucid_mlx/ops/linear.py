@@ -63,12 +63,48 @@ def layer_norm(x: mx.array, weight: mx.array | None, bias: mx.array | None, eps:
     return mx.fast.layer_norm(x, weight, bias, eps)
 
 
+@accelerated
+def add_layer_norm(
+    x: mx.array,
+    y: mx.array,
+    weight: mx.array | None,
+    bias: mx.array | None,
+    eps: float = 1e-5,
+    keep_sum: bool = True,
+) -> tuple[mx.array, ...]:
+    """Add two arrays and normalize the sum.
+
+    Args:
+        x: (..., C).
+        y: of the same shape.
+        weight: as of `layer_norm`.
+        bias: as of `layer_norm`.
+        eps: as of `layer_norm`.
+        keep_sum: return the sum too.
+
+    Returns:
+        The sum, if it is to be kept, and the normalized sum, of the shape of `x` each.
+    """
+    total = x + y
+    normalized = layer_norm(total, weight, bias, eps)
+    return (total, normalized) if keep_sum else (normalized,)
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer normalization that computes `layer_norm`, which backends may accelerate."""
 
     def __call__(self, x: mx.array) -> mx.array:
         """Normalize (..., C)."""
         return layer_norm(x, self.get("weight"), self.get("bias"), self.eps)
+
+    def of_sum(self, x: mx.array, y: mx.array) -> mx.array:
+        """Normalize the sum of two arrays (..., C)."""
+        return add_layer_norm(x, y, self.get("weight"), self.get("bias"), self.eps, False)[0]
+
+    def with_sum(self, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
+        """Return the sum of two arrays (..., C), and the normalized sum."""
+        total, normalized = add_layer_norm(x, y, self.get("weight"), self.get("bias"), self.eps)
+        return total, normalized
 
 
 @accelerated

@@ -18,7 +18,7 @@ def _encode(count: int, channels: int) -> mx.array:
     return mx.array(table.astype(np.float32))
 
 
-def sine_positions(height: int, width: int, channels: int) -> mx.array:
+def sine_positions(height: int, width: int, channels: int, dtype: mx.Dtype = mx.float32) -> mx.array:
     """Return the normalized sine embedding of each cell of a map, rows first.
 
     Row and column numbers count from 1, are divided by (last + 1e-6) and scaled to 2 pi; the first half of the
@@ -28,11 +28,12 @@ def sine_positions(height: int, width: int, channels: int) -> mx.array:
         height: rows of the map.
         width: columns of the map.
         channels: size of the embedding, a multiple of 4.
+        dtype: of the result; what is computed is float32.
 
     Returns:
-        (height * width, channels) float32.
+        (height * width, channels).
     """
     half = channels // 2
-    rows = mx.broadcast_to(_encode(height, half)[:, None], (height, width, half))
-    columns = mx.broadcast_to(_encode(width, half)[None], (height, width, half))
+    rows = mx.broadcast_to(_encode(height, half).astype(dtype)[:, None], (height, width, half))
+    columns = mx.broadcast_to(_encode(width, half).astype(dtype)[None], (height, width, half))
     return mx.concatenate([rows, columns], axis=-1).reshape(height * width, channels)

@@ -19,6 +19,9 @@ MAX_DEPTH, MAX_ARRAYS = 11, 24
 class _Fusion:
     """One run over a graph.
 
+    Args:
+        graph: what to fuse.
+
     Attributes:
         readers: for each array the outputs of the primitives that read it.
     """

@@ -61,8 +61,9 @@ class Array:
 
     @property
     def distinct_bytes(self) -> int:
-        """Bytes of the elements, each counted once however often it is broadcast."""
-        return self.itemsize * math.prod(n for n, step in zip(self.shape, self.strides, strict=True) if step)
+        """Bytes of the elements, each counted once however often it is broadcast or overlaps."""
+        elements = math.prod(n for n, step in zip(self.shape, self.strides, strict=True) if step)
+        return self.itemsize * min(elements, self.data_size)
 
     def lay(self, strides: Shape | None = None, data_size: int | None = None) -> None:
         """Fix the layout: row by row, or with the given strides in a buffer of so many elements."""

@@ -5,6 +5,7 @@ contiguous included, for which layouts are followed through the graph.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class Launch:
 
 def launches(graph: Graph) -> list[Launch]:
     """Return all launches of a graph, in order."""
-    metal = _Metal()
+    metal = _Metal(Counter(a.name for node in graph.nodes for a in node.inputs))
     for a in [*graph.inputs, *graph.constants]:
         a.lay()
     for node in graph.nodes:
@@ -56,7 +57,8 @@ def launches(graph: Graph) -> list[Launch]:
 
 
 class _Metal:
-    def __init__(self) -> None:
+    def __init__(self, readers: Counter[str]):
+        self.readers = readers
         self.launches: list[Launch] = []
 
     def run(self, node: Node) -> None:
@@ -120,6 +122,10 @@ class _Metal:
     def on_depends(self, node: Node) -> None:
         for a, out in zip(node.inputs, node.outputs, strict=False):
             out.lay(a.strides, a.data_size)
+
+    def on_asstrided(self, node: Node) -> None:
+        (a,), (out,) = [self.by_rows(node.inputs[0], "AsStrided: input")], node.outputs
+        out.lay(tuple(int(s) for s in node.state[1]), a.size)
 
     on_customtransforms = on_stopgradient = on_copy = on_depends
 
@@ -233,6 +239,14 @@ class _Metal:
         self.add("Gather", read, out)
 
     on_gatheraxis = on_gather
+
+    def on_scatter(self, node: Node) -> None:
+        (a, *indices, updates), (out,) = node.inputs, node.outputs
+        if not (a.by_rows and a.node is not None and self.readers[a.name] == 1):  # else its buffer is written into
+            self.copy(a, "Scatter: input")
+        out.lay()
+        read = updates.distinct_bytes + sum(index.distinct_bytes for index in indices)
+        self.add("Scatter", read, out, updates.nbytes)
 
     def on_kernel(self, node: Node) -> None:
         """Charge one of this package's own, whose inputs MLX makes contiguous."""

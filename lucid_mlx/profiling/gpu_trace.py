@@ -8,7 +8,7 @@ from typing import Any, cast
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from lucid_mlx.backends.gpu import deformable_attention, deformable_kernel
+from lucid_mlx.backends.gpu import add_layer_norm, deformable_attention, deformable_kernel, group_norm
 from lucid_mlx.backends.gradient import WithGradient
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.profiling.gpu_graph import Graph, Node, read_graph
@@ -72,6 +72,7 @@ def _as_on_a_gpu(kinds: list[str]) -> Iterator[None]:
         return tuple(mx.depends(list(outputs), inputs))
 
     attention = (kernel("msda_forward"), kernel("msda_backward"))
+    statistics = (kernel("group_norm_partial"), kernel("group_norm_affine"))
     replacements: list[tuple[Any, str, Any]] = [
         (mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu)),
         (mx, "contiguous", contiguous),
@@ -79,6 +80,10 @@ def _as_on_a_gpu(kinds: list[str]) -> Iterator[None]:
         (WithGradient, "__call__", with_gradient),
         (deformable_kernel, "kernels", lambda language: attention),
         (deformable_attention, "usable", lambda *_: True),
+        (add_layer_norm, "kernels", lambda language: (kernel("add_layer_norm"),)),
+        (add_layer_norm, "usable", lambda *_: True),
+        (group_norm, "kernels", lambda language: statistics),
+        (group_norm, "usable", lambda *_: True),
     ]
     with ExitStack() as stack:
         for place, name, value in replacements:

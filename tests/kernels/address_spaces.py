@@ -23,6 +23,7 @@ void atomic_fetch_add_explicit(volatile device atomic<float>*, float, memory_ord
 void atomic_store_explicit(volatile device atomic<float>*, float, memory_order);
 float simd_shuffle_xor(float, ushort);
 float floor(float);
+float sqrt(float);
 bool isnan(float);
 float dot(vec<float, 4>, vec<float, 4>);
 }

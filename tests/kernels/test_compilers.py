@@ -1,8 +1,10 @@
 """What compilers for GPUs say to the kernels' texts."""
 
+import inspect
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,7 +12,10 @@ import pytest
 from address_spaces import complaints
 from kernel_texts import CudaKernel, metal_text
 
+from lucid_mlx import ops
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, group_norm_source, kernel_text
 from lucid_mlx.backends.gpu import deformable_source as source
+from lucid_mlx.backends.gpu.comparison import TOLERANCES
 from lucid_mlx.backends.gpu.deformable_kernel import arguments, kernels
 from lucid_mlx.backends.gpu.self_check import Case, example
 
@@ -19,7 +24,8 @@ CASES = {
     "float16": Case(mx.float16, heads=8, dim=32, levels=3, points=4),
     "bfloat16": Case(mx.bfloat16, heads=8, dim=32, levels=3, points=4),
 }
-EVERY_TEXT = "".join(text for text in vars(source).values() if isinstance(text, str))
+SOURCES = (add_layer_norm, group_norm_source, kernel_text, source)
+EVERY_TEXT = "".join(text for module in SOURCES for text in vars(module).values() if isinstance(text, str))
 
 
 def calls(case):
@@ -45,6 +51,36 @@ def test_clang_accepts_the_metal_texts_and_their_address_spaces(case):
     assert [complaints(text) for text in metal_texts(CASES[case])] == [[], []]
 
 
+def norm_texts(module, differences, monkeypatch, wrap):
+    """Return the texts of a module's kernels, as its self-check calls them; those after a call see zeros."""
+    texts = []
+
+    def recording(kernel):
+        def call(inputs, output_shapes, output_dtypes, **rest):
+            shapes = {"output_shapes": output_shapes, "output_dtypes": output_dtypes}
+            texts.append(wrap(kernel, inputs, **shapes, **rest))
+            return [mx.zeros(shape, dtype) for shape, dtype in zip(output_shapes, output_dtypes, strict=True)]
+
+        return call
+
+    built = tuple(recording(kernel) for kernel in module.kernels.__wrapped__("metal"))
+    monkeypatch.setattr(module, "kernels", lambda language: built)
+    differences()
+    return texts
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("name", ["group_norm", "add_layer_norm"])
+def test_clang_accepts_the_norms_metal_texts(name, dtype, monkeypatch):
+    module, operation = (
+        (group_norm, ops.group_norm_affine) if name == "group_norm" else (add_layer_norm, ops.add_layer_norm)
+    )
+    run = partial(module.differences, dtype, inspect.unwrap(operation))
+    texts = norm_texts(module, run, monkeypatch, metal_text)
+    assert len(texts) == (2 if name == "group_norm" else 1)
+    assert [complaints(text) for text in texts] == [[]] * len(texts)
+
+
 def test_small_inputs_which_mlx_passes_in_the_constant_address_space():
     value, locations, weights = mx.zeros((1, 1, 1, 8)), mx.zeros((1, 1, 1, 1, 1, 2)), mx.zeros((1, 1, 1, 1, 1))
     call = arguments(value, locations, weights, [(1, 1)])
@@ -59,7 +95,7 @@ def test_small_inputs_which_mlx_passes_in_the_constant_address_space():
         ("sum = make_float4(", "thread float* plain = out; sum = make_float4("),
         ("float weight =", "float weight = value[0] ="),
         ("floor(x)", "floorf(x)"),
-        ("msda_store(out", "MSDA_ADD(out, 0, 1.0f); msda_store(out"),
+        ("lucid_store(out", "LUCID_ADD(out, 0, 1.0f); lucid_store(out"),
         ("- 0.5f", "- 0.5"),
     ],
     ids=["address space dropped", "an input written", "unknown function", "atomic on plain memory", "double"],
@@ -72,7 +108,7 @@ def test_clang_sees_a_mistake(right, wrong):
 
 def test_every_pointer_of_a_metal_helper_names_its_address_space():
     # Which Clang does not ask for in a template.
-    pointers = re.findall(r"[(,]([^(),]*\*)\s*\w+[,)]", source.METAL_HEADER + source.GEOMETRY)
+    pointers = re.findall(r"[(,]([^(),]*\*)\s*\w+[,)]", kernel_text.METAL_HEADER + source.GEOMETRY)
     assert len(pointers) == 2
     assert all(re.search(r"\b(device|constant|thread)\b", pointer) for pointer in pointers)
 

@@ -5,13 +5,16 @@ import inspect
 import mlx.core as mx
 import pytest
 
-from lucid_mlx.backends.gpu import deformable_kernel
+from lucid_mlx.backends.gpu import deformable_kernel, kernel_text
 from lucid_mlx.backends.gpu.self_check import Case, problem
 from lucid_mlx.ops import multi_scale_deformable_attention
 
 definition = inspect.unwrap(multi_scale_deformable_attention)
 
-TEXTS = ("METAL_HEADER", "CUDA_HEADER", "GEOMETRY", "FORWARD", "BACKWARD")
+TEXTS = (
+    *((kernel_text, name) for name in ("METAL_HEADER", "CUDA_HEADER")),
+    *((deformable_kernel, name) for name in ("GEOMETRY", "FORWARD", "BACKWARD")),
+)
 
 MISTAKES = {
     "height and width swapped": (
@@ -30,8 +33,8 @@ MISTAKES = {
     "the next point's weight": ("weights[sample]", "weights[sample + 1]"),
     "all channels stored in the same place": ("out + (row * DIM + channel)", "out + (row * DIM)"),
     "the gradient of value overwritten, not added up": (
-        "define MSDA_ADD(array, at, x)",
-        "define MSDA_ADD MSDA_SET\n//",
+        "define LUCID_ADD(array, at, x)",
+        "define LUCID_ADD LUCID_SET\n//",
     ),
     "the gradient of x with the wrong sign": ("right ? 1.0f : -1.0f", "right ? -1.0f : 1.0f"),
     "the gradient of x per cell": ("to_x *= weight * float(width)", "to_x *= weight"),
@@ -45,10 +48,10 @@ MISTAKES = {
 def mistake(request, monkeypatch):
     """Puts a mistake into the kernels' texts before they are built."""
     right, wrong = MISTAKES[request.param]
-    holding = [name for name in TEXTS if right in getattr(deformable_kernel, name)]
+    holding = [(module, name) for module, name in TEXTS if right in getattr(module, name)]
     assert holding, "the text has changed: change the mistake"
-    for name in holding:
-        monkeypatch.setattr(deformable_kernel, name, getattr(deformable_kernel, name).replace(right, wrong))
+    for module, name in holding:
+        monkeypatch.setattr(module, name, getattr(module, name).replace(right, wrong))
 
 
 @pytest.mark.parametrize(

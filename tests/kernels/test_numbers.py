@@ -6,8 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lucid_mlx.backends.gpu.comparison import TOLERANCES
 from lucid_mlx.backends.gpu.deformable_kernel import HEAD_DIMS, deformable_attention_kernel, kernels
-from lucid_mlx.backends.gpu.self_check import TOLERANCES, Case, differences, example, problem
+from lucid_mlx.backends.gpu.self_check import Case, differences, example, problem
 from lucid_mlx.ops import multi_scale_deformable_attention
 
 definition = inspect.unwrap(multi_scale_deformable_attention)

@@ -6,20 +6,13 @@ Apple hardware or a CUDA GPU yet: self_check.py compares it on the user's GPU be
 """
 
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.backends.gpu.deformable_source import (
-    BACKWARD,
-    CUDA_HEADER,
-    CUDA_INDEX,
-    FORWARD,
-    GEOMETRY,
-    METAL_HEADER,
-    METAL_INDEX,
-)
+from lucid_mlx.backends.gpu.deformable_source import BACKWARD, FORWARD, GEOMETRY
+from lucid_mlx.backends.gpu.kernel_text import Language, build_kernel, language
 from lucid_mlx.backends.gradient import WithGradient
 
 Levels = list[tuple[int, int]]
@@ -45,24 +38,13 @@ def supports(value: mx.array, locations: mx.array) -> bool:
 
 
 @cache
-def kernels(language: Literal["metal", "cuda"]) -> tuple[Any, Any]:
-    """Build the forward and the backward kernel; MLX compiles them at the first call for a case."""
-    forward = "msda_forward", ["value", "locations", "weights", "levels"], ["out"]
-    backward = (
-        "msda_backward",
-        ["value", "locations", "weights", "levels", "cotangent"],
-        ["grad_value", "grad_locations", "grad_weights"],
-    )
-    if language == "metal":
-        header = METAL_HEADER + GEOMETRY
-        return (
-            mx.fast.metal_kernel(*forward, METAL_INDEX + FORWARD, header),
-            mx.fast.metal_kernel(*backward, METAL_INDEX + BACKWARD, header, atomic_outputs=True),
-        )
-    header = CUDA_HEADER + GEOMETRY
+def kernels(language: Language) -> tuple[Any, Any]:
+    """Build the forward and the backward kernel."""
+    inputs = ["value", "locations", "weights", "levels"]
+    gradients = ["grad_value", "grad_locations", "grad_weights"]
     return (
-        mx.fast.cuda_kernel(*forward, CUDA_INDEX + FORWARD, header),
-        mx.fast.cuda_kernel(*backward, CUDA_INDEX + BACKWARD, header),
+        build_kernel(language, "msda_forward", inputs, ["out"], FORWARD, GEOMETRY),
+        build_kernel(language, "msda_backward", [*inputs, "cotangent"], gradients, BACKWARD, GEOMETRY, atomic=True),
     )
 
 
@@ -123,8 +105,3 @@ def deformable_attention_kernel(value: mx.array, levels: Levels, locations: mx.a
     """
     out = _attention(value, locations.astype(mx.float32), weights.astype(value.dtype), levels)
     return cast(mx.array, out)
-
-
-def language() -> Literal["metal", "cuda"]:
-    """Return what the GPU is programmed in."""
-    return "metal" if mx.metal.is_available() else "cuda"

@@ -1,72 +1,13 @@
-"""The text of the fused multi-scale deformable attention kernels: one body, after a Metal or a CUDA prologue.
+"""The text of the fused multi-scale deformable attention kernels: one body for Metal and CUDA.
 
 A thread computes four channels of one batch entry, query and head, so that the DIM / 4 threads of a head read and
 write adjacent memory. Sums are float32. MLX writes the signatures; T, HEADS, DIM, LEVELS and POINTS are template
 arguments, and `levels` holds height, width and first cell of each level.
 """
 
-METAL_HEADER = """
-#define MSDA_FUNCTION inline
-#define MSDA_ADD(array, at, x) atomic_fetch_add_explicit(&(array)[at], x, memory_order_relaxed)
-#define MSDA_SET(array, at, x) atomic_store_explicit(&(array)[at], x, memory_order_relaxed)
-#define MSDA_OF_LANE_XOR(mask, x) simd_shuffle_xor(x, ushort(mask))
-#define make_float4 float4
-
-template <typename T>
-MSDA_FUNCTION float4 msda_load(const device T* from) {
-  const metal::vec<T, 4> v = *(const device metal::vec<T, 4>*)from;
-  return make_float4(float(v.x), float(v.y), float(v.z), float(v.w));
-}
-
-template <typename T>
-MSDA_FUNCTION void msda_store(device T* to, float4 v) {
-  *(device metal::vec<T, 4>*)to = metal::vec<T, 4>(T(v.x), T(v.y), T(v.z), T(v.w));
-}
-"""
-
-CUDA_HEADER = """
-#define MSDA_FUNCTION __device__ inline
-#define MSDA_ADD(array, at, x) atomicAdd(&(array)[at], x)
-#define MSDA_SET(array, at, x) (array)[at] = x
-#define MSDA_OF_LANE_XOR(mask, x) __shfl_xor_sync(0xffffffff, x, mask)
-
-template <typename T>
-struct alignas(4 * sizeof(T)) MsdaFour {
-  T x, y, z, w;
-};
-
-template <typename T>
-MSDA_FUNCTION float4 msda_load(const T* from) {
-  const MsdaFour<T> v = *reinterpret_cast<const MsdaFour<T>*>(from);
-  return make_float4(float(v.x), float(v.y), float(v.z), float(v.w));
-}
-
-template <typename T>
-MSDA_FUNCTION void msda_store(T* to, float4 v) {
-  *reinterpret_cast<MsdaFour<T>*>(to) = {T(v.x), T(v.y), T(v.z), T(v.w)};
-}
-
-MSDA_FUNCTION float4 operator*(float a, float4 v) { return make_float4(a * v.x, a * v.y, a * v.z, a * v.w); }
-
-MSDA_FUNCTION float4 operator+(float4 u, float4 v) {
-  return make_float4(u.x + v.x, u.y + v.y, u.z + v.z, u.w + v.w);
-}
-
-MSDA_FUNCTION float dot(float4 u, float4 v) { return u.x * v.x + u.y * v.y + u.z * v.z + u.w * v.w; }
-"""
-
-# In the body, where MLX looks for what the signature has to pass.
-METAL_INDEX = """
-  const uint index = thread_position_in_grid.x;
-"""
-
-CUDA_INDEX = """
-  const unsigned index = blockIdx.x * blockDim.x + threadIdx.x;
-"""
-
 GEOMETRY = """
 // Whether a sample at (x, y), in cells from the center of the first one, touches the map. Not if a number is NaN.
-MSDA_FUNCTION bool msda_touches(float x, float y, int height, int width) {
+LUCID_FUNCTION bool msda_touches(float x, float y, int height, int width) {
   return x > -1.0f && y > -1.0f && x < float(width) && y < float(height);
 }
 
@@ -77,7 +18,7 @@ struct MsdaCorner {
 };
 
 // One of the four cells around a sample that touches the map.
-MSDA_FUNCTION MsdaCorner msda_corner(float x, float y, int height, int width, int number) {
+LUCID_FUNCTION MsdaCorner msda_corner(float x, float y, int height, int width, int number) {
   const bool right = number % 2 == 1, below = number / 2 == 1;
   const float left = floor(x), top = floor(y);
   const int column = int(left) + number % 2, row = int(top) + number / 2;
@@ -116,18 +57,18 @@ FORWARD = (
       for (int number = 0; number < 4; ++number) {
         const MsdaCorner corner = msda_corner(x, y, height, width, number);
         if (corner.cell < 0) { continue; }
-        sum = sum + (weight * corner.across * corner.down) * msda_load(value + (map + corner.cell * (HEADS * DIM)));
+        sum = sum + (weight * corner.across * corner.down) * lucid_load(value + (map + corner.cell * (HEADS * DIM)));
       }
     }
   }
-  msda_store(out + (row * DIM + channel), sum);
+  lucid_store(out + (row * DIM + channel), sum);
 """
 )
 
 BACKWARD = (
     _THREAD
     + """
-  const float4 gradient = msda_load(cotangent + (row * DIM + channel));
+  const float4 gradient = lucid_load(cotangent + (row * DIM + channel));
   for (int level = 0; level < LEVELS; ++level) {
     const int height = levels[3 * level], width = levels[3 * level + 1], first = levels[3 * level + 2];
     const int map = ((batch * cells + first) * HEADS + head) * DIM + channel;
@@ -144,11 +85,11 @@ BACKWARD = (
           if (corner.cell < 0) { continue; }
           const int place = map + corner.cell * (HEADS * DIM);
           const float4 to_value = (weight * corner.across * corner.down) * gradient;
-          MSDA_ADD(grad_value, place, to_value.x);
-          MSDA_ADD(grad_value, place + 1, to_value.y);
-          MSDA_ADD(grad_value, place + 2, to_value.z);
-          MSDA_ADD(grad_value, place + 3, to_value.w);
-          const float product = dot(gradient, msda_load(value + place));
+          LUCID_ADD(grad_value, place, to_value.x);
+          LUCID_ADD(grad_value, place + 1, to_value.y);
+          LUCID_ADD(grad_value, place + 2, to_value.z);
+          LUCID_ADD(grad_value, place + 3, to_value.w);
+          const float product = dot(gradient, lucid_load(value + place));
           to_weight += corner.across * corner.down * product;
           to_x += corner.slope_x * corner.down * product;
           to_y += corner.across * corner.slope_y * product;
@@ -158,14 +99,14 @@ BACKWARD = (
       }
       // Sum over the channels, which the DIM / 4 adjacent lanes of a head share; they all come here.
       for (int mask = DIM / 8; mask > 0; mask /= 2) {
-        to_weight += MSDA_OF_LANE_XOR(mask, to_weight);
-        to_x += MSDA_OF_LANE_XOR(mask, to_x);
-        to_y += MSDA_OF_LANE_XOR(mask, to_y);
+        to_weight += LUCID_OF_LANE_XOR(mask, to_weight);
+        to_x += LUCID_OF_LANE_XOR(mask, to_x);
+        to_y += LUCID_OF_LANE_XOR(mask, to_y);
       }
       if (channel == 0) {
-        MSDA_SET(grad_weights, sample, to_weight);
-        MSDA_SET(grad_locations, 2 * sample, to_x);
-        MSDA_SET(grad_locations, 2 * sample + 1, to_y);
+        LUCID_SET(grad_weights, sample, to_weight);
+        LUCID_SET(grad_locations, 2 * sample, to_x);
+        LUCID_SET(grad_locations, 2 * sample + 1, to_y);
       }
     }
   }

@@ -1,6 +1,5 @@
 """Whether the fused deformable attention kernel does on this machine's GPU what the definition does."""
 
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -9,12 +8,11 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.backends.device import device
+from lucid_mlx.backends.gpu import comparison
+from lucid_mlx.backends.gpu.comparison import passes
 from lucid_mlx.backends.gpu.deformable_kernel import Levels, deformable_attention_kernel, supports
 
-Attention = Callable[[mx.array, Levels, mx.array, mx.array], mx.array]
-
-# What the output's precision allows, relative to the largest magnitude.
-TOLERANCES = {mx.float32: 1e-4, mx.float16: 2e-3, mx.bfloat16: 2e-2}
+Attention = Callable[..., mx.array]
 
 
 class Case(NamedTuple):
@@ -45,16 +43,7 @@ def usable(value: mx.array, locations: mx.array, definition: Attention) -> bool:
 
 @cache
 def _passes(case: Case, definition: Attention) -> bool:
-    reason = problem(case, definition)
-    if reason is not None:
-        # The same words for each case, so that Python shows them once.
-        warnings.warn(
-            "the fused deformable attention kernel fails on this machine; plain operations take its place, which are "
-            "slower. Please report it with what `lucid-mlx doctor` prints",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return reason is None
+    return passes(problem(case, definition), "deformable attention", stacklevel=5)
 
 
 def problem(case: Case, definition: Attention) -> str | None:
@@ -67,12 +56,7 @@ def problem(case: Case, definition: Attention) -> str | None:
     Returns:
         None if they agree, or what is wrong with the kernel.
     """
-    try:
-        errors = differences(*example(case), definition)
-    except Exception as error:  # a compiler's or a driver's, of any type
-        return f"{type(error).__name__}: {error}"
-    wrong = [f"{name} off by {error:.0e}" for name, error in errors.items() if not error <= TOLERANCES[case.dtype]]
-    return ", ".join(wrong) or None
+    return comparison.problem(lambda: differences(*example(case), definition), case.dtype)
 
 
 def example(case: Case) -> tuple[list[mx.array], Levels]:
@@ -110,17 +94,9 @@ def differences(arrays: list[mx.array], levels: Levels, definition: Attention) -
         For the output and each gradient, the largest difference, relative to the largest magnitude.
     """
 
-    def run(attend: Attention, arrays: list[mx.array]) -> list[np.ndarray]:
-        outputs, gradients = mx.vjp(
-            lambda value, locations, weights: attend(value, levels, locations, weights), arrays[:3], arrays[3:]
-        )
-        return [np.array(x.astype(mx.float32)) for x in (*outputs, *gradients)]
+    def bound(attend: Attention) -> Attention:
+        return lambda value, locations, weights: attend(value, levels, locations, weights)
 
-    ours = run(deformable_attention_kernel, arrays)
-    with mx.stream(mx.cpu):  # whose products are float32; a GPU's may be TF32
-        wanted = run(definition, [x.astype(mx.float32) for x in arrays])
     names = ("output", "gradient of value", "gradient of locations", "gradient of weights")
-    return {
-        name: float(np.abs(got - want).max() / np.abs(want).max())
-        for name, got, want in zip(names, ours, wanted, strict=True)
-    }
+    kernel, plain = bound(deformable_attention_kernel), bound(definition)
+    return comparison.differences(kernel, plain, arrays[:3], arrays[3:], names)

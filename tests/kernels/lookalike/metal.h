@@ -15,6 +15,7 @@ using mlx::core::bfloat16_t;
 using mlx::core::float16_t;
 using std::floor;
 using std::isnan;
+using std::sqrt;
 
 struct uint3 {
   uint x, y, z;
@@ -27,12 +28,14 @@ struct vec;
 template <typename T>
 struct alignas(4 * sizeof(T)) vec<T, 4> {
   T x, y, z, w;
+  vec() = default;
   vec(T x, T y, T z, T w) : x(x), y(y), z(z), w(w) {}
 };
 }  // namespace metal
 
 using float4 = metal::vec<float, 4>;
 inline float4 operator*(float a, float4 v) { return {a * v.x, a * v.y, a * v.z, a * v.w}; }
+inline float4 operator*(float4 u, float4 v) { return {u.x * v.x, u.y * v.y, u.z * v.z, u.w * v.w}; }
 inline float4 operator+(float4 u, float4 v) { return {u.x + v.x, u.y + v.y, u.z + v.z, u.w + v.w}; }
 inline float dot(float4 u, float4 v) { return u.x * v.x + u.y * v.y + u.z * v.z + u.w * v.w; }
 

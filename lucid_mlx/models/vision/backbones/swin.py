@@ -201,8 +201,8 @@ class SwinBlock(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to the same shape."""
-        x = x + self.drop_path(self._attend(self.norm1(x)))
-        return x + self.drop_path(feed_forward(self.norm2(x), self.linear1, self.linear2, gelu))
+        x, normalized = self.norm2.with_sum(x, self.drop_path(self._attend(self.norm1(x))))
+        return x + self.drop_path(feed_forward(normalized, self.linear1, self.linear2, gelu))
 
     def _attend(self, x: mx.array) -> mx.array:
         # Windows are padded after the norm: the padding is zero where attention reads it. A map no larger than a window
@@ -211,6 +211,12 @@ class SwinBlock(nn.Module):
         mask = shift_mask(*size, self.window, self.shift) if self.shift else None
         windows = window_partition(x, self.window, self.shift)
         return window_merge(self.attention(windows, mask), size, self.window, self.shift)
+
+
+def pad_to_multiples(x: mx.array, multiple: int) -> mx.array:
+    """Append zeros to (B, H, W, C) at the bottom and at the right, until H and W are multiples of a number."""
+    down, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    return mx.pad(x, [(0, 0), (0, down), (0, right), (0, 0)]) if down or right else x
 
 
 class PatchMerging(nn.Module):
@@ -223,11 +229,12 @@ class PatchMerging(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, C) to (B, ceil(H / 2), ceil(W / 2), 2 C)."""
-        _, height, width, _ = x.shape
-        x = mx.pad(x, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)])
+        x = pad_to_multiples(x, 2)
+        batch, height, width, dim = x.shape
+        blocks = x.reshape(batch, height // 2, 2, width // 2, 2, dim)
         # Order of the block as the published weights expect it: (0, 0), (1, 0), (0, 1), (1, 1).
-        block = [x[:, row::2, column::2] for column in range(2) for row in range(2)]
-        return self.reduction(self.norm(mx.concatenate(block, axis=-1)))
+        merged = blocks.transpose(0, 1, 3, 4, 2, 5).reshape(batch, height // 2, width // 2, 4 * dim)
+        return self.reduction(self.norm(merged))
 
 
 class PatchEmbedding(nn.Module):
@@ -241,8 +248,7 @@ class PatchEmbedding(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Map (B, H, W, num_channels) to (B, ceil(H / patch), ceil(W / patch), embed_dim)."""
-        _, height, width, _ = x.shape
-        x = mx.pad(x, [(0, 0), (0, -height % self.patch), (0, -width % self.patch), (0, 0)])
+        x = pad_to_multiples(x, self.patch)
         return self.norm(conv2d(x, self.projection.weight, self.patch) + self.projection.bias)
 
 

@@ -101,9 +101,9 @@ class EncoderLayer(nn.Module):
 
     def __call__(self, x: mx.array, positions: mx.array, levels: Levels) -> mx.array:
         """Map (B, S, C), the pixels of all levels, to the same shape; arguments as of `DeformableAttention`."""
-        x = self.attention_norm(x + self.dropout(self.attention(x, positions, levels)))
+        x = self.attention_norm.of_sum(x, self.dropout(self.attention(x, positions, levels)))
         hidden = feed_forward(x, self.linear1, self.linear2, nn.relu, self.dropout)
-        return self.feedforward_norm(x + self.dropout(hidden))
+        return self.feedforward_norm.of_sum(x, self.dropout(hidden))
 
 
 class Projection(nn.Module):
@@ -175,7 +175,7 @@ class PixelDecoder(nn.Module):
         x = mx.concatenate([level.reshape(batch, -1, dims) for level in projected], axis=1)
         positions = mx.concatenate(
             [
-                sine_positions(*size, dims).astype(x.dtype) + self.level_embedding[level]
+                sine_positions(*size, dims, x.dtype) + self.level_embedding[level]
                 for level, size in enumerate(levels)
             ]
         )

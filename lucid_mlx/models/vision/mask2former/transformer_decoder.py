@@ -158,24 +158,24 @@ class DecoderLayer(nn.Module):
         """
         y = self._before(self.cross_attention_norm, x)
         y, _ = self.cross_attention(y + query_positions, memory + memory_positions, memory, attention_mask)
-        x = self._after(self.cross_attention_norm, x + self.dropout(y))
+        x = self._add(self.cross_attention_norm, x, self.dropout(y))
 
         y = self._before(self.self_attention_norm, x)
         y, weights = self.self_attention(y + query_positions, y + query_positions, y)
-        x = self._after(self.self_attention_norm, x + self.dropout(y))
+        x = self._add(self.self_attention_norm, x, self.dropout(y))
 
         y = self._before(self.feedforward_norm, x)
         y = feed_forward(y, self.linear1, self.linear2, _ACTIVATIONS[self.activation], self.dropout)
-        x = self._after(self.feedforward_norm, x + self.dropout(y))
+        x = self._add(self.feedforward_norm, x, self.dropout(y))
         return x, weights
 
     def _before(self, norm: LayerNorm, x: mx.array) -> mx.array:
         """Normalize what a part reads, if norms come before the parts."""
         return norm(x) if self.pre_norm else x
 
-    def _after(self, norm: LayerNorm, x: mx.array) -> mx.array:
-        """Normalize what a part and its residual give, if norms come after the parts."""
-        return x if self.pre_norm else norm(x)
+    def _add(self, norm: LayerNorm, x: mx.array, y: mx.array) -> mx.array:
+        """Add what a part gives to its residual, and normalize the sum if norms come after the parts."""
+        return x + y if self.pre_norm else norm.of_sum(x, y)
 
 
 class TransformerDecoder(nn.Module):
@@ -244,7 +244,7 @@ class TransformerDecoder(nn.Module):
         flat = memory.reshape(batch, height * width, -1)
         if self.input_projections:
             flat = self.input_projections[index](flat)
-        positions = sine_positions(height, width, flat.shape[-1]).astype(flat.dtype)
+        positions = sine_positions(height, width, flat.shape[-1], flat.dtype)
         return flat + self.level_embedding[index], positions
 
 
