@@ -154,7 +154,8 @@ class Mask2FormerConfig:
                 f"it names {len(labels)}: {shown(list(labels)[:8])}" if isinstance(labels, Mapping) else shown(labels)
             )
             raise InputError(
-                f"id2label must name the classes 0 to {self.num_labels - 1}; {names}, and num_labels is the number of classes"
+                f"id2label must name the classes 0 to {self.num_labels - 1}; {names}, and num_labels is the number of "
+                "classes"
             )
         check_value("the names in id2label", list(labels.values()), list[str | int | float], -MAX_COUNT, MAX_COUNT)
         self._labels = {number: str(labels[number]) for number in range(self.num_labels)}
