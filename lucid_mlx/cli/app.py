@@ -2,7 +2,8 @@
 
 import click
 
-from lucid_mlx.cli.options import required_weights, task_option, weights_option
+from lucid_mlx.cli.inputs import required_weights
+from lucid_mlx.cli.options import task_option, weights_option
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.text import echo

@@ -13,8 +13,8 @@ import mlx.core as mx
 
 import lucid_mlx
 from lucid_mlx.backends import default_dtype, device_name
-from lucid_mlx.cli.inputs import weights_files
-from lucid_mlx.cli.options import DTYPES, force_option, output_option, tell_unused, weights_option
+from lucid_mlx.cli.inputs import tell_unused, weights_files
+from lucid_mlx.cli.options import DTYPES, force_option, output_option, weights_option
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lucid_mlx.cli.inputs import dataset_files, weights_files
+from lucid_mlx.cli.inputs import dataset_files, tell_unused, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
     dtype_option,
@@ -15,7 +15,6 @@ from lucid_mlx.cli.options import (
     output_option,
     size_option,
     task_option,
-    tell_unused,
     threshold_option,
     weights_option,
 )

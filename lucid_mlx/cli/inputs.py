@@ -1,11 +1,13 @@
-"""Which pictures a command line means."""
+"""What a command line means: its pictures, its weights, and options that change nothing."""
 
 import glob
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
+
+import click
 
 from lucid_mlx.convert.weights_file import SUFFIXES
 from lucid_mlx.data import Dataset
@@ -14,7 +16,7 @@ from lucid_mlx.preprocessing.addresses import ADDRESS, file_path
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.iso_media import without_heif
 from lucid_mlx.utils.open_image import is_picture
-from lucid_mlx.utils.text import examples
+from lucid_mlx.utils.text import echo, examples
 from lucid_mlx.weights.checkpoint import CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES
 
 STANDARD_INPUT = "-"
@@ -74,6 +76,44 @@ def dataset_files(dataset: Dataset) -> Iterator[Path]:
     """Yield the images and the label images of a dataset."""
     for record in dataset.records:
         yield from (value for value in vars(record).values() if isinstance(value, Path))
+
+
+def tell_unused(task: str | None, others: Mapping[str, str] | None = None) -> None:
+    """Say which of the options that were given change nothing.
+
+    Args:
+        task: what is looked for; None if the verb has no task.
+        others: options of the verb that change nothing, by name, each with the reason.
+    """
+    reasons = dict(others or {})
+    if task in ("semantic", "instance"):
+        reasons["mask_threshold"] = f"in {task} segmentation: it is for panoptic segments"
+    if task == "semantic":
+        reasons["threshold"] = "in semantic segmentation, in which every pixel has a class"
+    context = click.get_current_context()
+    for name, reason in reasons.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            echo(f"warning: --{name.replace('_', '-')} changes nothing {reason}", fg="yellow", err=True)
+
+
+def required_weights(weights: str | None) -> str:
+    """Return `--weights`.
+
+    Args:
+        weights: the option.
+
+    Returns:
+        The weights.
+
+    Raises:
+        InputError: if they are missing; it says what to pass.
+    """
+    if weights is None:
+        raise InputError(
+            "--weights is missing; pass a checkpoint, such as facebook/mask2former-swin-tiny-coco-panoptic, which is "
+            "downloaded once (190 MB), or demo, which comes with the package and knows drawn scenes of garments alone"
+        )
+    return weights
 
 
 def _pictures(files: Iterable[Path], others: list[Path]) -> list[str]:

@@ -1,14 +1,12 @@
 """Options that several verbs share: one spelling and one help text for one thing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from lucid_mlx.datasets import TASKS
-from lucid_mlx.errors import InputError
-from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -108,44 +106,6 @@ def output_option(help: str, **attributes: Any) -> Callable[[Command], Command]:
 def force_option(command: Command) -> Command:
     """Add `--force`."""
     return click.option("--force", is_flag=True, help="Overwrite what is there.")(command)
-
-
-def tell_unused(task: str | None, others: Mapping[str, str] | None = None) -> None:
-    """Say which of the options that were given change nothing.
-
-    Args:
-        task: what is looked for; None if the verb has no task.
-        others: options of the verb that change nothing, by name, each with the reason.
-    """
-    reasons = dict(others or {})
-    if task in ("semantic", "instance"):
-        reasons["mask_threshold"] = f"in {task} segmentation: it is for panoptic segments"
-    if task == "semantic":
-        reasons["threshold"] = "in semantic segmentation, in which every pixel has a class"
-    context = click.get_current_context()
-    for name, reason in reasons.items():
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            echo(f"warning: --{name.replace('_', '-')} changes nothing {reason}", fg="yellow", err=True)
-
-
-def required_weights(weights: str | None) -> str:
-    """Return `--weights`.
-
-    Args:
-        weights: the option.
-
-    Returns:
-        The weights.
-
-    Raises:
-        InputError: if they are missing; it says what to pass.
-    """
-    if weights is None:
-        raise InputError(
-            "--weights is missing; pass a checkpoint, such as facebook/mask2former-swin-tiny-coco-panoptic, which is "
-            "downloaded once (190 MB), or demo, which comes with the package and knows drawn scenes of garments alone"
-        )
-    return weights
 
 
 def destination(argument: Path | None, option: Path | None) -> Path | None:

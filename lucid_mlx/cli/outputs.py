@@ -198,18 +198,19 @@ class Writer:
         Returns:
             The files.
         """
-        head = {
-            "info": {"description": "found by lucid-mlx"},
-            "images": self._images,
-            "categories": coco_categories(labels, thing_ids, category_ids),
-        }
         for name in [name for name in self.formats if name in SHARED_FILES]:
-            found = self._annotations[name]
-            data = _json(found if name == "coco-results" else {**head, "annotations": found})
+            value: Any = self._annotations[name]
+            if name != "coco-results":
+                value = {
+                    "info": {"description": "found by lucid-mlx"},
+                    "images": self._images,
+                    "categories": coco_categories(labels, thing_ids, category_ids),
+                    "annotations": value,
+                }
             if self.to_stdout:
-                _print(data)
+                _print(_json(value))
             else:
-                write_file(self._shared[name], data)
+                write_file(self._shared[name], _json(value))
         return list(self._shared.values())
 
     def _encoded(self, name: str, result: Segmentation, kind: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lucid_mlx.backends import device_name
-from lucid_mlx.cli.inputs import STANDARD_INPUT, contents, find_photos, weights_files
+from lucid_mlx.cli.inputs import STANDARD_INPUT, contents, find_photos, required_weights, tell_unused, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
     dtype_option,
@@ -16,10 +16,8 @@ from lucid_mlx.cli.options import (
     labels_option,
     opacity_option,
     output_option,
-    required_weights,
     size_option,
     task_option,
-    tell_unused,
     threshold_option,
     weights_option,
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lucid_mlx.cli.inputs import weights_files
+from lucid_mlx.cli.inputs import required_weights, tell_unused, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
     destination,
@@ -13,10 +13,8 @@ from lucid_mlx.cli.options import (
     labels_option,
     opacity_option,
     output_option,
-    required_weights,
     size_option,
     task_option,
-    tell_unused,
     threshold_option,
     weights_option,
 )
