@@ -65,7 +65,7 @@ def test_a_name_of_its_own_is_told_once(capsys):
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "5 results have names of their own" in told
-    assert "a/x.jpg -> a-x, b/x.jpg -> b-x, c/x.jpg -> c-x and 2 more" in told
+    assert "a/x.jpg -> a-x.png, b/x.jpg -> b-x.png, c/x.jpg -> c-x.png and 2 more" in told
     names("a.jpg", "b.jpg")
     assert capsys.readouterr().err == ""
 

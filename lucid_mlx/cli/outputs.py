@@ -266,7 +266,11 @@ def _unique_names(photos: Sequence[str], root: Path | None, kinds: Sequence[str]
             numbered = f"{name}-{number}"
         taken.update(files(numbered))
         chosen.append(numbered)
-    changed = [f"{photo} -> {new}" for photo, new, old in zip(photos, chosen, plain, strict=True) if new != old]
+    changed = [
+        f"{photo} -> {new}{SUFFIXES[kinds[0]]}"
+        for photo, new, old in zip(photos, chosen, plain, strict=True)
+        if new != old
+    ]
     if changed:
         echo(
             f"{len(changed)} results have names of their own, as others would share one: {examples(changed)}", err=True
