@@ -156,19 +156,28 @@ class Writer:
                 raise InputError(f"nothing can be written to the folder {folder.absolute()}; choose another with -o")
         check_output_files(self.paths, (), force)
 
-    def write(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> list[Path]:
-        """Write what one photo gives.
+    def write(self, photo: str, result: Segmentation) -> list[Path]:
+        """Write the files of one photo; several threads may do so at the same time.
 
         Args:
             photo: its name.
             result: what was found in it.
-            category_ids: the category of each class; None for the class id.
 
         Returns:
             The files.
         """
         for name, path in self._files[photo].items() if not self.to_stdout else ():
             write_file(path, self._encoded(name, result, image_format(path) if name in PICTURES else ""))
+        return list(self._files[photo].values())
+
+    def collect(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> None:
+        """Take what one photo gives for the files of all together, or print it.
+
+        Args:
+            photo: its name.
+            result: what was found in it.
+            category_ids: the category of each class; None for the class id.
+        """
         if self.to_stdout and self.formats[0] in SUFFIXES:
             _print(self._encoded(self.formats[0], result, "PNG"))
         number, (height, width) = self._numbers[photo], result.map.shape
@@ -183,7 +192,6 @@ class Writer:
             annotation = result.to_panoptic_png(category_ids=category_ids)[1]
             annotation |= {"image_id": number, "file_name": self._files[photo]["panoptic"].name}
             found["panoptic"].append(annotation)
-        return list(self._files[photo].values())
 
     def close(
         self, labels: Mapping[int, str], thing_ids: Collection[int] | None, category_ids: Mapping[int, int] | None

@@ -1,6 +1,9 @@
 """`lucid-mlx segment`."""
 
 import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,14 @@ from lucid_mlx.cli.outputs import FORMATS, SHARED_FILES, Writer, parse_formats
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
+from lucid_mlx.results import Segmentation
 from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import check_not_input
 from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.address import parse_address
+
+WRITERS = 2  # threads that draw and write
 
 
 @click.command()
@@ -104,7 +110,7 @@ def segment(
     )
 
     categories = segmenter.category_ids if category_ids == "dataset" else None
-    results = segmenter.stream(
+    found = segmenter.stream(
         images,
         batch_size=batch_size,
         thresholds=Thresholds(threshold, mask_threshold),
@@ -113,18 +119,45 @@ def segment(
     )
     done = 0
     try:
-        start = time.perf_counter()
-        for result in results:
-            name = names[0] if len(names) == 1 else result.name if result.name in names else STANDARD_INPUT
-            result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
-            files = writer.write(name, result if kept is None else result.only(kept), categories)
+        for name, result, seconds, files in _written(found, names, kept, writer):
+            writer.collect(name, result, categories)
             height, width = result.map.shape
-            line = f"{result.name}: {width}x{height}, {result.summary()}, {time.perf_counter() - start:.2f} s"
+            line = f"{result.name}: {width}x{height}, {result.summary()}, {seconds:.2f} s"
             echo(f"{line} -> {', '.join(map(str, files))}" if files else line, err=writer.to_stdout)
             done += 1
-            start = time.perf_counter()
     finally:
         for path in writer.close(segmenter.labels, segmenter.thing_ids, categories) if done else ():
             echo(f"{done} photo{'s' if done > 1 else ''} -> {path}")
     if done < len(names):
         raise InputError(f"{done} photos segmented, {len(names) - done} of {len(names)} photos could not be read")
+
+
+def _written(
+    results: Iterator[Segmentation], names: Sequence[str], labels: Sequence[str] | None, writer: Writer
+) -> Iterator[tuple[str, Segmentation, float, list[Path]]]:
+    """Write results, while the next ones are computed.
+
+    Args:
+        results: of the photos.
+        names: of the photos.
+        labels: the classes to keep; all if None.
+        writer: what writes.
+
+    Yields:
+        In order the name of each photo, what is kept of its result, how long that took in seconds, and its files.
+    """
+    waiting: deque[tuple[str, Segmentation, float, Future[list[Path]]]] = deque()
+    with ThreadPoolExecutor(WRITERS) as pool:
+        start = time.perf_counter()
+        for result in results:
+            name = names[0] if len(names) == 1 else result.name or STANDARD_INPUT
+            name = name if name in names else STANDARD_INPUT
+            result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
+            result = result if labels is None else result.only(labels)
+            waiting.append((name, result, time.perf_counter() - start, pool.submit(writer.write, name, result)))
+            while len(waiting) > WRITERS or (waiting and waiting[0][-1].done()):
+                name, result, seconds, files = waiting.popleft()
+                yield name, result, seconds, files.result()
+            start = time.perf_counter()
+        for name, result, seconds, files in waiting:
+            yield name, result, seconds, files.result()
