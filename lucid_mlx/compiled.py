@@ -10,6 +10,7 @@ from mlx.utils import tree_unflatten
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.models.vision.backbones.folding import FoldedModel
 from lucid_mlx.utils.parameters import named_parameters
 
 COMPILED_SHAPES = 16  # image configurations make sides multiples of 32, so that a folder of photos has few
@@ -39,7 +40,10 @@ class Compiled:
         return Compiled, (self._model,)
 
 
-def _by_shape(model: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
+def _by_shape(original: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
+    folding = FoldedModel(original)
+    model = folding.model
+
     def forward(pixels: mx.array) -> dict[str, mx.array]:
         outputs = model(pixels)
         return {name: outputs[name] for name in LOGITS}
@@ -50,6 +54,7 @@ def _by_shape(model: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
         traced: set[tuple[mx.Dtype, mx.Dtype]] = set()
 
         def run(pixels: mx.array) -> Mapping[str, mx.array]:
+            folding.refresh()
             if (pixels.dtype, model.dtype) in traced:
                 return compiled_forward(pixels)
             parameters = named_parameters(model)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.models.vision.backbones.folding import FoldedModel
 from lucid_mlx.profiling.gpu_fusion import fuse, kernel_texts
 from lucid_mlx.profiling.gpu_rules import Launch, launches
 from lucid_mlx.profiling.gpu_trace import trace
@@ -81,6 +82,8 @@ def gpu_work(model: Mask2Former, height: int, width: int, batch: int = 1, compil
     Returns:
         The work.
     """
+    if compiled:
+        model = FoldedModel(model).model
     graph = trace(model, (batch, model.config.num_channels, height, width))
     if compiled:
         graph = fuse(graph)

@@ -130,8 +130,13 @@ class ConvNorm(nn.Module):
             return self.norm(conv2d(x, weight, stride, padding))
         # Folded into the convolution, the norm costs two passes over the weights instead of two over the map. They
         # are folded anew each time: the weights stay what a checkpoint has, and can be trained.
+        weight, shift = self.folded()
+        return conv2d(x, weight, stride, padding) + shift
+
+    def folded(self) -> tuple[mx.array, mx.array]:
+        """Return the kernel that includes the norm's scale in inference, and the shift, (outputs,)."""
         scale, shift = self.norm.affine()
-        return conv2d(x, weight * scale[:, None, None, None], stride, padding) + shift
+        return self.conv.weight * scale[:, None, None, None], shift
 
 
 class Block(nn.Module):
