@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +13,10 @@ import click
 import mlx.core as mx
 
 import lucid_mlx
-from lucid_mlx.backends import default_dtype, device_name
+from lucid_mlx.backends import compilation_is_fast, default_dtype, device_name
 from lucid_mlx.cli.inputs import tell_unused, weights_files
 from lucid_mlx.cli.options import DTYPES, force_option, output_option, weights_option
+from lucid_mlx.compiled import LOGITS, Compiled
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import load
 from lucid_mlx.models import Mask2Former, create_model, list_models
@@ -55,17 +57,19 @@ def numbers(context: click.Context, parameter: click.Parameter, value: str) -> l
 )
 @click.option("--against", type=click.Choice(["torch"]), help="Run transformers on torch in turn, on the same weights.")
 @click.option("--count", is_flag=True, help="Count the work on Apple's GPU in place of timing; needs no GPU.")
+@click.option("--share", is_flag=True, help="Print one line of JSON for each size in place of the table.")
 @output_option("Write all figures to this JSON file.")
 @force_option
 def bench(
     weights: str | None, model: str, sizes: list[int], batches: list[int], dtype: str | None, runs: int,
-    against: str | None, count: bool, output: Path | None, force: bool,
+    against: str | None, count: bool, share: bool, output: Path | None, force: bool,
 ) -> None:  # fmt: skip
-    """Time a network on this machine, whole and part by part.
+    """Time a network on this machine, whole as it is used, which on a GPU is compiled, and part by part.
 
     \b
     Examples:
       lucid-mlx bench --size 512,1024
+      lucid-mlx bench --share --size 512,1024
       lucid-mlx bench --count --size 1024
       lucid-mlx bench --weights facebook/mask2former-swin-tiny-ade-semantic --dtype float16 -o row.json
     """
@@ -93,6 +97,11 @@ def bench(
         "products_per_second": product_rate(kind),
         "rows": [],
     }
+    if share:
+        for size in sizes:
+            for batch in batches:
+                echo(json.dumps(_shared(network, report["weights"], size, batch, runs)))
+        return
     echo(f"{report['weights']}, {dtype}, on the {report['device']} ({report['machine']}), mlx {version('mlx')}")
     echo(
         f"ready in {report['load_seconds']:.2f} s; matrix products reach {report['products_per_second'] / 1e9:.0f} "
@@ -140,17 +149,47 @@ def _counted(network: Mask2Former, size: int, batch: int, against: str | None) -
     return row
 
 
+def _shared(network: Mask2Former, name: str, size: int, batch: int, runs: int) -> dict[str, Any]:
+    """Measure the whole network, for a line that others can compare with theirs."""
+    from lucid_mlx.profiling.device_check import check_kernels
+    from lucid_mlx.profiling.machine import machine
+
+    timing = measure(_forward(network, size, batch), runs)
+    wrong = [kernel for kernel, state in check_kernels().items() if state != "ok"]
+    return {
+        **machine(),
+        "weights": name,
+        "dtype": str(network.dtype).removeprefix("mlx.core."),
+        "size": size,
+        "batch": batch,
+        "seconds": round(timing.median, 4),
+        "least": round(min(timing.seconds), 4),
+        "first": round(timing.first, 2),
+        "peak_mb": round(timing.peak / 1e6),
+        "self_check": "failed: " + ", ".join(wrong) if wrong else "passed",
+    }
+
+
+def _forward(network: Mask2Former, size: int, batch: int) -> Callable[[], list[mx.array]]:
+    """Return the forward as a `Segmenter` runs it."""
+    pixels = mx.random.normal((batch, size, size, network.config.num_channels), key=mx.random.key(0))
+    nchw = pixels.transpose(0, 3, 1, 2)
+    mx.eval(nchw)
+    run: Callable[[mx.array], Any] = Compiled(network) if compilation_is_fast() else network
+
+    def forward() -> list[mx.array]:
+        outputs = run(nchw)
+        return [outputs[name] for name in LOGITS]
+
+    return forward
+
+
 def _row(network: Mask2Former, size: int, batch: int, runs: int, rate: float, against: str | None) -> dict[str, Any]:
     """Measure one size of image and batch, and print it."""
     pixels = mx.random.normal((batch, size, size, network.config.num_channels), key=mx.random.key(0))
     nchw = pixels.transpose(0, 3, 1, 2)
     mx.eval(pixels, nchw)
-
-    def forward() -> list[mx.array]:
-        outputs = network(nchw)
-        return [outputs["class_queries_logits"], outputs["masks_queries_logits"]]
-
-    works: dict[str, Any] = {"whole": forward}
+    works: dict[str, Any] = {"whole": _forward(network, size, batch)}
     if against is not None:
         from lucid_mlx.profiling.torch_reference import reference
 
