@@ -40,9 +40,9 @@ def test_its_name_will_do_wherever_weights_are_asked_for(folder):
     assert json.loads((folder / "seen.json").read_text())["task"] == "panoptic"
 
 
-def test_a_folder_of_that_name_comes_first(folder):
+def test_a_folder_of_that_name_without_a_model_is_told(folder):
     (folder / "demo").mkdir()
-    with pytest.raises(lucid_mlx.InputError):
+    with pytest.warns(UserWarning, match="./demo means the folder"):
         lucid_mlx.load("demo")
 
 

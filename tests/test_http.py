@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import io
 import socket
-import sys
 import threading
 import time
 import zlib
@@ -12,7 +11,7 @@ import zlib
 import pytest
 
 from lucid_mlx import InputError
-from lucid_mlx.preprocessing import read_image
+from lucid_mlx.preprocessing import addresses, read_image
 from lucid_mlx.utils import http
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -85,7 +84,7 @@ def test_a_server_that_is_too_slow_is_given_up(serve, monkeypatch):
 
 
 def test_a_photo_from_a_server_that_drips_is_given_up(serve, monkeypatch):
-    monkeypatch.setattr(sys.modules["lucid_mlx.preprocessing.read_image"], "DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(addresses, "DOWNLOAD_TIMEOUT", 0.3)
     with pytest.raises(InputError, match="took more than 0.3 s"):
         read_image(serve.drip(OK + b"Content-Length: 100000\r\n\r\n"))
 

@@ -99,6 +99,7 @@ def test_the_labels_are_where_the_garments_were_painted(garments, monkeypatch):
     assert not painted[~ndimage.binary_dilation(garment, iterations=2)].any()
 
 
+@pytest.mark.filterwarnings("ignore:.*classes never occur in the labels")
 def test_the_three_formats_agree_with_the_dataset_without_files(written, garments):
     panoptic = coco_dataset(written / "images", written / "panoptic.json")
     instances = coco_dataset(written / "images", written / "instances.json")

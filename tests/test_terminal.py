@@ -51,7 +51,7 @@ def weights(folder):
     return write_checkpoint(folder / "weights", model.config.to_dict(), named_parameters(model), metadata, image_config)
 
 
-@pytest.mark.filterwarnings("ignore:the weights are for semantic segmentation")
+@pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("task", lucid_mlx.datasets.TASKS)
 def test_names_of_classes_and_photos(weights, folder, task):
     (folder / "trip").mkdir()

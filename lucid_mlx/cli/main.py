@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,7 +52,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
         tune_for_cpu()
-        warnings.showwarning = _one_line
+        warnings.showwarning = _once_in_one_line()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # for a terminal that has no such character
@@ -112,8 +112,16 @@ def _printable_usage() -> Iterator[None]:
         raise
 
 
-def _one_line(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-    echo(f"warning: {message}", fg="yellow", err=True)
+def _once_in_one_line() -> Callable[..., None]:
+    """Return what shows a warning as one line, unless it was shown before."""
+    shown = set()
+
+    def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            echo(f"warning: {message}", fg="yellow", err=True)
+
+    return show
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -129,7 +129,8 @@ def segment(
         for path in writer.close(segmenter.labels, segmenter.thing_ids, categories) if done else ():
             echo(f"{done} photo{'s' if done > 1 else ''} -> {path}")
     if done < len(names):
-        raise InputError(f"{done} photos segmented, {len(names) - done} of {len(names)} photos could not be read")
+        photos_done = f"{done} photo{'' if done == 1 else 's'}"
+        raise InputError(f"{photos_done} segmented, {len(names) - done} of {len(names)} photos could not be read")
 
 
 def _written(

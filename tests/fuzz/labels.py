@@ -289,5 +289,6 @@ def _read(images: Path, annotations: Path) -> object:
     dataset = coco_dataset(images, annotations)
     found = [dataset.task, dataset.class_names, sorted(dataset.thing_ids)]
     for record in dataset.records:
-        found += [digest(record.image()), digest(*record.target())]
+        target = record.target()
+        found += [digest(record.image()), digest(np.asarray(target.masks), *target[1:])]
     return found
