@@ -52,7 +52,15 @@ def offline_message(name: str, why: str, cache: Path) -> str:
 
 
 def switched_off_message(name: str, cache: Path) -> str:
-    """Return the sentence for weights that are not on this disk while downloads are switched off."""
+    """Return the sentence for weights that are not on this disk while downloads are switched off.
+
+    Args:
+        name: of the weights.
+        cache: the folder in which they would be.
+
+    Returns:
+        The sentence.
+    """
     switch = f"{offline_switch()} is set" if offline_switch() else "local_files_only=True"
     return offline_message(name, f"downloads are switched off ({switch})", cache)
 
@@ -141,7 +149,15 @@ def _message(address: HubAddress, name: str, error: Exception) -> str | None:
 
 
 def unreachable(name: str, error: BaseException) -> str:
-    """Return the sentence for a hub that cannot be reached, for an error with its cause."""
+    """Return the sentence for a hub that cannot be reached.
+
+    Args:
+        name: of the weights.
+        error: what was raised, with its cause.
+
+    Returns:
+        The sentence.
+    """
     cause = error.__cause__ or error
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if status is not None:
@@ -150,7 +166,15 @@ def unreachable(name: str, error: BaseException) -> str:
 
 
 def disk_message(folder: Path, error: OSError) -> str:
-    """Return the sentence for a cache folder that cannot be written."""
+    """Return the sentence for a cache folder that cannot be written.
+
+    Args:
+        folder: the folder.
+        error: what was raised.
+
+    Returns:
+        The sentence.
+    """
     if error.errno == errno.ENOSPC:
         return f"the disk with {folder} is full; free some space, or set LUCID_HOME or HF_HOME to another disk"
     return f"{folder} cannot be written: {error}"
