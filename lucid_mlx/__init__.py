@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 from lucid_mlx.backends.cpu import blas  # noqa: F401  # before anything imports mlx
 
 if TYPE_CHECKING:
-    from lucid_mlx import models, postprocessing, preprocessing, random, training, video, visualization, weights
+    from lucid_mlx import (
+        data,
+        evaluation,
+        models,
+        postprocessing,
+        preprocessing,
+        random,
+        results,
+        training,
+        video,
+        visualization,
+        weights,
+    )
     from lucid_mlx.backends import tune_for_cpu
     from lucid_mlx.errors import InputError
     from lucid_mlx.loading import load
@@ -28,11 +40,14 @@ __all__ = [
     "Segmenter",
     "Thresholds",
     "__version__",
+    "data",
+    "evaluation",
     "load",
     "models",
     "postprocessing",
     "preprocessing",
     "random",
+    "results",
     "training",
     "tune_for_cpu",
     "video",
