@@ -52,3 +52,12 @@ def test_soft_masks_and_whole_ones_are_kept():
         assert np.array_equal(kept, masks)
     (kept,) = read_targets([mx.array(np.full_like(MASKS, 255, np.uint8))], CLASSES, 1, 5).masks
     assert np.array_equal(kept, np.ones_like(MASKS))
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes"),
+    [(None, [0, 1]), (object(), [0, 1]), (MASKS, ["a", "b"]), (MASKS, [None, None]), (MASKS, [[0], [1, 2]])],
+)
+def test_what_is_no_array_of_numbers_is_told(masks, classes):
+    with pytest.raises(InputError, match="must be (arrays, or lists of|whole) numbers"):
+        read_targets([masks], [classes], 1, 5)

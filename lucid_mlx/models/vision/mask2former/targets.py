@@ -7,6 +7,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.errors import InputError
+from lucid_mlx.utils.text import shown
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ def read_targets(
             f"mask_labels and class_labels need one entry for each of the {batch} images; they have "
             f"{len(mask_labels)} and {len(class_labels)}"
         )
-    masks = [x if isinstance(x, mx.array) else mx.array(x) for x in mask_labels]
-    classes = [np.asarray(x) for x in class_labels]
+    try:
+        masks = [x if isinstance(x, mx.array) else mx.array(x) for x in mask_labels]
+        classes = [np.asarray(x) for x in class_labels]
+    except (TypeError, ValueError):
+        raise InputError("the entries of mask_labels and class_labels must be arrays, or lists of numbers") from None
     for number, (mask, labels) in enumerate(zip(masks, classes, strict=True)):
         if mask.ndim != 3 or labels.shape != mask.shape[:1] or mask.shape[1:] != masks[0].shape[1:]:
             raise InputError(
@@ -51,9 +55,10 @@ def read_targets(
                 f"{labels.shape}; expected (N, height, width), of one size for the batch, and (N,)"
             )
         if labels.size and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= num_labels):
+            numbers = labels.dtype.kind in "iuf"
+            found = f"{labels.min()} to {labels.max()} ({labels.dtype})" if numbers else shown(labels.tolist())
             raise InputError(
-                f"class labels must be whole numbers from 0 to {num_labels - 1}; image {number} has "
-                f"{labels.min()} to {labels.max()} ({labels.dtype})"
+                f"class labels must be whole numbers from 0 to {num_labels - 1}; image {number} has {found}"
             )
     checked = [_check_values(mask, f"image {number} of the batch") for number, mask in enumerate(masks)]
     return Targets(checked, [labels.astype(np.int32) for labels in classes])
