@@ -27,7 +27,7 @@ from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
 from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
-from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.text import hide_bar, shown
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, check_choice, check_value, check_values, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
@@ -186,6 +186,8 @@ class Segmenter:
         options = self._options(batch_size, thresholds, threshold, bgr, on_error)
         if isinstance(images, list | tuple):
             return list(self._stream(images, options))
+        if isinstance(images, Iterator) and not hasattr(images, "read"):
+            raise InputError(f"an image or a list is expected, got a {type(images).__name__}; `stream` takes it")
         (result,) = self._stream([images], options)
         return result
 
@@ -203,7 +205,7 @@ class Segmenter:
             threshold: minimum score of a segment, where `thresholds` has none.
             bgr: arrays and tensors are BGR, as OpenCV has them.
             on_error: what to do about an image that cannot be read: "raise", or "skip" it with a warning at the end.
-            progress: show a progress bar, if standard error is a terminal.
+            progress: show a progress bar, if standard error is a terminal or this a notebook.
 
         Returns:
             The results, each computed when it is asked for; none of an image that was skipped.
@@ -222,6 +224,7 @@ class Segmenter:
         progress: bool = False,
     ) -> _Options:  # fmt: skip
         check_values(
+            ("task", self.task, Literal["semantic", "instance", "panoptic"]),
             ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE),
             ("thresholds", thresholds, Thresholds | None),
             ("threshold", threshold, float | None, 0, 1),
@@ -258,7 +261,7 @@ class Segmenter:
         )
         if total is not None and total > options.batch_size:  # else they may still have to happen, as a camera's do
             read = prefetch(read)
-        with tqdm(total=total, unit="image", disable=None if options.progress else True) as bar, closing(read):
+        with tqdm(total=total, unit="image", disable=hide_bar(options.progress)) as bar, closing(read):
             for photos in read:
                 results = iter(self._segment([photo for photo in photos if photo is not None], options.thresholds))
                 for photo in photos:

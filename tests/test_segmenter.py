@@ -1,5 +1,6 @@
 import gc
 import io
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lucid_mlx import InputError, Segmenter, Thresholds
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.text import hide_bar
 from lucid_mlx.weights import write_checkpoint
 
 SIZES = [(30, 40), (40, 30), (64, 64), (30, 40), (7, 90), (40, 30), (30, 41)]
@@ -254,6 +256,10 @@ class TestStream:
         monkeypatch.setattr("sys.stderr", terminal)
         assert len(list(segmenters["semantic"].stream(photos([(30, 40)] * 3), progress=True))) == 3
         assert "3/3" in terminal.getvalue()
+
+    def test_a_notebook_has_one_though_it_is_no_terminal(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        assert (hide_bar(True), hide_bar(False)) == (False, True)
 
     def test_it_shows_nothing_unasked_or_in_a_log(self, segmenters, capsys):
         for progress in (False, True):

@@ -68,6 +68,18 @@ class TestThreshold:
         segmenter(GOOD)
 
 
+def test_a_generator_belongs_into_a_stream(segmenter):
+    with pytest.raises(InputError, match="got a generator; `stream` takes it"):
+        segmenter(photo for photo in [GOOD])
+
+
+def test_a_task_that_is_set_later_is_checked(model):
+    segmenter = Segmenter(model, "panoptic", size=64)
+    segmenter.task = "foo"
+    with pytest.raises(InputError, match="task must be one of"):
+        segmenter(GOOD)
+
+
 def test_arrays_of_opencv_are_bgr(segmenter):
     photo = read_image(PHOTO)
     wanted = segmenter(photo, threshold=0.0)

@@ -16,7 +16,7 @@ from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
-from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.text import hide_bar, shown
 from lucid_mlx.utils.validation import MAX_NAME, check_value
 
 METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]] = {
@@ -52,7 +52,7 @@ def evaluate(
         batch_size: images in a batch.
         thresholds: what counts as a segment. None for those of the original project; for instances it has no score
             threshold.
-        progress: show a progress bar, if standard error is a terminal.
+        progress: show a progress bar, if standard error is a terminal or this a notebook.
 
     Returns:
         The metrics: mIoU as detectron2 computes it, mask AP, or panoptic quality.
@@ -83,7 +83,7 @@ def evaluate(
 
     predictions = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
     notices = Notices("the labeled images")
-    bar = tqdm(predictions, "eval", len(dataset.records), unit="image", disable=None if progress else True)
+    bar = tqdm(predictions, "eval", len(dataset.records), unit="image", disable=hide_bar(progress))
     for prediction in bar:
         record = pending.popleft()
         target = record.target()

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from tqdm.auto import tqdm
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.utils.text import printable, shown
+from lucid_mlx.utils.text import hide_bar, printable, shown
 
 MAX_ADDRESS = 8000  # characters, which is what servers take
 SILENCE = 20  # seconds without a byte after which a connection counts as broken
@@ -51,7 +51,7 @@ def download(
     start = window = time.monotonic()
     before = 0
     try:
-        with tqdm(unit="B", unit_scale=True, disable=None if progress else True) as bar:
+        with tqdm(unit="B", unit_scale=True, disable=hide_bar(progress)) as bar:
             while thread.is_alive():
                 thread.join(_POLL)
                 bar.total = transfer.total

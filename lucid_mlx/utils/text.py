@@ -6,6 +6,7 @@
 import html
 import re
 import reprlib
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -97,3 +98,8 @@ def _is_unsafe(character: str) -> bool:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def hide_bar(progress: bool) -> bool | None:
+    """Return tqdm's `disable` for a progress bar that is wanted or not: a notebook shows it, a log does not."""
+    return not progress if "ipykernel" in sys.modules else None if progress else True

@@ -12,6 +12,7 @@ from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import atomic_write, check_not_input, local_path
+from lucid_mlx.utils.text import hide_bar
 from lucid_mlx.utils.validation import check_value
 from lucid_mlx.video.io import VideoReader, VideoWriter, check_suffix
 from lucid_mlx.video.tracking import Tracker
@@ -46,7 +47,7 @@ def segment_video(
         labels: names of the classes to draw; all classes if empty.
         opacity: of the colors, 0 to 1.
         title: a line of text above each frame.
-        progress: show a progress bar, if standard error is a terminal.
+        progress: show a progress bar, if standard error is a terminal or this a notebook.
 
     Returns:
         The number of frames.
@@ -63,7 +64,7 @@ def segment_video(
     options: dict[str, Any] = {"opacity": opacity, "title": title, "colors": palette(segmenter.labels), "legend": False}
     with VideoReader(source) as reader, atomic_write(target) as path, VideoWriter(path, reader) as writer:
         results = segmenter.stream(reader.frames(), batch_size=batch_size, thresholds=thresholds)
-        for result in tqdm(results, total=reader.frame_count, unit="frame", disable=None if progress else True):
+        for result in tqdm(results, total=reader.frame_count, unit="frame", disable=hide_bar(progress)):
             writer.write(_draw(result.only(labels) if labels else result, tracker, options))
             count += 1
         if count == 0:
