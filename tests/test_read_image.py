@@ -46,9 +46,18 @@ class TestSources:
         with pytest.raises(InputError, match="an image must be a path, a URL"):
             read_image(source)
 
-    def test_a_text_file_object_is_reported(self, tmp_path):
+    def test_a_text_file_object_is_read_by_its_bytes_or_reported(self, tmp_path):
+        saved(tmp_path, Image.fromarray(RGB))
+        with (tmp_path / "image.png").open() as file:
+            assert np.array_equal(read_image(file), RGB)
         with pytest.raises(InputError, match="mode 'rb'"):
             read_image(io.StringIO("hello"))
+
+    def test_no_path_and_an_address_of_another_kind_are_reported(self):
+        with pytest.raises(InputError, match="path of the image is empty"):
+            read_image("")
+        with pytest.raises(InputError, match="ftp is not read; expected https, http, file or data"):
+            read_image("ftp://host/x.jpg")
 
     def test_missing_files_and_folders_are_reported(self, tmp_path):
         with pytest.raises(InputError, match="does not exist"):

@@ -91,6 +91,13 @@ def test_a_wrong_value_is_told_in_one_short_sentence(call, value):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), mx.array(0.5)])
+def test_a_number_of_an_array_library_says_how_to_make_one_of_python(value):
+    with pytest.raises(InputError, match=r"threshold must be a number or None, got .*; use its \.item\(\)"):
+        Thresholds(threshold=value)
+    Thresholds(threshold=value.item())
+
+
 @pytest.fixture(scope="module")
 def segmenter():
     return Segmenter(Mask2Former(small_config()))

@@ -1,6 +1,7 @@
 """Read any image as a viewer shows it: 8-bit RGB, upright."""
 
 import io
+import re
 import unicodedata
 import warnings
 from os import PathLike
@@ -90,6 +91,10 @@ def _open(source: Any) -> tuple[str, BinaryIO]:
             return open_address(source)
         source = path
     if isinstance(source, str | PathLike):
+        if source == "":
+            raise InputError("the path of the image is empty")
+        if isinstance(source, str) and (scheme := re.match(r"(\w+)://", source)):
+            raise InputError(f"{shown(source, 200)}: {scheme[1]} is not read; expected https, http, file or data")
         try:
             path = _existing(Path(source))
             check_file(path, "an image file")
@@ -100,6 +105,7 @@ def _open(source: Any) -> tuple[str, BinaryIO]:
             raise InputError(f"{shown(str(source), 200)} cannot be read: {error}") from error
     if hasattr(source, "read"):
         name, limit = str(getattr(source, "name", "the image")), max_image_bytes()
+        source = getattr(source, "buffer", source)  # of a file that was opened as text
         data = source.read(limit + 1)
         if not data and hasattr(source, "seek"):  # it was written just now
             source.seek(0)

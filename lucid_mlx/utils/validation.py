@@ -166,7 +166,8 @@ def value_problem(
         A phrase that says what the value must be; None if it fits.
     """
     if not _fits(value, annotation):
-        return f"{name} must be {_describe(annotation)}, got {shown(value)}"
+        scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")  # of an array library
+        return f"{name} must be {_describe(annotation)}, got {shown(value)}{'; use its .item()' if scalar else ''}"
     numbers = [x for x in (value if isinstance(value, list | tuple) else [value]) if isinstance(x, int | float)]
     if min(numbers, default=least) < least:
         return f"{name} must be at least {least}, got {shown(value)}"
