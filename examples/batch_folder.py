@@ -31,9 +31,11 @@ def main() -> None:
     pictures = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in ENDINGS)
     waiting = [path for path in pictures if not (args.overlays / path.name).exists()]
     segmenter = lucid_mlx.Segmenter(args.weights)
-    for result in segmenter.stream(waiting, batch_size=args.batch_size, progress=True):
+    done = 0
+    for result in segmenter.stream(waiting, batch_size=args.batch_size, on_error="skip", progress=True):
         result.save(args.overlays / Path(result.name).name)
-    print(f"{len(waiting)} of {len(pictures)} pictures -> {args.overlays}")
+        done += 1
+    print(f"{done} of {len(pictures)} pictures -> {args.overlays}")
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ def main() -> None:
     parser.add_argument("--soft", type=float, default=1.0, help="softness of the edge in pixels, 0 for a hard one")
     parser.add_argument("-o", "--output", default="cut_out.png")
     args = parser.parse_args()
+    if not args.output.lower().endswith((".png", ".webp", ".tif", ".tiff")):
+        parser.error(f"{args.output} cannot be transparent; expected a name that ends in .png, .webp or .tif")
 
     segmenter = lucid_mlx.Segmenter(args.weights)
     found = segmenter(args.photo)
-    if args.label:
-        objects = found.only([args.label]).segments
-    else:  # no stuff, such as sky, which is often the largest
-        things = segmenter.thing_ids or segmenter.labels
-        objects = tuple(segment for segment in found.segments if segment.label_id in things)
+    things = segmenter.thing_ids or segmenter.labels  # no stuff, such as sky, which is often the largest
+    labels = [args.label] if args.label else [segmenter.labels[thing] for thing in things]
+    objects = found.only(labels).segments
     if not objects:
         raise SystemExit(f"there is no {args.label or 'object'} in the photo; there is: {found.summary()}")
     largest = max(objects, key=lambda segment: segment.area)

@@ -26,7 +26,7 @@ def main() -> None:
     ids = segmenter.category_ids  # the dataset's own, if it is known
     categories = coco_categories(segmenter.labels, segmenter.thing_ids, ids)
     images, annotations = [], []
-    for number, result in enumerate(segmenter.stream(args.photos, progress=True), 1):
+    for number, result in enumerate(segmenter.stream(args.photos, on_error="skip", progress=True), 1):
         picture, annotation = result.to_panoptic_png(category_ids=ids)
         file = f"{number:012}.png"  # by number, as COCO's: two folders may have photos of the same name
         picture.save(args.output / file)

@@ -80,6 +80,11 @@ class TestCutOut:
         assert np.array_equal(picture[..., :3], found.image[top:bottom, left:right])
         assert (picture[..., 3] == 255).sum() == cup.area < picture[..., 3].size
 
+    def test_a_format_without_transparency_is_refused_before_the_work(self, run, weights, capsys):
+        with pytest.raises(SystemExit):
+            run("cut_out.py", "--weights", weights, "-o", "x.jpg")
+        assert "x.jpg cannot be transparent" in capsys.readouterr().err
+
     def test_an_edge_is_soft(self, run, weights):
         run("cut_out.py", "--weights", weights)
         alpha = np.array(Image.open("cut_out.png"))[..., 3]
@@ -141,6 +146,11 @@ class TestBatchFolder:
         overlay = read_image(out / "b.PNG")
         assert np.array_equal(overlay, np.array(lucid_mlx.Segmenter(weights)(photos / "b.PNG").draw()))
         assert run("batch_folder.py", photos, out, "--weights", weights) == f"0 of 2 pictures -> {out}\n"
+
+    def test_a_damaged_picture_stops_no_other(self, run, weights, photos):
+        (photos / "aa.jpg").write_bytes(b"no picture")
+        with pytest.warns(UserWarning, match="skipped 1 of 3 images"):
+            assert run("batch_folder.py", photos, "out", "--weights", weights) == "2 of 3 pictures -> out\n"
 
     def test_photos_are_never_overwritten(self, run, weights, photos, capsys):
         before = (photos / "a.jpg").read_bytes()
