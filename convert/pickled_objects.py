@@ -247,6 +247,14 @@ def _ordered(pairs: Any = None) -> dict[Any, Any]:
     return dict(reversed(found.items()))
 
 
+def _set(members: Any = None) -> Unknown:
+    """Stand for a set by a dictionary with its members as keys; the list is used up, as in `_ordered`."""
+    found = Unknown("set")
+    while isinstance(members, list) and members:
+        found.items[_key(members.pop())] = None
+    return found
+
+
 def _attribute(target: Any = None, name: Any = None) -> Unknown:
     """Stand for a member of a class, by which Python pickles the values of an enumeration and methods."""
     if not isinstance(target, Name | Unknown) or not isinstance(name, str):
@@ -281,6 +289,7 @@ BUILDERS: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _bytes,
     **{(module, name): _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
     **{(module, "getattr"): _attribute for module in ("builtins", "__builtin__")},
+    **{(module, "set"): _set for module in ("builtins", "__builtin__")},
     **{
         (module, name): build
         for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")

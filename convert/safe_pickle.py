@@ -10,13 +10,13 @@ import pickletools
 from collections.abc import Callable
 from typing import IO, Any
 
-from lucid_mlx.convert.pickled_objects import Storage, Unknown, construct, dictionary, find_name, set_state
+from lucid_mlx.convert.pickled_objects import Name, Storage, Unknown, construct, dictionary, find_name, set_state
 from lucid_mlx.errors import InputError
 
 MAX_OPCODES = 500_000  # a Mask2Former with the state of its optimizer needs 100,000
 
 
-def read_pickle(file: IO[bytes], size: int, storage: Callable[[Any], Storage] | None = None) -> Any:
+def read_pickle(file: IO[bytes], size: int, storage: Callable[[Any], Storage | Name] | None = None) -> Any:
     """Read one pickle.
 
     Args:
@@ -62,7 +62,7 @@ class _BoundedFile:
 class _Machine:
     """The stack machine of pickle; the standard library's `pickletools` describes its operations."""
 
-    def __init__(self, storage: Callable[[Any], Storage] | None):
+    def __init__(self, storage: Callable[[Any], Storage | Name] | None):
         self.stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -161,6 +161,8 @@ class _Machine:
     def _extend(self, values: list[Any]) -> None:
         if isinstance(self.stack[-1], list):
             self.stack[-1] += values
+        elif isinstance(self.stack[-1], Unknown):  # a set
+            self._update([value for member in values for value in (member, None)])
 
     def _update(self, values: list[Any]) -> None:
         target = self.stack[-1]

@@ -56,6 +56,8 @@ def find_tensors(tree: Any, file_size: int) -> FoundTensors:
     """
     found = FoundTensors()
     kind = shown(str(tree.name), 100) if isinstance(tree, Unknown) else type(tree).__name__
+    if isinstance(tree, TensorEntry | PickledArray):
+        kind = "single tensor"
     holders = _collect(tree, found, SHARED * file_size + SHARED_BYTES)
     if not found.entries and not isinstance(tree, dict):
         raise InputError(
@@ -128,11 +130,21 @@ def _take_items(holder: Any, depth: int) -> list[tuple[str, Any]]:
     if isinstance(holder, list | tuple) and not depth:  # such as (state dict of the model, of the optimizer)
         return [(str(number), value) for number, value in enumerate(holder)]
     named = []
+    if isinstance(holder, Unknown):
+        _drop_unsaved(holder)
     for items in (holder.items, *holder.states) if isinstance(holder, Unknown) else (holder,):
         if isinstance(items, dict):
             named += [(key, value) for key, value in items.items() if isinstance(key, str) and len(key) <= MAX_NAME]
             items.clear()
     return named
+
+
+def _drop_unsaved(module: Unknown) -> None:
+    """Take away the buffers of a module that are no part of its state dict."""
+    buffers, unsaved = module.get("_buffers"), module.get("_non_persistent_buffers_set")
+    if isinstance(buffers, dict) and isinstance(unsaved, Unknown):
+        for name in [name for name in buffers if name in unsaved.items]:
+            del buffers[name]
 
 
 def _common_root(holders: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from lucid_mlx.convert.pickled_objects import Storage, TensorEntry, Unknown, parse_storage
+from lucid_mlx.convert.pickled_objects import Name, Storage, TensorEntry, Unknown, parse_storage
 from lucid_mlx.convert.safe_pickle import read_pickle
 from lucid_mlx.convert.tensor_tree import FoundTensors, find_tensors
 from lucid_mlx.errors import InputError
@@ -140,7 +140,8 @@ def _open_zip(path: Path) -> tuple[Any, Extents]:
                 raise InputError(f"the entry {name} is compressed or cut off, which torch never writes")
         pickles = [name for name in members if name.endswith("data.pkl") and name.count("/") <= 1]
         if len(pickles) != 1:
-            raise InputError("the archive has no data.pkl, so torch did not write it")
+            inside = ", ".join(shown(name, 80)[1:-1] for name in list(members)[:3]) or "nothing"
+            raise InputError(f"it is an archive, not written by torch, of {inside}: unpack it, and give what is in it")
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
             raise InputError("the data in the file are big-endian, which is not supported")
@@ -166,6 +167,9 @@ def _open_pickle(path: Path) -> tuple[Any, Extents]:
     """Open torch's older format, which is a sequence of pickles and then the data; or a plain pickle."""
     size = path.stat().st_size
     with path.open("rb") as file:
+        if file.read(4) == b"PK\x03\x04":
+            raise InputError("it is damaged or incomplete: the archive has no end; copy or download it again")
+        file.seek(0)
         first = read_pickle(file, size, parse_storage)
         if type(first) is not int or first != LEGACY_MAGIC:
             return first, {}
@@ -175,7 +179,9 @@ def _open_pickle(path: Path) -> tuple[Any, Extents]:
             raise InputError("the data in the file are big-endian, which is not supported")
         storages: dict[str, Storage] = {}
 
-        def parse(pid: Any) -> Storage:
+        def parse(pid: Any) -> Storage | Name:
+            if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module" and isinstance(pid[1], Name):
+                return pid[1]  # the class of a whole model; its source code follows
             found = parse_storage(pid)
             return storages.setdefault(found.key, found)
 

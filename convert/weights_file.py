@@ -25,6 +25,11 @@ _OTHER_FILES = {
     b"<": "is a web page, not weights; download the file itself",
     b"{": "is JSON, not weights",
     b"\x89HDF": "is an HDF5 file, as Keras writes it; expected weights of torch or safetensors",
+    b"\x1f\x8b": "is compressed by gzip: unpack it, and give what is in it",
+    b"BZh": "is compressed by bzip2: unpack it, and give what is in it",
+    b"\xfd7zXZ": "is compressed by xz: unpack it, and give what is in it",
+    b"7z\xbc\xaf": "is compressed by 7-Zip: unpack it, and give what is in it",
+    b"Rar!": "is compressed by RAR: unpack it, and give what is in it",
     b"GGUF": "is a GGUF file; expected weights of torch or safetensors",
 }
 

@@ -21,6 +21,7 @@ from torch_writer import Module, save_legacy, save_zip
 import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.convert.other_models import name_other_model
+from lucid_mlx.convert.source import read_source
 
 RAW = huggingface_arrays()
 
@@ -95,6 +96,23 @@ def test_torch_s_own_objects_beside_the_weights_do_not_matter(tmp_path, thing):
     model = pickle.dumps({"model": RAW}, 2)
     (tmp_path / "x.pkl").write_bytes(model[:-1] + b"U\x01x" + thing + b"s.")
     assert lucid_mlx.load(tmp_path / "x.pkl").config.num_labels == 3
+
+
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
+def test_a_whole_module_has_the_keys_of_its_state_dict(tmp_path, save):
+    buffers = {"index": np.arange(3), "kept": np.ones(2, np.float32)}
+    module = Module(_parameters={"w": np.ones(2, np.float32)}, _buffers=buffers, _non_persistent_buffers_set={"index"})
+    whole = save(Module(_modules={"a": module}), tmp_path / "whole.pt")
+    assert set(read_source(whole).arrays) == {"w", "kept"}
+
+
+def test_the_source_code_in_a_legacy_whole_model_does_not_matter(tmp_path):
+    path = save_legacy({"model": RAW, "class": 123456789}, tmp_path / "x.pt")
+    number = pickle.dumps(123456789, 2)[2:-1]
+    assert number in path.read_bytes()
+    named = b"(U\x06modulectrainer.networks\nNetwork\nU\x04a.pyU\x04passtQ"
+    path.write_bytes(path.read_bytes().replace(number, named, 1))
+    assert lucid_mlx.load(path).config.num_labels == 3
 
 
 TELLING = {

@@ -105,14 +105,25 @@ def test_a_compressed_archive_is_refused_before_it_is_read(tmp_path):
 def test_a_zip_of_something_else_is_reported(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(InputError, match="torch did not write it"):
+    with pytest.raises(InputError, match=r"not written by torch, of readme\.txt: unpack it"):
         read_source(tmp_path / "x.pt")
+
+
+def test_a_compressed_file_and_one_that_is_cut_off_say_what_to_do(tmp_path):
+    for start, message in (
+        (b"\x1f\x8b\x08", "compressed by gzip: unpack it"),
+        (b"PK\x03\x04abc", "damaged or incomplete"),
+    ):
+        (tmp_path / "x.pth").write_bytes(start + bytes(100))
+        with pytest.raises(InputError, match=message):
+            read_source(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
         ([1, 2], "holds a list"),
+        (np.ones(3, np.float32), "holds a single tensor"),
         ({"model": {}}, "not hold a dictionary of named tensors"),
         ({"a": 1}, "not hold a dictionary of named"),
         ({"a": np.array([{}, []], dtype=object)}, "not hold a dictionary of named"),
