@@ -199,6 +199,8 @@ def _split(names: Mapping[str, str], family: CheckpointFamily, prefix: str) -> t
 def _choose(copies: Collection[str], names: Mapping[str, str], ema: bool, root: str) -> str:
     """Choose one of several copies of a network by its prefix."""
     averaged = [prefix for prefix in copies if _is_averaged(prefix, names)]
+    if not averaged and _AVERAGED.search(root):  # all that the file holds is averaged
+        averaged = list(copies)
     plain = [prefix for prefix in copies if prefix not in averaged]
     if ema and not averaged:
         raise InputError(f"no averaged (EMA) weights were found in it; tensors are in {list_places(names, root)}")
@@ -217,6 +219,8 @@ def _is_averaged(prefix: str, names: Mapping[str, str]) -> bool:
         return prefix.startswith("state_dict.")
     if "ema_state_dict.steps" in names:  # mmengine's EMAHook
         return prefix.startswith("state_dict.")
+    if prefix.removesuffix("module.") + "n_averaged" in names:  # torch's AveragedModel
+        return True
     return _AVERAGED.search(prefix) is not None
 
 

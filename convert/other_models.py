@@ -124,6 +124,7 @@ def describe_unknown(keys: Collection[str], families: Collection[str], root: str
 def _backbone_sentence(name: str) -> str:
     return (
         f"it is a backbone alone, an image classifier ({shown(name)[1:-1]}), from which training can start: "
-        "mask2former_swin_tiny(num_labels=..., pretrained_backbone=PATH) takes it, and its like; to segment, "
+        f"mask2former_{'resnet_50' if 'resnet' in name.lower() else 'swin_tiny'}(num_labels=..., "
+        "pretrained_backbone=PATH) takes it, or the preset of its size; to segment, "
         f"{_SUPPORTED}"
     )

@@ -114,6 +114,14 @@ def test_trainers_that_save_averaged_weights_as_the_model_s_own_are_known(tmp_pa
         assert is_filled_with(lucid_mlx.load(path, key=raw), RAW)
 
 
+@pytest.mark.parametrize("holder", [{}, {"averaged": {}}], ids=["alone", "in a dictionary"])
+def test_a_file_with_averaged_weights_alone_has_them(tmp_path, holder):
+    swa = {"n_averaged": np.ones(1, np.int64)} | under("module.", AVERAGED)
+    path = save_zip(dict.fromkeys(holder, swa) or swa, tmp_path / "x.pth")
+    assert is_filled_with(lucid_mlx.load(path, ema=True), AVERAGED)
+    assert is_filled_with(lucid_mlx.load(path), AVERAGED)
+
+
 def test_two_networks_need_a_key_and_a_wrong_key_lists_what_there_is(tmp_path):
     path = save_zip({"nets": {"student": RAW, "teacher": AVERAGED}}, tmp_path / "x.pth")
     with pytest.raises(InputError, match=r"2 networks: 'nets.student', 'nets.teacher'; name one with --key"):
