@@ -1,4 +1,4 @@
-"""Choose the class names of checkpoints without a config.json."""
+"""Choose the class names of checkpoints."""
 
 import json
 import warnings
@@ -11,6 +11,14 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import is_file, local_path, read_text
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
+
+
+def with_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a Hugging Face configuration with `id2label`, if it has the names of the classes in `label2id` alone."""
+    numbers = config.get("label2id")
+    if config.get("id2label") or not isinstance(numbers, Mapping):
+        return config
+    return {**config, "id2label": {str(number): name for name, number in numbers.items()}}
 
 
 def fit_to_head(config: Mapping[str, Any], num_labels: int, named: bool) -> dict[str, Any]:
@@ -90,7 +98,8 @@ def choose_labels(
         names = _read_labels(labels)
         if len(names) != num_labels:
             raise InputError(
-                f"the labels name {len(names)} classes; the network has {num_labels}: as many{_fitting(num_labels)}"
+                f"{_where(labels)} names {len(names)} classes, and the network has {num_labels}, without "
+                f"background: name as many{_fitting(num_labels)}"
             )
         return names, None
     if len(stored) == num_labels:
@@ -104,6 +113,10 @@ def choose_labels(
     return [f"LABEL_{class_id}" for class_id in range(num_labels)], note
 
 
+def _where(labels: str | PathLike[str] | Sequence[str]) -> str:
+    return shown(str(labels), 200) if isinstance(labels, str | PathLike) else "the list of labels"
+
+
 def _read_labels(labels: str | PathLike[str] | Sequence[str]) -> list[str]:
     if not isinstance(labels, str | PathLike):
         check_value("labels", labels, list[str])
@@ -113,17 +126,24 @@ def _read_labels(labels: str | PathLike[str] | Sequence[str]) -> list[str]:
     path = local_path(labels, "labels")
     if not is_file(path):
         raise InputError(
-            f"labels {shown(str(path), 200)}: there is no such text file or dataset; the datasets are "
-            f"{', '.join(DATASETS)}"
+            f"labels {shown(str(path), 200)}: there is no such file, with a name on each line, nor such a dataset; the "
+            f"datasets are {', '.join(DATASETS)}"
         )
     text = read_text(path, "names of classes")
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml", ".xml") or (suffix == ".csv" and "," in text):
+        raise InputError(f"{path} is no list of names; write a text file with a name on each line, or JSON")
     try:
         parsed = json.loads(text)
     except RecursionError:
         raise InputError(f"{path} nests too deeply; expected names of classes") from None
     except ValueError:
         return [line.strip() for line in text.splitlines() if line.strip()]
-    if isinstance(parsed, dict):
+    if isinstance(parsed, dict) and isinstance(categories := parsed.get("categories"), list):  # COCO's
+        entries = [entry for entry in categories if isinstance(entry, dict)]
+        ordered = sorted(entries, key=lambda entry: str(entry.get("id")).zfill(20))
+        parsed = [entry.get("name") for entry in ordered]
+    elif isinstance(parsed, dict):
         parsed = parsed.get("id2label", parsed)
         try:
             parsed = [parsed[key] for key in sorted(parsed, key=int)]

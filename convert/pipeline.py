@@ -13,20 +13,27 @@ from lucid_mlx.convert.card import model_card
 from lucid_mlx.convert.detectron2_yaml import read_detectron2_yaml
 from lucid_mlx.convert.families import FAMILIES, CheckpointFamily
 from lucid_mlx.convert.infer import infer_config
-from lucid_mlx.convert.labels import choose_labels, fit_to_head
+from lucid_mlx.convert.labels import choose_labels, fit_to_head, with_names
 from lucid_mlx.convert.network import open_network
 from lucid_mlx.convert.origin import PublishedCheckpoint, identify_checkpoint
 from lucid_mlx.convert.other_models import name_other_model
-from lucid_mlx.convert.rules import rename, to_mlx_layout
+from lucid_mlx.convert.rules import Rule, rename, to_mlx_layout
 from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.datasets import dataset_task
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.utils.files import local_path, read_json
 from lucid_mlx.utils.parameters import count_and_list, load_parameters, named_parameters
-from lucid_mlx.weights.checkpoint import CONFIG_FILE, MLX_FORMAT, Checkpoint, ensure_empty, write_checkpoint
+from lucid_mlx.weights.checkpoint import (
+    CONFIG_FILE,
+    MLX_FORMAT,
+    Checkpoint,
+    ensure_empty,
+    read_checkpoint,
+    write_checkpoint,
+)
 from lucid_mlx.weights.download import LocalFiles, download
-from lucid_mlx.weights.quantize import quantize
+from lucid_mlx.weights.quantize import dequantized_arrays, quantize
 from lucid_mlx.weights.registry import WeightsLike
 
 CONVERTER_VERSION = "2"
@@ -85,10 +92,12 @@ class Conversion:
         Raises:
             InputError: if the folder is not empty, or cannot be written.
         """
+        if self.source.folder is not None and self.source.folder.resolve() == local_path(destination).resolve():
+            raise InputError(f"{destination} is the source; choose another destination")
         checkpoint = self.to_checkpoint()
         metadata = {
             **checkpoint.metadata,
-            "sha256": self.source.sha256(),
+            "sha256": checkpoint.metadata.get("sha256") or self.source.sha256(),
             "converter": f"lucid_mlx.convert {CONVERTER_VERSION}",
         }
         card = model_card(self.config, metadata, self.quantization)
@@ -116,7 +125,8 @@ def convert(
     Args:
         source: a file (.safetensors, .bin, .pth, .pt, .ckpt, .pkl), whose code is never run; a folder with one or with
             an index of shards; a name on the Hugging Face hub, with `@revision` if wanted; an `hf://` or `https://`
-            address; a member of a weights enumeration, or its tag ("mask2former_swin_small:ADE20K_SEMANTIC").
+            address; a member of a weights enumeration, or its tag ("mask2former_swin_small:ADE20K_SEMANTIC"); or a
+            converted folder, of which `dtype`, `quantize_bits` and `labels` change what they name.
         destination: the folder to write, completely or not at all; it must not exist, or be empty, without `force`.
         family: "huggingface", "detectron2", "lucid2", "lucid3" or "openmmlab"; detected from the keys if None.
         dtype: floating-point type to store; None keeps the source's, except for float64, which becomes float32.
@@ -133,8 +143,8 @@ def convert(
         The destination.
 
     Raises:
-        InputError: if the source is not available, incomplete, damaged, not a Mask2Former, converted already, or needs
-            code to run; one error lists all keys and parameters that are missing, unknown or mis-shaped.
+        InputError: if the source is not available, incomplete, damaged, not a Mask2Former, or needs code to run; one
+            error lists all keys and parameters that are missing, unknown or mis-shaped.
     """
     ensure_empty(local_path(destination, "destination"), force)
     conversion = convert_in_memory(
@@ -185,7 +195,9 @@ def convert_in_memory(
     local = source if isinstance(source, LocalFiles) else download(source)
     opened = read_source(local.path)
     if opened.metadata.get("format") == MLX_FORMAT:
-        raise InputError(f"{local.name} is in MLX's layout already: load it as it is")
+        if family is not None or config is not None or key is not None or ema:
+            raise InputError(f"{local.name} is converted already: leave out --from, --config, --key and --ema")
+        return _convert_again(local, opened, dtype, quantize_bits, group_size, labels)
     if family is not None and family not in FAMILIES:
         raise InputError(f"there is no family {family!r}; expected one of {', '.join(FAMILIES)}")
     yaml = None
@@ -193,6 +205,8 @@ def convert_in_memory(
         opened = replace(opened, config=read_json(_json_path(config)))
     elif config is not None:
         yaml = read_detectron2_yaml(config)
+    if opened.config is not None:
+        opened = replace(opened, config=with_names(opened.config))
     all_keys = list(opened.arrays)
     chosen, opened, beside = open_network(opened, family, key, ema)
     if yaml is not None and chosen.name != "detectron2":
@@ -233,6 +247,49 @@ def convert_in_memory(
         arrays=arrays,
         metadata=_metadata(local, opened, chosen, published, dataset),
         preprocessor=opened.preprocessor or (yaml.preprocessor if yaml else {}),
+        quantization=quantization,
+        notes=notes,
+    )
+
+
+def _convert_again(
+    local: LocalFiles,
+    opened: SourceCheckpoint,
+    dtype: mx.Dtype | None,
+    quantize_bits: int | None,
+    group_size: int,
+    labels: str | PathLike[str] | Sequence[str] | None,
+) -> Conversion:
+    """Change the type, the quantization or the names of the classes of a folder that was converted before."""
+    if dtype is None and quantize_bits is None and labels is None:
+        raise InputError(
+            f"{local.name} is in MLX's layout already: load it as it is, or say what to change: --dtype, --quantize, "
+            "--class-names or --to huggingface"
+        )
+    if opened.folder is None:
+        raise InputError(f"{local.name} is in MLX's layout, and lacks the {CONFIG_FILE} beside it; give its folder")
+    checkpoint = read_checkpoint(opened.folder)
+    network = Mask2FormerConfig.from_dict(checkpoint.config)
+    arrays, quantization = dequantized_arrays(checkpoint), None
+    notes = []
+    if before := checkpoint.config.get("quantization"):
+        notes.append(
+            f"its layers had {before['bits']} bits, and are as inaccurate as before: better convert the source"
+        )
+    if dtype is not None:
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    if labels is not None:
+        network.id2label = dict(enumerate(choose_labels(network.num_labels, labels, (), None)[0]))
+    if quantize_bits is not None:
+        arrays, quantization = _quantize(network, arrays, quantize_bits, group_size)
+    return Conversion(
+        source=replace(opened, arrays={}),
+        source_keys=list(arrays),
+        family=CheckpointFamily("mlx", [Rule("{any}", "{any}", "converted already")]),
+        config=network,
+        arrays=arrays,
+        metadata={"source": opened.name, "family": "mlx", **checkpoint.metadata},
+        preprocessor=checkpoint.preprocessor,
         quantization=quantization,
         notes=notes,
     )

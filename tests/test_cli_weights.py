@@ -99,14 +99,18 @@ def test_labels_come_from_a_dataset_or_a_file_and_a_note_says_if_they_are_missin
     (folder / "names.json").write_text(json.dumps({"id2label": {"10": "x", "0": "cup", "1": "table"}}))
     (folder / "number.json").write_text("7")
     (folder / "odd.json").write_text('{"a": "cup"}')
-    for file, last in (("names.txt", "spoon"), ("names.json", "x")):
+    (folder / "names.yaml").write_text("0: cup\n1: table\n2: spoon\n")
+    categories = [{"id": 10, "name": "x"}, {"id": 1, "name": "cup"}, {"id": 9, "name": "table"}]
+    (folder / "names.coco.json").write_text(json.dumps({"categories": categories}))
+    for file, last in (("names.txt", "spoon"), ("names.json", "x"), ("names.coco.json", "x")):
         assert run("convert", "theirs/model.safetensors", file[6:], "--class-names", file).stderr == ""
         assert lucid_mlx.load(file[6:]).config.id2label == {0: "cup", 1: "table", 2: last}
     for labels, message in (
-        ("coco_panoptic", "name 133 classes; the network has 3"),
-        ("nowhere.txt", "no such text file or dataset; the datasets are coco_panoptic"),
+        ("coco_panoptic", "'coco_panoptic' names 133 classes, and the network has 3, without background"),
+        ("nowhere.txt", "no such file, with a name on each line, nor such a dataset; the datasets are coco_panoptic"),
         ("number.json", "must hold a list of names"),
         ("odd.json", "must map class ids to names"),
+        ("names.yaml", "is no list of names; write a text file"),
     ):
         assert message in run("convert", "theirs/model.safetensors", "new", "--class-names", labels, code=2).stderr
     assert not (folder / "new").exists()

@@ -45,11 +45,12 @@ def test_labels_image_config_and_provenance_are_kept(tmp_path):
     assert len(metadata["sha256"]) == 64
 
 
-def test_a_converted_folder_is_not_converted_again(tmp_path):
-    folder = convert(write_huggingface(tmp_path / "theirs"), tmp_path / "ours")
-    with pytest.raises(InputError, match="MLX's layout already"):
-        convert(folder, tmp_path / "again")
-    assert not (tmp_path / "again").exists()
+def test_names_in_label2id_alone_are_kept(tmp_path):
+    theirs = write_huggingface(tmp_path / "theirs")
+    config = json.loads((theirs / "config.json").read_text())
+    config["label2id"] = {name: int(number) for number, name in config.pop("id2label").items()}
+    (theirs / "config.json").write_text(json.dumps(config))
+    assert lucid_mlx.load(theirs).config.id2label == {0: "cup", 1: "table", 2: "spoon"}
 
 
 def test_all_problems_of_the_keys_are_in_one_error(tmp_path):

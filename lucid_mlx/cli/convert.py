@@ -59,9 +59,9 @@ def convert(
     """Convert a Mask2Former checkpoint SOURCE to an MLX folder DEST.
 
     SOURCE is a file (.safetensors, .bin, .pth, .pt, .ckpt, .pkl) or a folder, of Hugging Face transformers, detectron2,
-    lucid 2 or 3, or OpenMMLab; a name on the Hugging Face hub; an hf:// or https:// address; or a tag that
-    `lucid-mlx weights list` shows. DEST (or -o DEST) must not exist, or be empty; if left out, it is named after the
-    source.
+    lucid 2 or 3, or OpenMMLab; a name on the Hugging Face hub; an hf:// or https:// address; a tag that
+    `lucid-mlx weights list` shows; or a converted folder, to change its type, quantization or class names. DEST (or -o
+    DEST) must not exist, or be empty; if left out, it is named after the source.
 
     \b
     Examples:
@@ -70,10 +70,12 @@ def convert(
       lucid-mlx convert mask2former_swin_small:ADE20K_SEMANTIC -o small-mlx --quantize 8
       lucid-mlx convert small-mlx -o small-huggingface --to huggingface
     """
-    folder = destination(target, output) or default_destination(source, to, quantize)
+    folder = destination(target, output) or default_destination(source, to, quantize, dtype)
     if to == "huggingface":
         if dry_run or verifying or any((dtype, quantize, class_names, *options.values())):
-            raise click.UsageError("--to huggingface takes an MLX folder as it is, and no other option.")
+            raise click.UsageError(
+                "--to huggingface takes an MLX folder as it is, and no other option: convert it with these first."
+            )
         written = export_huggingface(download(source).path, folder, force=force)
         echo(f"{source} -> {written} ({megabytes(written)})")
         return
@@ -117,20 +119,22 @@ def _verify(conversion: Conversion, written: Path) -> None:
         echo("warning: that is more than rounding explains; please report it", fg="yellow", err=True)
 
 
-def default_destination(source: str, to: str, quantize: str | None) -> Path:
+def default_destination(source: str, to: str, quantize: str | None, dtype: str | None = None) -> Path:
     """Name a folder after its source: the repository, or the file or folder.
 
     Args:
         source: what is converted.
         to: the layout to write.
         quantize: bits, if layers are quantized.
+        dtype: type to store, if one was named.
 
     Returns:
         The folder, in the current one.
     """
     name = re.split(r"[/:]", source.rstrip("/"))[-1].split("@")[0]
-    stem = re.sub(r"\.(safetensors|bin|pth|pt|ckpt|pkl)$", "", name)
-    return Path(f"{stem}-{to}" + (f"-{quantize}bit" if quantize else ""))
+    stem = re.sub(r"\.(safetensors|bin|pth|pt|ckpt|pkl)$|-mlx(-b?float\d\d|-\dbit)*$", "", name)
+    changed = "".join(f"-{x}" for x in (dtype, quantize and f"{quantize}bit") if x)
+    return Path(f"{stem}-{to}{changed}")
 
 
 def describe(conversion: Conversion) -> None:
@@ -147,7 +151,7 @@ def describe(conversion: Conversion) -> None:
         echo(f"note: {note}", fg="yellow", err=True)
     for line in json.dumps(conversion.to_checkpoint().config, indent=2).splitlines():
         echo(line)
-    for key, match in match_rules(conversion.family.rules, conversion.source_keys).items():
+    for key, match in match_rules(conversion.family.rules, sorted(conversion.source_keys)).items():
         assert match is not None  # a key without a rule was an error before
         rule, targets = match
         chunk = f", chunk {rule.chunk}" if rule.chunk is not None else ""

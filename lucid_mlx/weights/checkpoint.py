@@ -7,6 +7,7 @@ safetensors file say so with `format: mlx`; a file without that entry is never r
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -228,6 +229,9 @@ def write_checkpoint(
     missing = [parent for parent in folder.parents if not parent.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        size, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(folder.parent).free
+        if size > free:
+            raise OSError(f"no space left: it takes {size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free")
         with temporary_folder(folder.parent) as holder:
             temporary = holder / folder.name
             temporary.mkdir()
