@@ -65,7 +65,7 @@ def test_names_and_merged_classes_may_be_json(tmp_path, maps):
     assert np.array_equal(found.records[0].target().class_ids, [0, 1])
     (tmp_path / "_classes.csv").write_text("Pixel Value, Class\n0, sky\n1, sea\n2, boat\n")
     assert open_dataset(*maps, class_names=tmp_path / "_classes.csv").class_names == NAMES
-    (tmp_path / "_classes.csv").write_text("name,r,g,b\nsky,0,0,0\n")
+    (tmp_path / "_classes.csv").write_text("a,b,c\nsky,0,0\n")
     with pytest.raises(InputError, match="from 0 on: lines such as 0,sky"):
         open_dataset(*maps, class_names=tmp_path / "_classes.csv")
     (tmp_path / "names.json").write_text(json.dumps({"1": "sky"}))
@@ -97,7 +97,7 @@ def test_settings_that_do_nothing_are_refused(tmp_path, maps):
 
 def test_a_folder_that_holds_coco_files_is_told(tmp_path):
     images, annotations = write_coco(tmp_path, instances())
-    with pytest.raises(InputError, match=r"give class names \(`names`\).*; or .*coco.json, if that is COCO's JSON"):
+    with pytest.raises(InputError, match=r"give class names \(`names`.*; or .*coco.json, if that is COCO's JSON"):
         open_dataset(images, annotations.parent)
     with pytest.raises(InputError, match="labelz does not exist; expected COCO's JSON file, or the folder"):
         open_dataset(images, tmp_path / "labelz")

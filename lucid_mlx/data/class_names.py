@@ -6,22 +6,25 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from lucid_mlx.data.color_table import Color, parse_color_table
 from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path, read_json, read_text
 from lucid_mlx.utils.text import shown
 
+ClassNames = Sequence[str] | Mapping[str, Color]
 
-def read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequence[str]:
+
+def read_class_names(class_names: str | PathLike[str] | ClassNames) -> ClassNames:
     """Read the names of classes.
 
     Args:
         class_names: the names; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; a
-            JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`; or a CSV file with a head line
-            and two columns, labels and names.
+            JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`; a CSV file with a head line
+            and two columns, labels and names; or a table of colors, such as CVAT's labelmap.txt.
 
     Returns:
-        The names by label.
+        The names by label; of a table of colors, the colors by name.
 
     Raises:
         InputError: if the file cannot be read, names nothing, or lacks a label.
@@ -33,10 +36,12 @@ def read_class_names(class_names: str | PathLike[str] | Sequence[str]) -> Sequen
     path = local_path(class_names, "names")
     if path.suffix.lower() == ".json":
         return _by_label(read_json(path, "the name of the class of each label"), str(path))
-    if path.suffix.lower() == ".csv":  # such as Roboflow's: "Pixel Value, Class"
-        rows = [row for row in csv.reader(read_text(path, "a table of labels and their names").splitlines()) if row]
-        return _by_label({row[0].strip(): row[1].strip() for row in rows[1:] if len(row) == 2}, str(path))
     text = read_text(path, f"a text file with one class name in each line, or a dataset: {', '.join(DATASETS)}")
+    if colors := parse_color_table(text, path):
+        return colors
+    if path.suffix.lower() == ".csv":  # such as Roboflow's: "Pixel Value, Class"
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+        return _by_label({row[0].strip(): row[1].strip() for row in rows[1:] if len(row) == 2}, str(path))
     lines = [line.strip() for line in text.rstrip().splitlines()]
     names = [line for line in lines if line]
     if not names:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lucid_mlx.data.class_names import ClassNames
+from lucid_mlx.data.color_table import Color
 from lucid_mlx.data.dataset import Dataset, Target
 from lucid_mlx.data.label_files import find_pairs
 from lucid_mlx.data.label_values import label_meaning, merged_classes, read_labels, unknown_label
@@ -31,6 +33,7 @@ class LabelMapRecord:
         classes: the class of each label, -1 for those that are ignored.
         size: (height, width) of the image; None if its header cannot be read.
         exif: the EXIF orientation that turns the label map upright, as the image is.
+        colors: the color of each class, if the label map is a picture of these.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class LabelMapRecord:
     classes: Mapping[int, int]
     size: Size | None = None
     exif: int = 1
+    colors: Mapping[str, Color] | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +62,7 @@ class LabelMapRecord:
             InputError: if the label map cannot be read, holds colors instead of labels, has an unknown label, or is not
                 of the size of the image.
         """
-        labels = turn_labels(read_labels(self.label_map), self.exif)
+        labels = turn_labels(read_labels(self.label_map, self.colors), self.exif)
         if self.size is not None and labels.shape != self.size:
             sizes = [f"{width}x{height}" for height, width in (self.size, labels.shape)]
             raise InputError(f"{self.name}: the image is {sizes[0]} pixels, its labels are for {sizes[1]}")
@@ -81,7 +85,7 @@ class LabelMapRecord:
 def label_map_dataset(
     images: str | PathLike[str],
     label_maps: str | PathLike[str],
-    class_names: Sequence[str],
+    class_names: ClassNames,
     *,
     merge: Mapping[str, Sequence[str]] | None = None,
     ignore_index: int | None = None,
@@ -99,7 +103,7 @@ def label_map_dataset(
     Args:
         images: the folder with the images; its subfolders are searched too.
         label_maps: the folder with the label maps, in subfolders of the same names; it may be that of the images.
-        class_names: the name of each class, by its label.
+        class_names: the name of each class, by its label; for label maps in colors, the color of each name.
         merge: the new classes, each with the names of those that it is made of; the others are ignored. None to keep
             the classes.
         ignore_index: the label of pixels that are ignored. None for 255, or for 65535 if 255 is a class; but masks of 0
@@ -120,7 +124,7 @@ def label_map_dataset(
     """
     image_folder, label_folder = local_path(images, "images"), local_path(label_maps, "label_maps")
     check_values(
-        ("class_names", class_names, Sequence[str]),
+        ("class_names", class_names, Sequence[str] | Mapping),
         ("merge", merge, Mapping | None),
         ("ignore_index", ignore_index, int | None, -1, 65535),
         ("reduce_zero_label", reduce_zero_label, bool),
@@ -134,12 +138,16 @@ def label_map_dataset(
             raise InputError(f"the folder {folder} does not exist; expected the {content}")
         if folder.resolve() == Path(folder.resolve().anchor):
             raise InputError(f"{folder} is the whole disk; expected the folder with the {content}")
-    if duplicates := sorted(name for name, count in Counter(class_names).items() if count > 1):
+    names = tuple(class_names)
+    if duplicates := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"several classes are called {shown(duplicates[0])}")
+    colors = class_names if isinstance(class_names, Mapping) else None
+    if colors and reduce_zero_label:
+        raise InputError("`reduce_zero_label` cannot be used with colors: they have no label 0; leave that out")
     pairs = find_pairs(image_folder, label_folder, endings=endings, split=split, skip_unlabeled=skip_unlabeled)
-    classes = label_meaning([label for _, label in pairs], class_names, ignore_index, reduce_zero_label)
+    classes = label_meaning([label for _, label in pairs], names, ignore_index, reduce_zero_label, colors)
     if merge is not None:
-        class_names, classes = merged_classes(class_names, classes, merge)
+        names, classes = merged_classes(names, classes, merge)
     headers = [read_header(path) for path, _ in pairs]
     photos = [
         (str(path), header or PhotoHeader((1, 1), 1), _label_size(label) if header and header.exif != 1 else None)
@@ -149,10 +157,10 @@ def label_map_dataset(
     exifs = label_turns(photos, orientation, notices)
     notices.warn()
     records = [
-        LabelMapRecord(path, label, classes, header and header.upright_size, exif)
+        LabelMapRecord(path, label, classes, header and header.upright_size, exif, colors)
         for (path, label), header, exif in zip(pairs, headers, exifs, strict=True)
     ]
-    return Dataset("semantic", tuple(class_names), frozenset(), records)
+    return Dataset("semantic", names, frozenset(), records)
 
 
 def _label_size(path: Path) -> Size | None:

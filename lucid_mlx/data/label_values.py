@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lucid_mlx.data.coco import open_label_image
+from lucid_mlx.data.color_table import Color, labels_of_colors
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import examples, shown
 from lucid_mlx.utils.validation import MAX_NAME
@@ -19,13 +20,15 @@ SAMPLE = 64  # label maps that are looked at when a dataset is opened, if the fi
 MAX_COLORS = 1000  # a picture with more is a photo
 
 Classes = Mapping[int, int]
+Colors = Mapping[str, Color] | None
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: Path, colors: Colors = None) -> np.ndarray:
     """Read a label map.
 
     Args:
         path: the file.
+        colors: the color of each class, if the file is a picture of these.
 
     Returns:
         (H, W) int32.
@@ -33,14 +36,16 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         InputError: if it cannot be read, or its values are no labels: those of a JPEG, or colors.
     """
-    return _read(path)[0]
+    return _read(path, colors)[0]
 
 
-def _read(path: Path) -> tuple[np.ndarray, str]:
+def _read(path: Path, colors: Colors) -> tuple[np.ndarray, str]:
     """Return the labels, and what is unusual about their file."""
     image = open_label_image(path)
     if image.format in ("JPEG", "MPO"):
         raise InputError(f"{path} is a JPEG, which changes the values of pixels a little; save label maps as PNG")
+    if colors is not None:
+        return labels_of_colors(image, colors, path), ""
     bands, mode = image.getbands(), image.mode
     if mode in ("L", "P", "1", "F") or mode.startswith("I"):
         labels, note = np.asarray(image), ""
@@ -50,11 +55,12 @@ def _read(path: Path) -> tuple[np.ndarray, str]:
         channels = np.asarray(image)
         labels, note = channels[..., 0], f"{len(bands)} channels of the same values"
         if not np.array_equal(labels, channels[..., 1]) or not np.array_equal(labels, channels[..., 2]):
-            colors = image.convert("RGB").getcolors(MAX_COLORS)
-            what = "a photo, by its many colors" if colors is None else f"a picture of {len(colors)} colors"
+            seen = image.convert("RGB").getcolors(MAX_COLORS)
+            what = "a photo, by its many colors" if seen is None else f"a picture of {len(seen)} colors"
             raise InputError(
                 f"{path} is {what}; expected a label map: one channel with the number of a class in each pixel, or a "
-                "palette image (mode P). Export class numbers instead of colors"
+                "palette image (mode P). Export class numbers instead of colors; or give the color of each class as "
+                "`names`: CVAT's labelmap.txt, CamVid's class_dict.csv, a file of lines such as sky,128,128,128"
             )
     else:
         raise InputError(f"{path} has mode {mode}; expected a grayscale or palette image")
@@ -86,13 +92,19 @@ def unknown_label(path: Path, labels: np.ndarray, value: int, classes: Classes) 
         hint = "label 0 is a class too: give its name, such as background, before the other (`names`)"
     elif value == known[-1] + 1 and known[0] == 0 and not (labels == 0).any():
         hint = "if labels begin at 1, set `reduce_zero_label`; otherwise give a name for every label (`names`)"
+    elif "labelids" in path.name.casefold():
+        hint = "Cityscapes has its 19 classes in labelTrainIds, which cityscapesScripts makes from these"
     elif known == [0, 255]:
         hint = "if 255 is for pixels to ignore, set `ignore_index = 255`"
     return f"{path} has the label {value} at x={column}, y={row}; expected {expected}; {hint}"
 
 
 def label_meaning(
-    label_maps: Sequence[Path], class_names: Sequence[str], ignore_index: int | None, reduce_zero_label: bool
+    label_maps: Sequence[Path],
+    class_names: Sequence[str],
+    ignore_index: int | None,
+    reduce_zero_label: bool,
+    colors: Colors = None,
 ) -> dict[int, int]:
     """Find out which class each label is. What is guessed is told in a warning.
 
@@ -101,6 +113,7 @@ def label_meaning(
         class_names: the names of the classes.
         ignore_index: as `label_map_dataset` takes it.
         reduce_zero_label: as `label_map_dataset` takes it.
+        colors: the color of each class, if the files are pictures of these.
 
     Returns:
         The class of each label, -1 for those that are ignored.
@@ -128,7 +141,7 @@ def label_meaning(
     classes = dict(zip(range(first, last + 1), range(len(class_names)), strict=True))
     classes |= {ignored: -1} | ({0: -1} if reduce_zero_label else {})
     may_be_binary = len(class_names) == 2 and ignore_index is None and not reduce_zero_label
-    values, looked_at = _look_at(label_maps, classes, may_be_binary)
+    values, looked_at = _look_at(label_maps, classes, may_be_binary, colors)
     (high,) = values - {0} if len(values - {0}) == 1 else (1,)
     if may_be_binary and high > 1:
         hint = " (with `ignore_index = 255`, 255 is ignored instead)" if high == IGNORE_INDEX else ""
@@ -154,7 +167,7 @@ def label_meaning(
     return classes
 
 
-def _look_at(label_maps: Sequence[Path], classes: Classes, may_be_binary: bool) -> tuple[set[int], int]:
+def _look_at(label_maps: Sequence[Path], classes: Classes, may_be_binary: bool, colors: Colors) -> tuple[set[int], int]:
     """Return labels of some of the files, as many as it takes to see two classes; and how many files that were."""
     values: set[int] = set()
     notes: Counter[str] = Counter()
@@ -163,7 +176,7 @@ def _look_at(label_maps: Sequence[Path], classes: Classes, may_be_binary: bool) 
     read = 0
     for path in chosen:
         try:
-            labels, note = _read(path)
+            labels, note = _read(path, colors)
         except InputError as error:
             errors.append(error)
             continue
@@ -183,7 +196,7 @@ def _look_at(label_maps: Sequence[Path], classes: Classes, may_be_binary: bool) 
 
 def merged_classes(
     class_names: Sequence[str], classes: Classes, merge: Mapping[str, Sequence[str]]
-) -> tuple[list[str], dict[int, int]]:
+) -> tuple[tuple[str, ...], dict[int, int]]:
     """Merge classes; those that are in no new one are ignored, and told in a warning.
 
     Args:
@@ -215,4 +228,4 @@ def merged_classes(
             f"{examples(left_out)}",
             stacklevel=4,
         )
-    return list(merge), {label: new.get(class_id, -1) for label, class_id in classes.items()}
+    return tuple(merge), {label: new.get(class_id, -1) for label, class_id in classes.items()}

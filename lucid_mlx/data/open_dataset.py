@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lucid_mlx.data.class_names import read_class_names, read_merge
+from lucid_mlx.data.class_names import ClassNames, read_class_names, read_merge
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.data.label_maps import label_map_dataset
@@ -18,6 +18,7 @@ from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.validation import check_value
 
 PathOrName = str | PathLike[str]
+NAMES_FILES = ("_classes.csv", "labelmap.txt", "class_dict.csv", "label_colors.txt", "names.txt", "classes.txt")
 
 
 def open_dataset(
@@ -25,7 +26,7 @@ def open_dataset(
     annotations: PathOrName,
     *,
     panoptic_folder: PathOrName | None = None,
-    class_names: PathOrName | Sequence[str] | None = None,
+    class_names: PathOrName | ClassNames | None = None,
     merge: PathOrName | Mapping[str, Sequence[str]] | None = None,
     ignore_index: int | None = None,
     reduce_zero_label: bool = False,
@@ -45,8 +46,8 @@ def open_dataset(
         panoptic_folder: the folder with the PNGs of a panoptic JSON. None for the folder that is called as the file
             without `.json`.
         class_names: the names of the classes of label maps, by label: a sequence, a text file with one name in each
-            line, a JSON file, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic". COCO's JSON has
-            its own.
+            line, a JSON file, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic"; for label maps
+            in colors, a mapping of names to colors, or a table such as CVAT's labelmap.txt. COCO's JSON has its own.
         merge: for label maps, the new classes, each with the names of those that it is made of, or a JSON file of that;
             classes in none are ignored. None to keep the classes.
         ignore_index: for label maps, the label of pixels that are ignored; None for 255, where it is not a class.
@@ -86,10 +87,19 @@ def open_dataset(
     _check_unused("a folder of label maps", panoptic_folder=panoptic_folder, crowd_as_objects=crowd_as_objects)
     if class_names is None:
         files = sorted(labels.glob("*.json"))
+        photos = {name for path in image_folder.glob("*") for name in (path.stem, path.name) if path.suffix != ".json"}
+        if files and all(path.stem in photos for path in files):
+            raise InputError(
+                f"the JSON files in {labels} are of one image each, as labelme and Supervisely write them; expected "
+                "COCO's JSON, one file for all, to which those tools export or convert; or, if there are label maps "
+                "too, their class names (`names`; in Python `class_names`)"
+            )
         hint = f"; or {files[0]}, if that is COCO's JSON" if files else ""
+        near = (folder / name for folder in (labels, labels.parent) for name in NAMES_FILES)
+        hint = next((f": {path} may have them" for path in near if path.is_file()), hint)
         raise InputError(
-            f"{labels} is a folder of label maps; give class names (`names`), such as a text file with one in each "
-            f"line{hint}"
+            f"{labels} is a folder of label maps; give class names (`names`; in Python `class_names`), such as a text "
+            f"file with one in each line{hint}"
         )
     return label_map_dataset(
         image_folder,

@@ -44,7 +44,8 @@ class DatasetConfig:
         panoptic_folder: the folder with the PNGs of a panoptic JSON; None for the folder that is called as the file
             without `.json`.
         names: for label maps, the names of the classes by label: a text file with one name in each line, a JSON file
-            such as `{"0": "sky", "1": "sea"}`, or a dataset such as "ade20k_semantic".
+            such as `{"0": "sky", "1": "sea"}`, or a dataset such as "ade20k_semantic"; for label maps in colors, their
+            table: CVAT's `labelmap.txt`, CamVid's `class_dict.csv`, or a file of lines such as `sky,128,128,128`.
         merge: for label maps, a JSON file with new classes, each with the names of those that it is made of, such as
             `{"bag": ["bag", "purse"]}`; classes in none are ignored.
         ignore_index: for label maps, the label of pixels that are ignored. None for 255, or for 65535 if 255 is a
