@@ -71,11 +71,10 @@ class TestLabelMaps:
         (images / "1.png").write_text("not an image")
         with pytest.raises(InputError) as raised:
             validate(label_map_dataset(images, labels, NAMES))
-        *lines, hint = str(raised.value).splitlines()[1:]
+        lines = str(raised.value).splitlines()[1:]
         assert [line.split(" is ")[0].strip() for line in lines] == [
             str(images / "0.png"), str(images / "1.png"), str(labels / "2.png")
         ]  # fmt: skip
-        assert "`split`" in hint
 
     def test_missing_files_are_reported(self, tmp_path):
         images, labels = write_label_maps(tmp_path)

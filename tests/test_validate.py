@@ -31,6 +31,7 @@ class Record:
     class_ids: tuple[int, ...] = (0, 1, 2)
     crowd: bool = False
     name: str = "a.jpg"
+    brightest: int = 255
 
     def image(self):
         with self.reading.lock:
@@ -38,7 +39,7 @@ class Record:
             self.reading.total += 1
             self.reading.most = max(self.reading.most, self.reading.now)
         time.sleep(0.001)
-        return np.zeros((4, 6, 3), np.uint8)
+        return np.full((4, 6, 3), self.brightest, np.uint8)
 
     def target(self):
         with self.reading.lock:
@@ -72,6 +73,33 @@ def test_it_stops_after_the_first_problems():
         "and 17 more like this",
         "`split`, a list of the other images, leaves these out",
     ]
+
+
+def test_no_list_of_the_other_images_is_proposed_where_none_is_right():
+    with pytest.raises(InputError) as raised:
+        validate(dataset([Record(Reading(), (7,))] * 4))
+    assert str(raised.value).splitlines()[-1].strip() == "and 1 more like this"
+
+
+def test_images_that_look_black_are_told():
+    with pytest.warns(UserWarning, match=r"2 images almost black: no value is above 32 of 255 .* \(a.jpg, a.jpg\)"):
+        validate(dataset([Record(Reading(), brightest=16)] * 2 + [Record(Reading(), brightest=33)]))
+
+
+def test_an_interrupt_does_not_wait_for_the_images_ahead(monkeypatch):
+    @dataclass(frozen=True)
+    class Interrupting(Record):
+        def target(self):
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            time.sleep(0.05)
+            return super().target()
+
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    reading = Reading()
+    with pytest.raises(KeyboardInterrupt):
+        validate(dataset([Interrupting(reading)] * 100))
+    assert reading.total <= 3
 
 
 def test_crowds_alone_are_nothing_to_learn():

@@ -29,6 +29,7 @@ MAX_OF_A_KIND = 3  # of these, if they differ in names and numbers alone
 MAX_THREADS = 4
 MAX_BYTES = 256 << 20  # of images and labels that are read at one time
 BYTES_PER_PIXEL = 16  # of an image and its labels, as they are decoded
+DARK = 32  # of 255: an image without a brighter value looks black
 MAX_UNKNOWN = 0.5  # share of an image's pixels that may have no class
 SECONDS_PER_LINE = 60
 
@@ -82,19 +83,21 @@ def validate(dataset: Dataset, progress: bool = False) -> None:
     total = len(dataset.records)
     seen = _Seen(dataset)
     problems: list[str] = []
+    bad = 0
     with closing(_check_all(dataset)) as found:
         for number, checked in enumerate(_with_progress(found, total) if progress else found, 1):
             problems += checked.problems
+            bad += bool(checked.problems)
             seen.add(dataset.records[number - 1], checked)
             if len(problems) >= MAX_LISTED:
                 break
     if problems:
         looked_at = "" if number == total else f"first {number} of {total} "
-        _raise(f"the {looked_at}labeled images", problems)
+        _raise(f"the {looked_at}labeled images", problems, are_all=bad == total)
     seen.conclude()
 
 
-def _raise(name: str, problems: list[str]) -> None:
+def _raise(name: str, problems: list[str], are_all: bool) -> None:
     """Raise an error with the first problems of each kind: those that differ in names and numbers alone."""
     kinds: defaultdict[str, list[str]] = defaultdict(list)
     for problem in problems:
@@ -104,10 +107,12 @@ def _raise(name: str, problems: list[str]) -> None:
         lines += found[:MAX_OF_A_KIND]
         lines += [f"and {len(found) - MAX_OF_A_KIND} more like this"] if len(found) > MAX_OF_A_KIND else []
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    hint = (
-        "`split`, a list of the other images, leaves these out; `check = false` begins, and stops at the first of them"
-    )
-    raise InputError(f"{name}: {count}", *lines, hint)
+    if not are_all:
+        lines.append(
+            "`split`, a list of the other images, leaves these out; `check = false` begins, and stops at the first of "
+            "them"
+        )
+    raise InputError(f"{name}: {count}", *lines)
 
 
 class _Checked(NamedTuple):
@@ -117,6 +122,7 @@ class _Checked(NamedTuple):
     class_ids: frozenset[int] = frozenset()
     left_out: tuple[tuple[str, int | str], ...] = ()  # why, and the id
     unknown_share: float = 0.0  # of the pixels
+    is_dark: bool = False
 
 
 class _Seen:
@@ -132,6 +138,8 @@ class _Seen:
         self._class_ids |= checked.class_ids
         for reason, id_ in checked.left_out:
             self._notices.add("mask", f"left out: {reason}", f"{id_} of {record.name}")
+        if checked.is_dark:
+            self._notices.add("image", f"almost black: no value is above {DARK} of 255 (16 bits: 65535)", record.name)
         if checked.unknown_share > MAX_UNKNOWN and self._dataset.task != "instance":
             self._notices.add("image", f"without a class for more than {MAX_UNKNOWN:.0%} of the pixels", record.name)
 
@@ -183,7 +191,8 @@ def _check_all(dataset: Dataset) -> Generator[_Checked, None, None]:
     budget, count = _Budget(MAX_BYTES), len(dataset.class_names)
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     pending: deque[Future[_Checked]] = deque()
-    with ThreadPoolExecutor(max(threads - 1, 1)) as pool:
+    pool = ThreadPoolExecutor(max(threads - 1, 1))
+    try:
         for index, record in enumerate(dataset.records):
             if index % threads == threads - 1:
                 pending.append(Future())
@@ -194,6 +203,8 @@ def _check_all(dataset: Dataset) -> Generator[_Checked, None, None]:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    finally:  # Ctrl-C need not wait for the images ahead
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check(record: Record, num_classes: int, budget: _Budget) -> _Checked:
@@ -206,9 +217,11 @@ def _check(record: Record, num_classes: int, budget: _Budget) -> _Checked:
 
 def _check_one(record: Record, num_classes: int) -> _Checked:
     problems = []
-    image_size = None
+    image_size, is_dark = None, False
     try:
-        image_size = record.image().shape[:2]
+        image = record.image()
+        image_size, is_dark = image.shape[:2], bool(image.max(initial=0) <= DARK)
+        del image  # before the masks are read
     except InputError as error:
         problems.append(str(error))
     try:
@@ -228,7 +241,7 @@ def _check_one(record: Record, num_classes: int) -> _Checked:
     learned = target.class_ids[(counts > 0) & ~target.crowd]
     empty = tuple(("without a pixel", id_) for id_ in target.ids[counts == 0])
     unknown_share = 1 - counts.sum() / max(math.prod(shape[1:]), 1)
-    return _Checked(problems, frozenset(learned.tolist()), (*target.left_out, *empty), unknown_share)
+    return _Checked(problems, frozenset(learned.tolist()), (*target.left_out, *empty), unknown_share, is_dark)
 
 
 def _with_progress(checked: Iterator[_Checked], total: int) -> Iterator[_Checked]:

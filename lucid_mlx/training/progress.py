@@ -107,11 +107,12 @@ def plan(config: TrainingConfig, dataset: Dataset, validation: Dataset | None, n
         A line on the data, and one on the steps.
     """
     count, images = len(dataset.records), config.batch_size * config.gradient_accumulation_steps
+    share = config.steps * images / count
     classes = "1 class" if len(dataset.class_names) == 1 else f"{len(dataset.class_names)} classes"
     others = "" if validation is None else f"; {len(validation.records)} images to validate"
     data = f"{count} images with labels for {dataset.task} segmentation, {classes}{others}"
     return data, (
         f"{config.steps} steps of {images} images of {config.sample_size} pixels, which is "
-        f"{config.steps * images / count:.1f} times each image; {num_trained / 1e6:.1f} million parameters, "
+        f"{share:.{1 if share >= 0.1 else 3}f} times each image; {num_trained / 1e6:.1f} million parameters, "
         f"in {config.dtype} on the {device_name()}"
     )
