@@ -59,7 +59,9 @@ class Tracker:
 
 def _pairwise_iou(one: Segmentation, other: Segmentation) -> np.ndarray:
     """Return the intersection over union of all pairs of segments, (N, M); 0 for different classes."""
-    first, second = (ids_to_indices(each.map, [segment.id for segment in each.segments]) for each in (one, other))
+    first, second = (
+        ids_to_indices(each.map, [segment.id for segment in each.segments]).astype(np.int64) for each in (one, other)
+    )
     shape = (len(one.segments) + 1, len(other.segments) + 1)  # the last row and column are for pixels of no segment
     pairs = (first % shape[0]).ravel() * shape[1] + (second % shape[1]).ravel()
     intersection = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)

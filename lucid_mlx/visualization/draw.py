@@ -19,9 +19,11 @@ from lucid_mlx.visualization.overlay import (
     array,
     checked_image,
     checked_image_and_map,
+    count_ids,
     distinct_masks,
     find_boundaries,
     ids_to_indices,
+    index_dtype,
     numbers,
     overlay,
     present_ids,
@@ -207,7 +209,7 @@ def draw_instances(
         )
     areas = distinct_masks(masks, scores, image)
     image = _enlarge(image)
-    index_map = np.full(image.shape[:2], -1, np.int32)
+    index_map = np.full(image.shape[:2], -1, index_dtype(len(masks)))
     boundaries = np.zeros(index_map.shape, bool)
     width = _line_width(index_map)
     mask_boxes: list[tuple[int, Box]] = []
@@ -280,7 +282,8 @@ def _draw_segments(
 
     width = _line_width(index_map)
     boundaries = find_boundaries(index_map, width) if boundaries is None else boundaries
-    boundaries |= find_boundaries(index_map >= 0, 2 * width)  # there only the inner half is drawn
+    if (index_map < 0).any():
+        boundaries |= find_boundaries(index_map >= 0, 2 * width)  # there only the inner half is drawn
     result = overlay(image, index_map, colors, boundaries, width, style.opacity)
     draw = ImageDraw.Draw(result)
     for index, (left, top, right, bottom) in boxes:
@@ -296,9 +299,8 @@ def _draw_segments(
         ]
     draw_labels(result, place_labels(index_map, texts, size), colors)
     if style.legend:
-        areas = np.bincount(index_map.ravel() + 1, minlength=len(label_ids) + 1)[1:]
         fractions: Counter[int] = Counter()
-        for label_id, area in zip(label_ids, areas.tolist(), strict=True):
+        for label_id, area in zip(label_ids, count_ids(index_map).tolist(), strict=False):  # the last may be hidden
             fractions[label_id] += area / index_map.size
         entries = [
             LegendEntry(base_colors[label_id], *names[label_id], fraction)
