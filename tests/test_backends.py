@@ -15,7 +15,7 @@ from lucid_mlx import backends, ops
 from lucid_mlx.backends.cpu import parallel
 from lucid_mlx.backends.cpu.operations import OPERATIONS
 from lucid_mlx.backends.evaluation import start
-from lucid_mlx.backends.gpu import add_layer_norm, group_norm, self_check
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, max_pool, self_check
 from lucid_mlx.backends.gpu.operations import OPERATIONS as GPU_OPERATIONS
 from lucid_mlx.ops import Linear
 from lucid_mlx.ops.resize import resize_by_weights
@@ -120,7 +120,7 @@ def gpu(monkeypatch):
     """Has the package believe in a GPU, without the kernels, which tests/kernels runs."""
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
     monkeypatch.setattr(self_check, "_passes", lambda *_: False)
-    for module in (add_layer_norm, group_norm):
+    for module in (add_layer_norm, group_norm, max_pool):
         monkeypatch.setattr(module, "usable", lambda *_: False)
 
 
@@ -198,7 +198,7 @@ def test_a_gpu_s_operations_compute_the_same_network(backbone, monkeypatch):
     pixels = normal(2, 3, 70, 90)
     wanted = model(pixels)
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
-    checks = (self_check._passes, group_norm.usable, add_layer_norm.usable)
+    checks = (self_check._passes, group_norm.usable, add_layer_norm.usable, max_pool.usable)
     for check in checks:
         check.cache_clear()
     with pytest.warns(RuntimeWarning, match="kernel fails on this machine"):  # there is no GPU to compile it for

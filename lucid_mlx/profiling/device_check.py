@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx import backends, ops
-from lucid_mlx.backends.gpu import add_layer_norm, group_norm, self_check
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, max_pool, self_check
 from lucid_mlx.backends.gpu.comparison import TOLERANCES
 from lucid_mlx.compiled import LOGITS, Compiled
 from lucid_mlx.loading import default_image_config, load, load_checkpoint
@@ -51,6 +51,7 @@ def check_kernels() -> dict[str, str]:
         return {}
     attend = inspect.unwrap(ops.multi_scale_deformable_attention)
     affine, add = inspect.unwrap(ops.group_norm_affine), inspect.unwrap(ops.add_layer_norm)
+    pool = inspect.unwrap(ops.max_pool)
     found: dict[str, str | None] = {}
     for dtype in TOLERANCES:
         kind = str(dtype).removeprefix("mlx.core.")
@@ -58,6 +59,7 @@ def check_kernels() -> dict[str, str]:
         found[f"deformable attention, {kind}"] = self_check.problem(case, attend)
         found[f"group normalization, {kind}"] = group_norm.problem(dtype, affine)
         found[f"layer normalization, {kind}"] = add_layer_norm.problem(dtype, add)
+        found[f"pooling, {kind}"] = max_pool.problem(dtype, pool)
     return {name: problem or "ok" for name, problem in found.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from lucid_mlx.backends.gpu import add_layer_norm, deformable_attention, deformable_kernel, group_norm
+from lucid_mlx.backends.gpu import add_layer_norm, deformable_attention, deformable_kernel, group_norm, max_pool
 from lucid_mlx.backends.gradient import WithGradient
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.profiling.gpu_graph import Graph, Node, read_graph
@@ -82,6 +82,8 @@ def _as_on_a_gpu(kinds: list[str]) -> Iterator[None]:
         (deformable_attention, "usable", lambda *_: True),
         (add_layer_norm, "kernels", lambda language: (kernel("add_layer_norm"),)),
         (add_layer_norm, "usable", lambda *_: True),
+        (max_pool, "kernels", lambda language: (kernel("max_pool"),)),
+        (max_pool, "usable", lambda *_: True),
         (group_norm, "kernels", lambda language: statistics),
         (group_norm, "usable", lambda *_: True),
     ]

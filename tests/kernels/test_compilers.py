@@ -13,7 +13,7 @@ from address_spaces import complaints
 from kernel_texts import CudaKernel, metal_text
 
 from lucid_mlx import ops
-from lucid_mlx.backends.gpu import add_layer_norm, group_norm, group_norm_source, kernel_text
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, group_norm_source, kernel_text, max_pool
 from lucid_mlx.backends.gpu import deformable_source as source
 from lucid_mlx.backends.gpu.comparison import TOLERANCES
 from lucid_mlx.backends.gpu.deformable_kernel import arguments, kernels
@@ -24,7 +24,7 @@ CASES = {
     "float16": Case(mx.float16, heads=8, dim=32, levels=3, points=4),
     "bfloat16": Case(mx.bfloat16, heads=8, dim=32, levels=3, points=4),
 }
-SOURCES = (add_layer_norm, group_norm_source, kernel_text, source)
+SOURCES = (add_layer_norm, group_norm_source, kernel_text, max_pool, source)
 EVERY_TEXT = "".join(text for module in SOURCES for text in vars(module).values() if isinstance(text, str))
 
 
@@ -70,11 +70,13 @@ def norm_texts(module, differences, monkeypatch, wrap):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("name", ["group_norm", "add_layer_norm"])
-def test_clang_accepts_the_norms_metal_texts(name, dtype, monkeypatch):
-    module, operation = (
-        (group_norm, ops.group_norm_affine) if name == "group_norm" else (add_layer_norm, ops.add_layer_norm)
-    )
+@pytest.mark.parametrize("name", ["group_norm", "add_layer_norm", "max_pool"])
+def test_clang_accepts_the_other_kernels_metal_texts(name, dtype, monkeypatch):
+    module, operation = {
+        "group_norm": (group_norm, ops.group_norm_affine),
+        "add_layer_norm": (add_layer_norm, ops.add_layer_norm),
+        "max_pool": (max_pool, ops.max_pool),
+    }[name]
     run = partial(module.differences, dtype, inspect.unwrap(operation))
     texts = norm_texts(module, run, monkeypatch, metal_text)
     assert len(texts) == (2 if name == "group_norm" else 1)

@@ -1,4 +1,4 @@
-"""The kernels of group and layer normalization, run on the CPU, against float64 and their definitions."""
+"""The kernels of normalizations and of pooling, run on the CPU, against float64 and their definitions."""
 
 import inspect
 
@@ -8,11 +8,12 @@ import pytest
 from host_kernels import MetalOnCPU
 
 from lucid_mlx import ops
-from lucid_mlx.backends.gpu import add_layer_norm, group_norm
+from lucid_mlx.backends.gpu import add_layer_norm, group_norm, max_pool
 from lucid_mlx.backends.gpu.comparison import TOLERANCES
 
 affine = inspect.unwrap(ops.group_norm_affine)
 add_norm = inspect.unwrap(ops.add_layer_norm)
+pool = inspect.unwrap(ops.max_pool)
 
 
 def normal(*shape, seed=0):
@@ -27,6 +28,22 @@ def array(x, dtype=mx.float32):
 def test_the_kernels_pass_the_checks_that_a_mac_makes(backend, dtype):
     assert group_norm.problem(dtype, affine) is None
     assert add_layer_norm.problem(dtype, add_norm) is None
+    assert max_pool.problem(dtype, pool) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 4), (2, 6, 8, 8), (1, 9, 1, 12)], ids=str)
+def test_pooling_of_any_shape_is_exact(backend, shape):
+    x = array(normal(*shape) - 3.0)
+    assert mx.array_equal(max_pool._max_pool(x, pool), pool(x)).item()
+
+
+def test_pooling_passes_a_nan_on(backend):
+    x = normal(1, 6, 6, 4)
+    x[0, 2, 2, 1] = np.nan
+    got, wanted = np.array(max_pool._max_pool(array(x), pool)), np.array(pool(array(normal(1, 6, 6, 4))))
+    assert np.isnan(got[0, 1, 1, 1])
+    assert np.isnan(got).sum() == 1
+    assert np.array_equal(got[~np.isnan(got)], wanted[~np.isnan(got)])
 
 
 @pytest.mark.parametrize(
@@ -132,6 +149,9 @@ MISTAKES = {
     "rows of the first": (add_layer_norm, "BODY", "lucid_load(y + (row * WIDTH", "lucid_load(y + (0 * WIDTH"),
     "the mean left in": (add_layer_norm, "BODY", "(-mean) * ones", "0.0f * ones"),
     "no sum": (add_layer_norm, "BODY", "if (SUM)", "if (!SUM)"),
+    "the last column left out": (max_pool, "BODY", "z <= right", "z < right"),
+    "rows above the map": (max_pool, "BODY", "row > 0 ? 2 * row - 1 : 0", "2 * row - 1"),
+    "nothing below zero": (max_pool, "BODY", "largest = lucid_load(x", "largest = 0.0f * lucid_load(x"),
     "channels beyond the row": (add_layer_norm, "BODY", "if (channel >= WIDTH) { continue; }", ""),
 }
 
@@ -144,6 +164,7 @@ def test_the_check_sees_a_mistake(mistake, monkeypatch):
     monkeypatch.setattr(module, name, text.replace(right, wrong))
     built = tuple(MetalOnCPU(kernel) for kernel in module.kernels.__wrapped__("metal"))
     monkeypatch.setattr(module, "kernels", lambda language: built)
-    found = module.problem(mx.float32, affine if module is group_norm else add_norm)
+    definition = {group_norm: affine, add_layer_norm: add_norm, max_pool: pool}[module]
+    found = module.problem(mx.float32, definition)
     assert found is not None
     assert "error:" not in found, found  # the mistake has to compile
