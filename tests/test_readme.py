@@ -18,7 +18,7 @@ def blocks(page):
 
 
 QUICK_START, LUCID = blocks("README.md")
-SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER = blocks("docs/python.md")
+SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER, SAVE, EVALUATE = blocks("docs/python.md")
 (CONVERT,) = blocks("docs/converting.md")
 (TRAIN,) = blocks("docs/training.md")
 
@@ -68,6 +68,21 @@ def test_a_builder_makes_a_network_of_the_shapes_that_the_comment_says(capsys):
     assert capsys.readouterr().out.strip() == BUILDER.rsplit("# ", 1)[1].strip()
 
 
+def test_a_network_is_written_as_a_folder(photos):
+    exec(SAVE, names := {})
+    assert names["segmenter"].labels == {0: "cat", 1: "dog", 2: "grass"}
+    assert (names["segmenter"].task, names["segmenter"].thing_ids) == ("panoptic", {0, 1})
+
+
+def test_accuracy_is_measured(monkeypatch):
+    monkeypatch.setattr(lucid_mlx, "Segmenter", create_autospec(lucid_mlx.Segmenter))
+    for module, name in ((lucid_mlx.data, "open_dataset"), (lucid_mlx.evaluation, "evaluate")):
+        monkeypatch.setattr(module, name, create_autospec(getattr(module, name)))
+    lucid_mlx.data.open_dataset.return_value.records = []
+    exec(EVALUATE, {})
+    lucid_mlx.evaluation.evaluate.return_value.table.assert_called_once_with()
+
+
 def test_lucid_s_names_build_networks(monkeypatch):
     calls = []
 
@@ -91,5 +106,5 @@ def test_a_checkpoint_is_converted(photos):
 def test_a_training_begins(monkeypatch):
     for name in ("Trainer", "read_config"):
         monkeypatch.setattr(lucid_mlx.training, name, create_autospec(getattr(lucid_mlx.training, name)))
-    exec(TRAIN, {})
+    exec(TRAIN, {"__name__": "__main__"})
     lucid_mlx.training.Trainer.return_value.fit.assert_called_once_with()

@@ -220,8 +220,10 @@ def test_a_config_that_the_weights_do_not_fit_is_an_error(tmp_path):
     weights = checkpoint(tmp_path, NAMES)
     config = small_run(tmp_path / "second", network=NetworkConfig(str(weights), fields={"num_queries": 7}))
     with pytest.raises(InputError, match=r"does not fit \[network.fields\]: .*query_features"):
-        Trainer(config, tmp_path / "out")
+        Trainer(config, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="output must be the path"):
+        Trainer(config, 3)
 
 
 def test_a_frozen_backbone_stays(tmp_path):

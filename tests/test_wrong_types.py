@@ -21,6 +21,7 @@ from lucid_mlx.postprocessing import (
 )
 from lucid_mlx.postprocessing.instance import Instances
 from lucid_mlx.preprocessing import batches, preprocess
+from lucid_mlx.training import Trainer
 from lucid_mlx.utils.validation import check_value, value_problem, whole_numbers
 from lucid_mlx.visualization import draw_semantic, palette
 from lucid_mlx.weights import get_enum, list_available, resolve
@@ -81,6 +82,7 @@ WRONG = [10**400, math.nan, [[]], object(), "\ud800"]
         lambda x: Segmentation.from_semantic(GRAY, MAP, {0: "a"}).save(x),
         lambda x: Segmentation.from_semantic(GRAY, MAP, {0: "a"}).to_panoptic_png(x),
         lambda x: evaluate(x, x),
+        lambda x: Trainer(x, "folder"),
         lambda x: Evaluation.from_json(x),
     ],
 )  # fmt: skip

@@ -5,7 +5,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
-from pathlib import Path
+from os import PathLike
 from typing import Any, cast
 
 import mlx.core as mx
@@ -28,10 +28,12 @@ from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
 from lucid_mlx.training.progress import Pace, plan, step_line
 from lucid_mlx.training.report import MetricsLog, plot_metrics, write_predictions
 from lucid_mlx.training.resume import keep_config, resumed_config
-from lucid_mlx.training.start import initial_model, resumed_model, set_training_mode
+from lucid_mlx.training.start import initial_model, open_data, resumed_model, set_training_mode
 from lucid_mlx.training.state import Progress, check_state, load_state, save_state
+from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.optional_dependency import require
 from lucid_mlx.utils.parameters import named_parameters
+from lucid_mlx.utils.validation import check_value
 
 Log = Callable[[str], None]
 
@@ -67,7 +69,15 @@ class Trainer:
         InputError: if the data, the weights or the folder cannot be used; or an optional library is missing.
     """
 
-    def __init__(self, config: TrainingConfig, output: Path, resume: bool = False, log: Log = lambda message: None):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        output: str | PathLike[str],
+        resume: bool = False,
+        log: Log = lambda message: None,
+    ):
+        check_value("config", config, TrainingConfig)
+        output = local_path(output, "output")
         tune_for_cpu()
         self.group = mx.distributed.init()
         self.stopped_by: int | None = None
@@ -86,12 +96,7 @@ class Trainer:
             check_state(output / TRAINING_FOLDER / STATE_FILE)
             config, changes = resumed_config(output / TRAINING_FOLDER, config)
         self.config = config
-        dataset = config.train.open()
-        self.validation = config.validation.open() if config.validation else None
-        if self.validation is not None and config.reports.evaluate:
-            from lucid_mlx.evaluation.evaluate import check_exhaustive
-
-            check_exhaustive(self.validation)
+        dataset, self.validation = open_data(config)
         messages: list[str] = []
         if resume:
             self.model, self.image_config = resumed_model(config, output, dataset)
