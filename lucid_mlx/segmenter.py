@@ -145,6 +145,9 @@ class Segmenter:
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
         self._warn_of(threshold, 3)
 
+    def __repr__(self) -> str:
+        return f"<Segmenter: {self.task} segmentation, {len(self.labels)} classes, {self.model.dtype}>"
+
     @overload
     def __call__(
         self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 1, thresholds: Thresholds | None = None,

@@ -151,3 +151,7 @@ class TestOverflow:
         model.transformer_decoder.class_head.bias = model.transformer_decoder.class_head.bias * mx.inf
         with pytest.raises(InputError, match="class_queries_logits holds NaN or infinite values"):
             Segmenter(model, size=64)(GOOD)
+
+
+def test_it_says_in_one_line_what_it_is(model):
+    assert repr(Segmenter(model, "panoptic")).startswith("<Segmenter: panoptic segmentation, ")

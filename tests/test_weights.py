@@ -75,6 +75,8 @@ def test_weights_that_are_not_registered_are_reported(call, message):
     with pytest.raises(InputError, match=message):
         call()
     assert W.list_available("vgg") == {}
+    with pytest.raises(InputError, match="there are no weights of 'mask2former_resnet_18'"):
+        models.mask2former_resnet_18(num_labels=133, weights="COCO_PANOPTIC")
 
 
 def test_backbones_have_no_configuration():

@@ -76,7 +76,7 @@ def _with_weights(name: str, num_labels: int, weights: WeightsLike, fields: dict
     """Build the network of a checkpoint and load it; `fields` count more than what the checkpoint says."""
     from lucid_mlx.loading import load_checkpoint, load_into  # which builds models; lucid's builders load weights too
 
-    if isinstance(weights, str) and weights.upper() in list_available(name):
+    if isinstance(weights, str) and weights.upper() in list_available("mask2former_swin_large"):  # it has every tag
         weights = resolve(weights, model_key=name)
     checkpoint = load_checkpoint(weights)
     source = Mask2FormerConfig.from_dict(checkpoint.config)
