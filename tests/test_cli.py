@@ -72,7 +72,7 @@ def test_an_output_is_overwritten_only_by_force(folder):
         (["x" * 300 + ".jpg"], "path must be the path of a file"),
         ([PHOTO, "-o", "out.psd"], "does not name an image format"),
         ([PHOTO, "-o", "out.docx"], "does not name an image format"),
-        ([PHOTO, "-o", "missing/out.png"], "the folder missing does not exist"),
+        ([PHOTO, "-o", "missing/out.png"], "there is no folder missing"),
         ([PHOTO, "--wieghts", "x"], "No such option"),
         ([], "Missing argument"),
     ],

@@ -150,7 +150,7 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(weights, folder):
         (["trip", "-o", "trip/a.png", "--format", "json"], "looks like one file; several photos or formats need a"),
         (["trip/a.png", "--threshold", "1.5"], "not in the range 0<=x<=1"),
         (["trip/a.png", "--task", "counting"], "'counting' is not one of"),
-        (["trip", "-o", "nowhere/out"], "the folder nowhere does not exist"),
+        (["trip", "-o", "nowhere/out"], "there is no folder nowhere"),
     ],
 )
 def test_what_cannot_be_is_told_before_any_work(arguments, message, folder):
@@ -178,3 +178,31 @@ def test_a_task_that_the_weights_were_not_trained_for_is_warned_of(weights, fold
         warnings.simplefilter("always")
         told = run("trip/a.png", "--weights", "semantic", "--task", "instance", "--size", "64").stderr
     assert "warning: the weights are for semantic segmentation" in told
+
+
+@pytest.mark.parametrize("name", ["./trip/a.png", "trip//a.png", "trip/../trip/a.png"])
+def test_one_photo_lands_here_however_its_path_is_spelled(weights, folder, name):
+    run(name, "--weights", weights)
+    assert (folder / "a-segmented.png").is_file()
+    assert not (folder / "segmented").exists()
+
+
+def test_one_photo_of_a_folder_lands_in_a_folder(weights, folder):
+    (folder / "trip" / "b.jpg").unlink()
+    run("trip", "--weights", weights)
+    assert (folder / "segmented" / "a.png").is_file()
+
+
+def test_the_line_of_a_photo_names_only_the_labels_that_are_kept(weights):
+    options = ("--weights", weights, "--task", "semantic", "--force")
+    assert "building" in run("trip/a.png", *options).stdout
+    assert "building" in run("trip/a.png", *options, "--labels", "building,road").stdout
+    assert "nothing found" in run("trip/a.png", *options, "--labels", "road").stdout
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("v1.0", "-o v1.0/ for a folder"), ("out.json", "another --format"), ("", "--output is empty")],
+)
+def test_an_output_that_fits_no_picture_says_what_does(weights, output, message):
+    assert message in run("trip/a.png", "--weights", weights, "-o", output, code=2).output

@@ -34,26 +34,36 @@ def find_photos(given: Sequence[str]) -> list[str]:
     """
     photos: list[str] = []
     others: list[Path] = []
+    folders: list[Path] = []
     for name in given:
         path = file_path(name) if ADDRESS.match(name) else local_path(name)
         if name == STANDARD_INPUT or path is None:
             photos.append(name)
         elif path.is_dir():
             found = _pictures(path.iterdir(), others)
+            inner = _visible_folders(path.iterdir())
             if not found:
-                raise InputError(f"the folder {name} holds no pictures{_subfolders(path)}")
-            photos += found
+                hint = f"; its folders are not searched, but a pattern does that: '{path}/**/*'" if inner else ""
+                raise InputError(f"the folder {name} holds no pictures{hint}")
+            photos, folders = photos + found, folders + inner
         elif not path.exists() and glob.has_magic(str(path)):
             root = Path(path.anchor)
             matched = sorted(root.glob(str(path.relative_to(root))))
             if not matched:
                 raise InputError(f"no file matches {name}")
             photos += _pictures(matched, others) or map(str, matched)
+            folders += [] if "**" in name else _visible_folders(matched)
         else:
             photos.append(str(path))
     if others:
         names = examples([path.name for path in others])
         warnings.warn(f"{len(others)} skipped, by their names no pictures: {names}", stacklevel=2)
+    if folders:
+        names = examples([str(path) for path in folders])
+        count = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
+        warnings.warn(
+            f"{count} in a folder skipped: {names}; a pattern takes all: '{folders[0].parent}/**/*'", stacklevel=2
+        )
     photos = list(dict.fromkeys(photos))
     return without_heif(photos) if len(photos) > 1 else photos
 
@@ -122,12 +132,10 @@ def _pictures(files: Iterable[Path], others: list[Path]) -> list[str]:
     for file in sorted(files):
         if is_picture(file):
             pictures.append(str(file))
-        elif not file.name.startswith(".") and file.name.lower() not in _NOT_COUNTED:
+        elif not file.name.startswith(".") and file.name.lower() not in _NOT_COUNTED and not file.is_dir():
             others.append(file)
     return pictures
 
 
-def _subfolders(folder: Path) -> str:
-    if any(path.is_dir() for path in folder.iterdir()):
-        return f"; its folders are not searched, but a pattern does that: '{folder}/**/*.jpg'"
-    return ""
+def _visible_folders(files: Iterable[Path]) -> list[Path]:
+    return sorted(file for file in files if not file.name.startswith(".") and file.is_dir())

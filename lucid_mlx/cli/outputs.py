@@ -86,7 +86,9 @@ class Writer:
         if output is None and alone:
             self._place_by_name(photos[0], Path(f"{_trimmed(_stem(photos[0]))}-segmented"))
             return
-        path = local_path(output or "segmented", "--output")
+        if output == "":
+            raise InputError("--output is empty; name a file or a folder, or leave the option out")
+        path = local_path("segmented" if output is None else output, "--output")
         if output is not None and not output.endswith("/") and not path.is_dir():
             if path.suffix and len(photos) == len(self.formats) == 1:
                 self._place_in_file(photos[0], path)
@@ -94,7 +96,7 @@ class Writer:
             if path.suffix.lower() in (".json", *Image.registered_extensions()):
                 raise InputError(f"{output} looks like one file; several photos or formats need a folder: -o {output}/")
         if not path.parent.is_dir():
-            raise InputError(f"the folder {path.parent} does not exist; create it first")
+            raise InputError(f"there is no folder {path.parent}; create it first")
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; expected the name of a folder, or of a file with an ending")
         self._folder = path
@@ -117,7 +119,7 @@ class Writer:
         (name,) = self.formats
         picture = path.suffix.lower() in Image.registered_extensions()
         if not path.parent.is_dir():
-            raise InputError(f"the folder {path.parent} does not exist; create it first")
+            raise InputError(f"there is no folder {path.parent}; create it first")
         if name == "panoptic":
             png = path if picture else path.with_suffix("") / f"{_trimmed(_stem(photo))}.png"
             self._files[photo], self._shared = {name: png}, {name: path.with_suffix(".json")}
@@ -125,7 +127,12 @@ class Writer:
             self._shared = {name: path}
         else:
             self._files[photo] = {name: path}
-        if name in PICTURES and (picture or name != "panoptic"):
+        if name in ("overlay", "mask") and not picture:
+            raise InputError(
+                f"{path} does not name an image format, which {name} needs; expected a suffix like .png, -o {path}/ "
+                "for a folder, or another --format, such as json"
+            )
+        if name in PICTURES and picture:
             kind = image_format(path)
             if name != "overlay" and kind not in LOSSLESS:
                 raise InputError(f"{path} would change the ids of a {name}; expected a suffix like .png")
@@ -280,9 +287,10 @@ def _unique_names(photos: Sequence[str], root: Path | None, kinds: Sequence[str]
         if new != old
     ]
     if changed:
-        echo(
-            f"{len(changed)} results have names of their own, as others would share one: {examples(changed)}", err=True
+        count = (
+            "1 result has a name of its own" if len(changed) == 1 else f"{len(changed)} results have names of their own"
         )
+        echo(f"{count}, as others would share one: {examples(changed)}", err=True)
     return chosen
 
 

@@ -82,7 +82,8 @@ def segment(
       lucid-mlx segment trip/ --weights facebook/mask2former-swin-tiny-coco-panoptic -o pictures --format overlay,coco
     """
     names, kinds = find_photos(photos), parse_formats(formats)
-    writer = Writer(names, kinds, output, len(names) == 1 and names[0] in photos, {"opacity": opacity})
+    alone = len(names) == 1 and Path(names[0]).name in [Path(photo).name for photo in photos]  # no folder or pattern
+    writer = Writer(names, kinds, output, alone, {"opacity": opacity})
     # One photo is read before all else, so that what is wrong with it is told first.
     images: list[Any] = [read_image(contents(names[0]))] if len(names) == 1 else [contents(name) for name in names]
     check_not_input(writer.paths, [*map(Path, names), *weights_files(weights)])
