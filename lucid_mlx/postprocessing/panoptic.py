@@ -157,7 +157,7 @@ class _Counts:
     def add(self, codes: np.ndarray, inside: np.ndarray, pixels: np.ndarray) -> None:
         """Count N groups of pixels, each of one code, in or outside of each mask, (N, Q)."""
         self.codes += np.bincount(codes, pixels, len(self.codes)).astype(np.int64)
-        self.masks += pixels.astype(np.int64) @ inside
+        self.masks += (pixels.astype(np.float64) @ inside.astype(np.float64)).astype(np.int64)  # whole numbers, by BLAS
 
 
 def _codes(
