@@ -16,6 +16,7 @@ from lucid_mlx.backends.cpu import parallel
 from lucid_mlx.backends.cpu.operations import OPERATIONS
 from lucid_mlx.backends.evaluation import start
 from lucid_mlx.backends.gpu import add_layer_norm, group_norm, max_pool, self_check
+from lucid_mlx.backends.gpu.comparison import Check
 from lucid_mlx.backends.gpu.operations import OPERATIONS as GPU_OPERATIONS
 from lucid_mlx.ops import Linear
 from lucid_mlx.ops.resize import resize_by_weights
@@ -120,8 +121,7 @@ def gpu(monkeypatch):
     """Has the package believe in a GPU, without the kernels, which tests/kernels runs."""
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
     monkeypatch.setattr(self_check, "_passes", lambda *_: False)
-    for module in (add_layer_norm, group_norm, max_pool):
-        monkeypatch.setattr(module, "usable", lambda *_: False)
+    monkeypatch.setattr(Check, "passed", lambda *_: False)
 
 
 def compare_with_definition(name):
@@ -198,13 +198,13 @@ def test_a_gpu_s_operations_compute_the_same_network(backbone, monkeypatch):
     pixels = normal(2, 3, 70, 90)
     wanted = model(pixels)
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.gpu))
-    checks = (self_check._passes, group_norm.usable, add_layer_norm.usable, max_pool.usable)
-    for check in checks:
-        check.cache_clear()
+    checks = [self_check._passes.cache_clear, *(x.CHECK.forget for x in (group_norm, add_layer_norm, max_pool))]
+    for forget in checks:
+        forget()
     with pytest.warns(RuntimeWarning, match="kernel fails on this machine"):  # there is no GPU to compile it for
         got = model(pixels)
-    for check in checks:
-        check.cache_clear()
+    for forget in checks:
+        forget()
     for name in ("class_queries_logits", "masks_queries_logits"):
         assert mx.abs(got[name] - wanted[name]).max().item() < 1e-4 * mx.abs(wanted[name]).max().item()
 

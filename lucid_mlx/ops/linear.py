@@ -98,11 +98,27 @@ class LayerNorm(nn.LayerNorm):
         return layer_norm(x, self.get("weight"), self.get("bias"), self.eps)
 
     def of_sum(self, x: mx.array, y: mx.array) -> mx.array:
-        """Normalize the sum of two arrays (..., C)."""
+        """Normalize a sum.
+
+        Args:
+            x: (..., C).
+            y: of the same shape.
+
+        Returns:
+            (..., C).
+        """
         return add_layer_norm(x, y, self.get("weight"), self.get("bias"), self.eps, False)[0]
 
     def with_sum(self, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
-        """Return the sum of two arrays (..., C), and the normalized sum."""
+        """Add, and normalize the sum.
+
+        Args:
+            x: (..., C).
+            y: of the same shape.
+
+        Returns:
+            The sum and the normalized sum, (..., C) each.
+        """
         total, normalized = add_layer_norm(x, y, self.get("weight"), self.get("bias"), self.eps)
         return total, normalized
 

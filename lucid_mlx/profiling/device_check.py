@@ -57,9 +57,9 @@ def check_kernels() -> dict[str, str]:
         kind = str(dtype).removeprefix("mlx.core.")
         case = self_check.Case(dtype, heads=8, dim=32, levels=3, points=4)
         found[f"deformable attention, {kind}"] = self_check.problem(case, attend)
-        found[f"group normalization, {kind}"] = group_norm.problem(dtype, affine)
-        found[f"layer normalization, {kind}"] = add_layer_norm.problem(dtype, add)
-        found[f"pooling, {kind}"] = max_pool.problem(dtype, pool)
+        found[f"group normalization, {kind}"] = group_norm.CHECK.problem(dtype, affine)
+        found[f"layer normalization, {kind}"] = add_layer_norm.CHECK.problem(dtype, add)
+        found[f"pooling, {kind}"] = max_pool.CHECK.problem(dtype, pool)
     return {name: problem or "ok" for name, problem in found.items()}
 
 

@@ -66,7 +66,12 @@ class Array:
         return self.itemsize * min(elements, self.data_size)
 
     def lay(self, strides: Shape | None = None, data_size: int | None = None) -> None:
-        """Fix the layout: row by row, or with the given strides in a buffer of so many elements."""
+        """Fix the layout.
+
+        Args:
+            strides: in elements; row by row if None.
+            data_size: elements of the buffer; its own if None.
+        """
         self.strides = row_strides(self.shape) if strides is None else tuple(strides)
         self.data_size = self.size if data_size is None else data_size
 
@@ -162,7 +167,16 @@ def read_graph(events: list[dict[str, Any]]) -> Graph:
 
 
 def view_strides(shape: Shape, strides: Shape, new: Shape) -> Shape | None:
-    """Return the strides with which an array can be seen in another shape; None if that takes a copy."""
+    """Return the strides with which an array can be seen in another shape; None if that takes a copy.
+
+    Args:
+        shape: of the array.
+        strides: of the array, in elements.
+        new: the other shape.
+
+    Returns:
+        The strides, in elements, one for each axis of the other shape.
+    """
     old = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
     result: list[int] = []
     taken = 0  # axes of `old`

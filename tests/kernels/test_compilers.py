@@ -77,7 +77,7 @@ def test_clang_accepts_the_other_kernels_metal_texts(name, dtype, monkeypatch):
         "add_layer_norm": (add_layer_norm, ops.add_layer_norm),
         "max_pool": (max_pool, ops.max_pool),
     }[name]
-    run = partial(module.differences, dtype, inspect.unwrap(operation))
+    run = partial(module.CHECK.differences, dtype, inspect.unwrap(operation))
     texts = norm_texts(module, run, monkeypatch, metal_text)
     assert len(texts) == (2 if name == "group_norm" else 1)
     assert [complaints(text) for text in texts] == [[]] * len(texts)

@@ -26,9 +26,9 @@ def array(x, dtype=mx.float32):
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_the_kernels_pass_the_checks_that_a_mac_makes(backend, dtype):
-    assert group_norm.problem(dtype, affine) is None
-    assert add_layer_norm.problem(dtype, add_norm) is None
-    assert max_pool.problem(dtype, pool) is None
+    assert group_norm.CHECK.problem(dtype, affine) is None
+    assert add_layer_norm.CHECK.problem(dtype, add_norm) is None
+    assert max_pool.CHECK.problem(dtype, pool) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 2, 4), (2, 6, 8, 8), (1, 9, 1, 12)], ids=str)
@@ -165,6 +165,6 @@ def test_the_check_sees_a_mistake(mistake, monkeypatch):
     built = tuple(MetalOnCPU(kernel) for kernel in module.kernels.__wrapped__("metal"))
     monkeypatch.setattr(module, "kernels", lambda language: built)
     definition = {group_norm: affine, add_layer_norm: add_norm, max_pool: pool}[module]
-    found = module.problem(mx.float32, definition)
+    found = module.CHECK.problem(mx.float32, definition)
     assert found is not None
     assert "error:" not in found, found  # the mistake has to compile

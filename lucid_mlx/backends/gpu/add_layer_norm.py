@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.backends.gpu import comparison
-from lucid_mlx.backends.gpu.comparison import passes
+from lucid_mlx.backends.gpu.comparison import Check
 from lucid_mlx.backends.gpu.kernel_text import Language, build_kernel, language
 from lucid_mlx.backends.gradient import WithGradient
 
@@ -53,7 +53,7 @@ BODY = """
 """
 
 
-def supports(x: mx.array, y: mx.array, weight: mx.array | None, bias: mx.array | None) -> bool:
+def _supports(x: mx.array, y: mx.array, weight: mx.array | None, bias: mx.array | None) -> bool:
     """Return whether there is a kernel for arrays (..., C) and parameters (C,)."""
     if weight is None or bias is None or x.dtype != y.dtype or weight.dtype != bias.dtype or x.shape != y.shape:
         return False
@@ -78,24 +78,13 @@ def add_layer_norm(
     keep_sum: bool = True,
 ) -> tuple[mx.array, ...]:
     """Compute `ops.add_layer_norm`; arguments and result as there. The gradient is the definition's."""
-    if not (supports(x, y, weight, bias) and usable(x.dtype, definition)):
+    if not (_supports(x, y, weight, bias) and CHECK.passed(x.dtype, definition)):
         return definition(x, y, weight, bias, eps, keep_sum)
     outputs = _add_layer_norm(x, y, weight, bias, definition, eps, keep_sum)
     return outputs if keep_sum else (outputs,)
 
 
-@cache
-def usable(dtype: mx.Dtype, definition: Definition) -> bool:
-    """Return whether the kernel passes the comparison with the definition on this machine."""
-    return passes(problem(dtype, definition), "layer normalization", stacklevel=5)
-
-
-def problem(dtype: mx.Dtype, definition: Definition) -> str | None:
-    """Return what is wrong with the kernel on this machine; None if nothing."""
-    return comparison.problem(lambda: differences(dtype, definition), dtype)
-
-
-def differences(dtype: mx.Dtype, definition: Definition, width: int = 140) -> dict[str, float]:
+def _differences(dtype: mx.Dtype, definition: Definition, width: int = 140) -> dict[str, float]:
     """Compare the kernel with the definition on a few tokens, of more channels than a SIMD group takes at a time."""
     rng = np.random.default_rng(0)
     shapes = (2, 5, width), (2, 5, width), (width,), (width,), (2, 5, width), (2, 5, width)
@@ -137,3 +126,4 @@ def _backward(primals: tuple[Any, ...], cotangents: Any, outputs: Any) -> tuple[
 
 
 _add_layer_norm = WithGradient(_forward, _backward)
+CHECK = Check("layer normalization", _differences)

@@ -81,3 +81,47 @@ def passes(reason: str | None, kernel: str, stacklevel: int) -> bool:
             stacklevel=stacklevel,
         )
     return reason is None
+
+
+class Check:
+    """Whether a kernel may be used on this machine.
+
+    Args:
+        kernel: what it computes.
+        differences: compares it with its definition on a small input, for a dtype and the definition.
+    """
+
+    def __init__(self, kernel: str, differences: Callable[[mx.Dtype, Function], dict[str, float]]):
+        self.kernel, self.differences = kernel, differences
+        self._found: dict[tuple[mx.Dtype, Function], bool] = {}
+
+    def problem(self, dtype: mx.Dtype, definition: Function) -> str | None:
+        """Return what is wrong with the kernel, None if nothing.
+
+        Args:
+            dtype: that it computes in.
+            definition: the same in plain MLX.
+
+        Returns:
+            As `problem` does.
+        """
+        return problem(lambda: self.differences(dtype, definition), dtype)
+
+    def passed(self, dtype: mx.Dtype, definition: Function) -> bool:
+        """Return whether the kernel agrees with the definition, found out once; arguments as of `problem`.
+
+        Args:
+            dtype: that it computes in.
+            definition: the same in plain MLX.
+
+        Returns:
+            True if it may be used.
+        """
+        case = dtype, definition
+        if case not in self._found:
+            self._found[case] = passes(self.problem(dtype, definition), self.kernel, stacklevel=5)
+        return self._found[case]
+
+    def forget(self) -> None:
+        """Find out again."""
+        self._found.clear()

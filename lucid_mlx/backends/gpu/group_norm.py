@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.backends.gpu import comparison
-from lucid_mlx.backends.gpu.comparison import passes
+from lucid_mlx.backends.gpu.comparison import Check
 from lucid_mlx.backends.gpu.group_norm_source import AFFINE, PARTIAL
 from lucid_mlx.backends.gpu.kernel_text import Language, build_kernel, language
 from lucid_mlx.backends.gradient import WithGradient
@@ -24,7 +24,7 @@ DTYPES = (mx.float32, mx.float16, mx.bfloat16)
 ROWS = 64  # pixels of a thread
 
 
-def supports(x: mx.array, groups: int) -> bool:
+def _supports(x: mx.array, groups: int) -> bool:
     """Return whether there is a kernel for a map (B, H, W, C), which takes four channels at a time."""
     size = x.shape[-1] // groups
     return x.dtype in DTYPES and size % 4 == 0 and 8 <= x.size < 2**31  # MLX passes shorter arrays as constants
@@ -49,24 +49,13 @@ def group_norm_affine(
     definition: Definition, x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float = 1e-5
 ) -> Pair:
     """Compute `ops.group_norm_affine`; arguments and result as there. The gradient is the definition's."""
-    if not (supports(x, groups) and weight.dtype == bias.dtype and usable(x.dtype, definition)):
+    if not (_supports(x, groups) and weight.dtype == bias.dtype and CHECK.passed(x.dtype, definition)):
         return definition(x, weight, bias, groups, eps)
     scale, shift = _affine(x, weight, bias, definition, groups, eps)
     return scale, shift
 
 
-@cache
-def usable(dtype: mx.Dtype, definition: Definition) -> bool:
-    """Return whether the kernels pass the comparison with the definition on this machine."""
-    return passes(problem(dtype, definition), "group normalization", stacklevel=5)
-
-
-def problem(dtype: mx.Dtype, definition: Definition) -> str | None:
-    """Return what is wrong with the kernels on this machine; None if nothing."""
-    return comparison.problem(lambda: differences(dtype, definition), dtype)
-
-
-def differences(dtype: mx.Dtype, definition: Definition) -> dict[str, float]:
+def _differences(dtype: mx.Dtype, definition: Definition) -> dict[str, float]:
     """Compare the kernels with the definition on a small map far from zero, of more than one thread's pixels."""
     rng = np.random.default_rng(0)
     numbers = 4.0 + rng.standard_normal((2, 11, 13, 24)), rng.standard_normal(24), rng.standard_normal(24)
@@ -117,3 +106,4 @@ def _backward(primals: tuple[Any, ...], cotangents: Pair, outputs: Pair) -> tupl
 
 
 _affine = WithGradient(_forward, _backward)
+CHECK = Check("group normalization", _differences)

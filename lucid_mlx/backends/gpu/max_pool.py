@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.backends.gpu import comparison
-from lucid_mlx.backends.gpu.comparison import passes
+from lucid_mlx.backends.gpu.comparison import Check
 from lucid_mlx.backends.gpu.kernel_text import Language, build_kernel, language
 from lucid_mlx.backends.gradient import WithGradient
 
@@ -42,7 +42,7 @@ BODY = """
 """
 
 
-def supports(x: mx.array) -> bool:
+def _supports(x: mx.array) -> bool:
     """Return whether there is a kernel for a map (B, H, W, C), which takes four channels at a time."""
     return x.dtype in DTYPES and x.shape[-1] % 4 == 0 and 8 <= x.size < 2**31  # MLX passes shorter ones as constants
 
@@ -55,24 +55,13 @@ def kernels(language: Language) -> tuple[Any]:
 
 def max_pool(definition: Definition, x: mx.array) -> mx.array:
     """Compute `ops.max_pool`; arguments and result as there. The gradient is the definition's."""
-    if not (supports(x) and usable(x.dtype, definition)):
+    if not (_supports(x) and CHECK.passed(x.dtype, definition)):
         return definition(x)
     out: mx.array = _max_pool(x, definition)
     return out
 
 
-@cache
-def usable(dtype: mx.Dtype, definition: Definition) -> bool:
-    """Return whether the kernel passes the comparison with the definition on this machine."""
-    return passes(problem(dtype, definition), "pooling", stacklevel=5)
-
-
-def problem(dtype: mx.Dtype, definition: Definition) -> str | None:
-    """Return what is wrong with the kernel on this machine; None if nothing."""
-    return comparison.problem(lambda: differences(dtype, definition), dtype)
-
-
-def differences(dtype: mx.Dtype, definition: Definition) -> dict[str, float]:
+def _differences(dtype: mx.Dtype, definition: Definition) -> dict[str, float]:
     """Compare the kernel with the definition on a small map of odd size, all of it below zero."""
     x, cotangent = (np.random.default_rng(0).standard_normal(shape) for shape in ((2, 5, 7, 12), (2, 3, 4, 12)))
     return comparison.differences(
@@ -107,3 +96,4 @@ def _backward(primals: tuple[Any, ...], cotangent: mx.array, output: mx.array) -
 
 
 _max_pool = WithGradient(_forward, _backward)
+CHECK = Check("pooling", _differences)

@@ -214,7 +214,15 @@ class SwinBlock(nn.Module):
 
 
 def pad_to_multiples(x: mx.array, multiple: int) -> mx.array:
-    """Append zeros to (B, H, W, C) at the bottom and at the right, until H and W are multiples of a number."""
+    """Append zeros at the bottom and at the right.
+
+    Args:
+        x: (B, H, W, C).
+        multiple: that H and W of the result are multiples of.
+
+    Returns:
+        (B, height, width, C).
+    """
     down, right = -x.shape[1] % multiple, -x.shape[2] % multiple
     return mx.pad(x, [(0, 0), (0, down), (0, right), (0, 0)]) if down or right else x
 
