@@ -7,6 +7,8 @@ kernels write to memory (transformed weights, transformed tiles, products) is ro
 figures are rms errors, relative to the rms, on normal data.
 """
 
+import argparse
+
 import mlx.core as mx
 import numpy as np
 
@@ -29,6 +31,7 @@ def transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rng = np.random.default_rng(0)
     tiles = rng.standard_normal((TILES, 8, 8, CHANNELS)).astype(np.float32)
     weight = (rng.standard_normal((CHANNELS, 3, 3, CHANNELS)) / (3 * CHANNELS**0.5)).astype(np.float32)

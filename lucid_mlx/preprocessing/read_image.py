@@ -115,8 +115,9 @@ def _open(source: Any) -> tuple[str, BinaryIO]:
         if len(data) > limit:
             raise InputError(too_large(f"{name} has more than {limit // MB} MB"))
         return name, io.BytesIO(data)
+    hint = ", as cv2.imread gives for a file that it cannot read" if source is None else ""
     raise InputError(
-        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {shown(source, 80)}"
+        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {shown(source, 80)}{hint}"
     )
 
 
