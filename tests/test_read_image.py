@@ -43,8 +43,9 @@ class TestSources:
 
     @pytest.mark.parametrize("source", [None, 3, [RGB, RGB], {"path": "x.png"}])
     def test_other_types_are_reported(self, source):
-        with pytest.raises(InputError, match="an image must be a path, a URL"):
+        with pytest.raises(InputError, match="an image must be a path, a URL") as error:
             read_image(source)
+        assert ("cv2.imread" in str(error.value)) == (source is None)
 
     def test_a_text_file_object_is_read_by_its_bytes_or_reported(self, tmp_path):
         saved(tmp_path, Image.fromarray(RGB))

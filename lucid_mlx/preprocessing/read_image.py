@@ -117,7 +117,8 @@ def _open(source: Any) -> tuple[str, BinaryIO]:
         return name, io.BytesIO(data)
     hint = ", as cv2.imread gives for a file that it cannot read" if source is None else ""
     raise InputError(
-        f"an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; got {shown(source, 80)}{hint}"
+        "an image must be a path, a URL, bytes, a binary file, a Pillow image or an array; "
+        f"got {shown(source, 80)}{hint}"
     )
 
 
