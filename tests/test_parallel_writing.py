@@ -4,6 +4,7 @@ import json
 import time
 
 import numpy as np
+import pytest
 from helpers import run_cli
 from PIL import Image
 
@@ -51,6 +52,19 @@ def test_few_results_wait_to_be_written():
     writer = SlowWriter(dict.fromkeys(names, 0.01))
     for number, _ in enumerate(segment._written(results(), names, None, writer)):
         assert len(asked) <= number + 1 + segment.WRITERS
+
+
+def test_what_is_written_when_it_is_stopped_is_told():
+    def results():
+        yield result("a")
+        yield result("b")
+        raise KeyboardInterrupt
+
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        for name, *_ in segment._written(results(), ["a", "b", "c"], None, SlowWriter({"a": 0.1, "b": 0.1})):
+            told.append(name)
+    assert told == ["a", "b"]
 
 
 def test_labels_that_are_not_wanted_are_not_written():

@@ -149,17 +149,27 @@ def _written(
         In order the name of each photo, what is kept of its result, how long that took in seconds, and its files.
     """
     waiting: deque[tuple[str, Segmentation, float, Future[list[Path]]]] = deque()
+
+    def first() -> tuple[str, Segmentation, float, list[Path]]:
+        name, result, seconds, files = waiting.popleft()
+        return name, result, seconds, files.result()
+
+    stopped: BaseException | None = None
     with ThreadPoolExecutor(WRITERS) as pool:
-        start = time.perf_counter()
-        for result in results:
-            name = names[0] if len(names) == 1 else result.name or STANDARD_INPUT
-            name = name if name in names else STANDARD_INPUT
-            result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
-            result = result if labels is None else result.only(labels)
-            waiting.append((name, result, time.perf_counter() - start, pool.submit(writer.write, name, result)))
-            while len(waiting) > WRITERS or (waiting and waiting[0][-1].done()):
-                name, result, seconds, files = waiting.popleft()
-                yield name, result, seconds, files.result()
+        try:
             start = time.perf_counter()
-        for name, result, seconds, files in waiting:
-            yield name, result, seconds, files.result()
+            for result in results:
+                name = names[0] if len(names) == 1 else result.name or STANDARD_INPUT
+                name = name if name in names else STANDARD_INPUT
+                result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
+                result = result if labels is None else result.only(labels)
+                waiting.append((name, result, time.perf_counter() - start, pool.submit(writer.write, name, result)))
+                while len(waiting) > WRITERS or (waiting and waiting[0][-1].done()):
+                    yield first()
+                start = time.perf_counter()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            stopped = error  # what is being written then is told first
+        while waiting:
+            yield first()
+    if stopped is not None:
+        raise stopped
