@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import mlx.core as mx
 import pytest
 from helpers import RESNET, SWIN, small_model
@@ -48,3 +50,12 @@ def test_another_type_folds_again():
     folding.refresh()
     assert folding.model(mx.zeros((1, 3, 64, 64)))["masks_queries_logits"].dtype == mx.float16
     assert folding.model.backbone.stem[0].weight.dtype == mx.float16
+
+
+def test_what_one_thread_has_folded_another_computes_with():
+    model = small_model(backbone_config=RESNET)
+    mx.eval(model.parameters())
+    run, pixels = Compiled(model), mx.zeros((1, 3, 64, 64))
+    mx.eval(pixels)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(lambda: mx.isfinite(run(pixels)[LOGITS[0]]).all().item()).result()

@@ -42,14 +42,18 @@ class FoldedModel:
         if self._layers:
             self.model = copy(model)
             self.model.backbone = backbone
+            mx.eval(backbone.parameters())  # an array that waits to be computed belongs to the thread that made it
 
     def refresh(self) -> None:
         """Fold again where the model has got new weights."""
+        changed = []
         for number, (layer, folded, seen) in enumerate(self._layers):
             now = _arrays(layer)
             if any(one is not other for one, other in zip(now, seen, strict=True)):
                 folded.weight, folded.shift = layer.folded()
+                changed += [folded.weight, folded.shift]
                 self._layers[number] = layer, folded, now
+        mx.eval(changed)
 
     def _folded(self, value: Any) -> Any:
         if isinstance(value, ConvNorm):
