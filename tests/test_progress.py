@@ -67,7 +67,10 @@ def test_without_a_terminal_lines_tell_of_the_run(tmp_path):
     messages = []
     config = small_run(tmp_path, reports=ReportsConfig(log=20, evaluate=2))
     Trainer(config, tmp_path / "out", log=messages.append).fit()
-    assert messages[0] == "4 images with labels for semantic segmentation, 3 classes; 4 images to validate"
+    assert (
+        messages[0]
+        == "4 images with labels for semantic segmentation, 3 classes; 4 images to validate, 4 of them also trained on"
+    )
     assert messages[1].startswith("4 steps of 2 images of 32x32 pixels, which is 2.0 times each image; 0.")
     lines = [text for text in messages if text.startswith(("step ", "evaluation "))]
     assert [text.split(":")[0] for text in lines] == [
@@ -77,6 +80,17 @@ def test_without_a_terminal_lines_tell_of_the_run(tmp_path):
         assert all(part in text for text in lines if text.startswith("step "))
     assert lines[0].endswith(" left")
     assert "mIoU" in lines[1]
+
+
+def test_validation_that_cannot_be_evaluated_is_told_before_the_first_step(tmp_path):
+    config = small_run(tmp_path, reports=ReportsConfig(evaluate=2))
+    (tmp_path / "others.txt").write_text("sky\nsea\nbuoy\n")
+    others = replace(config, validation=replace(config.train, names=str(tmp_path / "others.txt")))
+    with pytest.raises(InputError, match=r"\[validation\]: the model does not know 1 of the 3 classes .*: buoy"):
+        Trainer(others, tmp_path / "out")
+    unnamed = replace(config, validation=replace(config.train, names=None))
+    with pytest.raises(InputError, match=r"\[validation\]: .* is a folder of label maps; give class names"):
+        Trainer(unnamed, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("count", "marker"), [(1, "o"), (3, "o"), (200, None)])

@@ -63,14 +63,7 @@ def evaluate(
     check_value("segmenter", segmenter, Segmenter)
     check_value("dataset", dataset, Dataset)
     task = segmenter.task
-    if dataset.task not in DATASET_TASKS[task]:
-        raise InputError(
-            f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
-            f"{' or '.join(DATASET_TASKS[task])} segmentation, or the task {dataset.task} (`--task {dataset.task}`)"
-        )
-    check_exhaustive(dataset)
-    class_ids = sorted(dataset.thing_ids) if task == "instance" else range(len(dataset.class_names))
-    class_mapping = match_classes(segmenter.labels, {index: dataset.class_names[index] for index in class_ids})
+    class_mapping = check_labels(dataset, task, segmenter.labels)
     metrics = METRICS[task](dataset, class_mapping)
     if thresholds is None:
         thresholds = Thresholds(threshold=0.0) if task == "instance" else Thresholds()
@@ -95,6 +88,30 @@ def evaluate(
         metrics.update(prediction, target)
     notices.warn()
     return Evaluation(task, len(dataset.records), *metrics.compute())
+
+
+def check_labels(dataset: Dataset, task: str, labels: Mapping[int, str]) -> dict[int, int]:
+    """Check that a model can be evaluated on a dataset.
+
+    Args:
+        dataset: the ground truth.
+        task: of the model.
+        labels: the names of the model's classes, by class id.
+
+    Returns:
+        As `match_classes`.
+
+    Raises:
+        InputError: if the dataset is for another task, its labels are not complete, or the model lacks a class.
+    """
+    if dataset.task not in DATASET_TASKS[task]:
+        raise InputError(
+            f"labels for {dataset.task} segmentation cannot evaluate {task} segmentation; expected labels for "
+            f"{' or '.join(DATASET_TASKS[task])} segmentation, or the task {dataset.task} (`--task {dataset.task}`)"
+        )
+    check_exhaustive(dataset)
+    class_ids = sorted(dataset.thing_ids) if task == "instance" else range(len(dataset.class_names))
+    return match_classes(labels, {index: dataset.class_names[index] for index in class_ids})
 
 
 def check_exhaustive(dataset: Dataset) -> None:

@@ -110,6 +110,9 @@ def plan(config: TrainingConfig, dataset: Dataset, validation: Dataset | None, n
     share = config.steps * images / count
     classes = "1 class" if len(dataset.class_names) == 1 else f"{len(dataset.class_names)} classes"
     others = "" if validation is None else f"; {len(validation.records)} images to validate"
+    if validation is not None:
+        shared = {record.name for record in dataset.records} & {record.name for record in validation.records}
+        others += f", {len(shared)} of them also trained on" if shared else ""
     data = f"{count} images with labels for {dataset.task} segmentation, {classes}{others}"
     return data, (
         f"{config.steps} steps of {images} images of {config.sample_size} pixels, which is "

@@ -23,6 +23,32 @@ from lucid_mlx.weights.quantize import dequantized_arrays
 CLASS_HEAD = "transformer_decoder.class_head."
 
 
+def open_data(config: TrainingConfig) -> tuple[Dataset, Dataset | None]:
+    """Open the labeled images of a run.
+
+    Args:
+        config: the training run.
+
+    Returns:
+        Those to train on, and those to validate with, if there are any.
+
+    Raises:
+        InputError: if they cannot be opened, or the run could not be evaluated on the second ones.
+    """
+    dataset = config.train.open()
+    if config.validation is None:
+        return dataset, None
+    try:
+        validation = config.validation.open()
+        if config.reports.evaluate:
+            from lucid_mlx.evaluation.evaluate import check_labels
+
+            check_labels(validation, dataset.task, dict(enumerate(dataset.class_names)))
+    except InputError as error:
+        raise InputError(f"[validation]: {error.args[0]}", *error.args[1:]) from error
+    return dataset, validation
+
+
 def initial_model(config: TrainingConfig, dataset: Dataset) -> tuple[Mask2Former, ImageConfig, list[str]]:
     """Build the model with the dataset's classes, and load the weights to start from.
 
