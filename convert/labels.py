@@ -45,7 +45,8 @@ def fit_to_head(config: Mapping[str, Any], num_labels: int, named: bool) -> dict
         fitting = _fitting(num_labels)
         raise InputError(
             f"the configuration names {len(names)} classes in id2label, and the head of the weights has {num_labels}: "
-            f"name them with --class-names (in Python labels=): a file with a name on each line{fitting}"
+            "name them with lucid-mlx convert --class-names (in Python convert(..., labels=)): a file with a name on "
+            f"each line{fitting}"
         )
     if stated != num_labels:
         warnings.warn(

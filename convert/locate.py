@@ -208,7 +208,8 @@ def _choose(copies: Collection[str], names: Mapping[str, str], ema: bool, root: 
     if len(candidates) > 1:
         shown_names = ", ".join(sorted(shown(root + prefix[:-1]) for prefix in candidates)[:8])
         raise InputError(
-            f"it holds {len(candidates)} networks: {shown_names}; name one with --key, in Python with key="
+            f"it holds {len(candidates)} networks: {shown_names}; name one: lucid-mlx convert "
+            "FILE --key NAME, in Python lucid_mlx.load(FILE, key=NAME)"
         )
     return candidates[0]
 
@@ -229,9 +230,11 @@ def _note_copies(copies: Collection[str], taken: str, names: Mapping[str, str], 
         return []
     kinds = {prefix: "averaged (EMA)" if _is_averaged(prefix, names) else "raw" for prefix in copies}
     other = next(prefix for prefix in copies if prefix != taken)
-    how = "--ema (in Python ema=True)" if kinds[taken] == "raw" else "leaving out --ema (ema=True)"
+    how = "`lucid-mlx convert --ema` (in Python load(..., ema=True))"
+    if kinds[taken] != "raw":
+        how = "leaving out --ema (ema=True)"
     if kinds[taken] == kinds[other]:
-        how = f"--key {root + other[:-1]}"
+        how = f"`lucid-mlx convert --key {root + other[:-1]}` (in Python load(..., key=))"
     return [
         f"it holds {len(copies)} copies of the network; the {kinds[taken]} weights, "
         f"{shown(root + taken[:-1])}, are taken, and {how} takes the {kinds[other]} ones, {shown(root + other[:-1])}"

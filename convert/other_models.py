@@ -117,7 +117,7 @@ def describe_unknown(keys: Collection[str], families: Collection[str], root: str
     examples = ", ".join(shown(key, 100)[1:-1] for key in list(keys)[:5]) or "there are none"
     return (
         f"the keys are of no known family ({', '.join(families)}): {examples}; tensors are in "
-        f"{list_places(keys, root)}; --key names what holds the network"
+        f"{list_places(keys, root)}; `lucid-mlx convert --key` names what holds the network"
     )
 
 

@@ -224,7 +224,7 @@ def convert_in_memory(
             raise InputError(f"{opened.name}: {other}") from error
         raise
     for remark in beside:
-        warnings.warn(remark, stacklevel=5)
+        warnings.warn(remark, stacklevel=4)
     if dtype is not None:
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
 
@@ -310,8 +310,8 @@ def _network_config(
     written_by_transformers = source.files[0].suffix in (".safetensors", ".bin")
     if source.folder is not None and family.name == "huggingface" and written_by_transformers:
         raise InputError(
-            f"{source.folder} has no {CONFIG_FILE}; name it with --config (in Python config=), or convert "
-            f"{source.files[0].name} itself to infer the configuration from shapes"
+            f"{source.folder} has no {CONFIG_FILE}; give its file {source.files[0].name} instead, to infer "
+            "the configuration from shapes, or name it: lucid-mlx convert --config (in Python convert(..., config=))"
         )
     try:
         return infer_config({name: tuple(array.shape) for name, array in renamed.items()})

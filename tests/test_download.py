@@ -210,7 +210,7 @@ def test_a_hub_that_cannot_be_reached_is_reported(published, monkeypatch):
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     )
-    with pytest.raises(InputError, match="is not in the cache, and the hub cannot be reached"):
+    with pytest.raises(InputError, match="is no file or folder here, and is not in the cache, and the hub cannot"):
         download(NAME)
 
 

@@ -91,7 +91,7 @@ BOTH = [
 @pytest.mark.parametrize(("tree", "name"), BOTH)
 def test_the_raw_weights_are_taken_unless_the_averaged_are_asked_for(tmp_path, tree, name):
     path = save_zip(tree, tmp_path / "x.pth")
-    with pytest.warns(UserWarning, match=f"2 copies of the network; the raw weights, '{name}.*--ema"):
+    with pytest.warns(UserWarning, match=f"2 copies of the network; the raw weights, '{name}.*convert --ema"):
         assert is_filled_with(lucid_mlx.load(path), RAW)
     with pytest.warns(UserWarning, match=r"the averaged \(EMA\) weights"):
         assert is_filled_with(lucid_mlx.load(path, ema=True), AVERAGED)
@@ -124,7 +124,9 @@ def test_a_file_with_averaged_weights_alone_has_them(tmp_path, holder):
 
 def test_two_networks_need_a_key_and_a_wrong_key_lists_what_there_is(tmp_path):
     path = save_zip({"nets": {"student": RAW, "teacher": AVERAGED}}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=r"2 networks: 'nets.student', 'nets.teacher'; name one with --key"):
+    with pytest.raises(
+        InputError, match=r"2 networks: 'nets.student', 'nets.teacher'; name one: lucid-mlx convert FILE --key"
+    ):
         lucid_mlx.load(path)
     assert is_filled_with(lucid_mlx.load(path, key="nets.teacher"), AVERAGED)
     run_cli("convert", path, "-o", tmp_path / "ours", "--key", "nets.student")

@@ -102,7 +102,7 @@ class TestFolders:
     def test_a_configuration_elsewhere_is_named(self, tmp_path):
         folder = write_huggingface(tmp_path / "theirs")
         (folder / "config.json").rename(tmp_path / "elsewhere.json")
-        with pytest.raises(InputError, match="has no config.json; name it with --config"):
+        with pytest.raises(InputError, match="has no config.json; give its file .* instead.*--config"):
             lucid_mlx.load(folder)
         run_cli("convert", folder, "-o", tmp_path / "ours", "--config", tmp_path / "elsewhere.json")
         assert lucid_mlx.load(tmp_path / "ours").config.id2label[0] == "cup"

@@ -44,10 +44,11 @@ def offline_message(name: str, why: str, cache: Path) -> str:
     Returns:
         The sentence, which names what works without a network.
     """
+    local = "" if ":" in name else " is no file or folder here, and"
     return (
-        f"{name}{near_names(name)} is not in the cache, and {why}. Without a network, `--weights demo` runs the small "
-        f"network of the package; for this one, run `lucid-mlx weights pull {name}` on a machine that has a network, "
-        f"and copy its cache folder to {cache} (HF_HOME sets another folder)"
+        f"{name}{near_names(name)}{local} is not in the cache, and {why}. Without a network, `--weights demo` runs the "
+        f"small network of the package; for this one, run `lucid-mlx weights pull {name}` on a machine that has a "
+        f"network, and copy its cache folder to {cache} (HF_HOME sets another folder)"
     )
 
 
