@@ -172,6 +172,7 @@ class _Budget:
 
     def __init__(self, size: int):
         self._size, self._used, self._changed = size, 0, Condition()
+        self.is_over = False  # no thread should begin
 
     @contextmanager
     def take(self, size: int) -> Iterator[None]:
@@ -204,6 +205,7 @@ def _check_all(dataset: Dataset) -> Generator[_Checked, None, None]:
         while pending:
             yield pending.popleft().result()
     finally:  # Ctrl-C need not wait for the images ahead
+        budget.is_over = True
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -212,7 +214,7 @@ def _check(record: Record, num_classes: int, budget: _Budget) -> _Checked:
     header = read_header(path) if isinstance(path, Path) else None
     pixels = math.prod(header.size) if header else 0
     with budget.take(pixels * BYTES_PER_PIXEL):
-        return _check_one(record, num_classes)
+        return _Checked([]) if budget.is_over else _check_one(record, num_classes)
 
 
 def _check_one(record: Record, num_classes: int) -> _Checked:
