@@ -38,7 +38,7 @@ from lucid_mlx.utils.validation import MAX_COUNT
 @click.option("--panoptic-folder", help="COCO's panoptic PNGs. Default: the folder named as the JSON.")
 @click.option(
     "--names", "--class-names", "class_names",
-    help="Names of the classes of label maps: a file with one a line, a table of colors, or a dataset (ade20k_semantic).",
+    help="Class names of label maps: a file with one a line, a table of colors, or a dataset such as ade20k_semantic.",
 )  # fmt: skip
 @click.option("--merge", help="New classes of label maps: a JSON file, each with the names of those it is made of.")
 @click.option(
