@@ -1,16 +1,18 @@
 """What must be set before mlx and huggingface_hub are first imported, and the hub that tests download from.
 
-HYPOTHESIS_EXAMPLES=20 gives every property test 20 times its examples; .ci/full does that.
+HYPOTHESIS_EXAMPLES=20 gives every property test 20 times its examples; .ci/full does that. LUCID_TEST_GPU=1 has the
+package believe in a GPU: see forced_gpu.py.
 """
 
 import os
 import tempfile
 
+os.environ["MLX_ENABLE_TF32"] = "0"  # products in full float32 on GPUs that would round them; read when mlx starts
+
+import forced_gpu
 import pytest
 from fake_hub import Hub
 from hypothesis import settings
-
-os.environ["MLX_ENABLE_TF32"] = "0"  # products in full float32 on GPUs that would round them; read when mlx starts
 
 _HUB = Hub().start()
 os.environ |= {
@@ -23,7 +25,18 @@ for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "LUCID_WEIGHTS_OFFLIN
     os.environ.pop(name, None)
 
 
+if forced_gpu.FORCED:
+    forced_gpu.believe_in_a_gpu()
+
+
 def pytest_collection_modifyitems(items):
+    """Skip what is of the CPU alone if a GPU is to be believed in; give property tests more examples if asked to."""
+    if forced_gpu.FORCED:
+        forced_gpu.skip_what_is_of_the_cpu(items)
+    give_more_examples(items)
+
+
+def give_more_examples(items):
     """Multiply the number of examples, which each property test sets for itself: a profile would not change it."""
     factor = int(os.environ.get("HYPOTHESIS_EXAMPLES", "1"))
     if factor == 1:

@@ -8,6 +8,7 @@ from labeled import NAMES, instances, panoptic, write_coco, write_image, write_l
 
 from lucid_mlx import InputError
 from lucid_mlx.data import open_dataset
+from lucid_mlx.data.class_names import read_class_names
 
 
 class TestOpenDataset:
@@ -111,3 +112,15 @@ def test_images_without_an_annotation_are_left_out_on_request(tmp_path):
     assert len(open_dataset(images, annotations).records) == 2
     with pytest.warns(UserWarning, match="1 of 2 images have no annotation; they are left out"):
         assert len(open_dataset(images, annotations, skip_unlabeled=True).records) == 1
+
+
+@pytest.mark.parametrize(
+    "names", [{0: 5, 1: "a"}, {1: "a", 2: "b"}, {"a": (1, 2)}, {"a": 5}, {"a": (1, 2, 300)}, {5: (1, 2, 3)}]
+)
+def test_odd_names_of_classes_are_told(names):
+    with pytest.raises(InputError, match="class_names|color of"):
+        read_class_names(names)
+
+
+def test_names_by_label_may_be_a_mapping():
+    assert list(read_class_names({1: "b", 0: "a"})) == ["a", "b"]

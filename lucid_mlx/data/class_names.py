@@ -11,6 +11,7 @@ from lucid_mlx.datasets import DATASETS, dataset_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path, read_json, read_text
 from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import whole_numbers
 
 ClassNames = Sequence[str] | Mapping[str, Color]
 
@@ -19,7 +20,7 @@ def read_class_names(class_names: str | PathLike[str] | ClassNames) -> ClassName
     """Read the names of classes.
 
     Args:
-        class_names: the names; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; a
+        class_names: the names, also by label, or with their colors; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; a
             JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`; a CSV file with a head line
             and two columns, labels and names; or a table of colors, such as CVAT's labelmap.txt.
 
@@ -29,6 +30,14 @@ def read_class_names(class_names: str | PathLike[str] | ClassNames) -> ClassName
     Raises:
         InputError: if the file cannot be read, names nothing, or lacks a label.
     """
+    if isinstance(class_names, Mapping) and any(isinstance(name, str) for name in class_names.values()):
+        return _by_label({str(label): name for label, name in class_names.items()}, "class_names")
+    if isinstance(class_names, Mapping):
+        for name, color in class_names.items():
+            if not isinstance(name, str) or len(whole_numbers(f"the color of {shown(name)}", color, most=255)) != 3:
+                raise InputError(
+                    f"class_names must have names with their colors, red, green and blue: got {shown(name)}"
+                )
     if not isinstance(class_names, str | PathLike):
         return class_names
     if class_names in DATASETS:

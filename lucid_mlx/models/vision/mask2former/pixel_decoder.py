@@ -174,10 +174,7 @@ class PixelDecoder(nn.Module):
         batch, _, _, dims = projected[0].shape
         x = mx.concatenate([level.reshape(batch, -1, dims) for level in projected], axis=1)
         positions = mx.concatenate(
-            [
-                sine_positions(*size, dims, x.dtype) + self.level_embedding[level]
-                for level, size in enumerate(levels)
-            ]
+            [sine_positions(*size, dims, x.dtype) + self.level_embedding[level] for level, size in enumerate(levels)]
         )
         for layer in self.layers:
             x = layer(x, positions, levels)
