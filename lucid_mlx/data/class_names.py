@@ -20,9 +20,10 @@ def read_class_names(class_names: str | PathLike[str] | ClassNames) -> ClassName
     """Read the names of classes.
 
     Args:
-        class_names: the names, also by label, or with their colors; a dataset of `lucid_mlx.datasets.DATASETS`; a text file with one name in each line; a
-            JSON file with the name of each label, such as `{"0": "sky", "1": "sea"}`; a CSV file with a head line
-            and two columns, labels and names; or a table of colors, such as CVAT's labelmap.txt.
+        class_names: the names, also by label, or with their colors; a dataset of `lucid_mlx.datasets.DATASETS`; a text
+            file with one name in each line; a JSON file with the name of each label, such as
+            `{"0": "sky", "1": "sea"}`; a CSV file with a head line and two columns, labels and names; or a table of
+            colors, such as CVAT's labelmap.txt.
 
     Returns:
         The names by label; of a table of colors, the colors by name.
