@@ -215,6 +215,19 @@ class TestPhotos:
         assert dataset.records[0].path == tmp_path / "images" / "sub" / "b.png"
         assert [line.partition(" (")[0] for line in warned] == ["1 image found under another name"] * told
 
+    def test_of_two_of_a_name_the_one_beside_the_annotations_is_none(self, tmp_path):
+        raw = instances()
+        raw["images"][0]["file_name"] = "b.png"
+        write_image(tmp_path / "trip" / "b.png")
+        write_image(tmp_path / "found" / "panoptic" / "b.png")
+        (tmp_path / "found" / "coco.json").write_text(json.dumps(raw))
+        with pytest.warns(UserWarning, match="under another name"):
+            dataset = coco_dataset(tmp_path, tmp_path / "found" / "coco.json")
+        assert dataset.records[0].path == tmp_path / "trip" / "b.png"
+        write_image(tmp_path / "other" / "b.png")
+        with pytest.raises(InputError, match=r"does not exist, but .*other/b.png"):
+            coco_dataset(tmp_path, tmp_path / "found" / "coco.json")
+
     def test_those_that_are_not_there_are_left_out_with_their_annotations(self, tmp_path):
         raw = instances()
         raw["images"].append({"id": 8, "file_name": "b.png", "height": 4, "width": 6})

@@ -155,7 +155,7 @@ def coco_dataset(
     raw = _read(file)
     names = split if split is None else read_split(split) if isinstance(split, str | PathLike) else frozenset(split)
     problems, notices = Problems(str(file)), Notices(str(file))
-    photos, left_out = read_images(raw["images"], folder, names, orientation, problems, notices)
+    photos, left_out = read_images(raw["images"], folder, file, names, orientation, problems, notices)
     entries = [entry for entry in raw["annotations"] if isinstance(entry, dict)]
     is_panoptic = panoptic_folder is not None or any("segments_info" in entry for entry in entries)
     segments = [x for entry in entries for x in _segments_of(entry)] if is_panoptic else entries

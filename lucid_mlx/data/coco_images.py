@@ -17,7 +17,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import is_file
 from lucid_mlx.utils.iso_media import without_heif
 from lucid_mlx.utils.open_image import picture_endings
-from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.text import examples, shown
 from lucid_mlx.utils.validation import check_image_size
 
 MAX_NAME_LENGTH = 1000
@@ -41,6 +41,7 @@ class CocoImage(NamedTuple):
 def read_images(
     entries: Sequence[Any],
     folder: Path,
+    annotations: Path,
     split: Collection[str] | None,
     orientation: str,
     problems: Problems,
@@ -51,6 +52,7 @@ def read_images(
     Args:
         entries: the list.
         folder: the folder with the images.
+        annotations: the file with the list. Pictures beside it are taken for images only if there are no others.
         split: the names of those to use; None for all.
         orientation: "stored", "upright" or "auto", as `coco_dataset` takes it.
         problems: where to add what contradicts itself.
@@ -70,7 +72,8 @@ def read_images(
         used = {id_: listed[id_] for id_, is_chosen in zip(listed, chosen, strict=True) if is_chosen}
     else:
         used = listed
-    paths = _find(folder, {id_: name for id_, (name, _) in used.items()}, problems, notices)
+    search = _Search(folder, annotations.parent)
+    paths = _find(search, folder, {id_: name for id_, (name, _) in used.items()}, problems, notices)
     with ThreadPoolExecutor(4) as pool:
         headers = dict(zip(paths, pool.map(read_header, paths.values()), strict=True))
     sizes = {id_: _size(used[id_][1], headers[id_], id_, problems, notices) for id_ in paths}
@@ -123,7 +126,9 @@ def _name(entry: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: Notices) -> dict[Id, Path]:
+def _find(
+    search: "_Search", folder: Path, names: Mapping[Id, str], problems: Problems, notices: Notices
+) -> dict[Id, Path]:
     """Return the files of images; those without one are told."""
     paths: dict[Id, Path] = {}
     missing: dict[Id, str] = {}
@@ -138,7 +143,7 @@ def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: No
             )
         else:
             missing[id_] = name
-    search = _Search(folder, set(paths.values()))
+    search.taken.update(paths.values())
     lost: list[str] = []
     for id_, name in missing.items():
         found = search.find(name)
@@ -153,7 +158,7 @@ def _find(folder: Path, names: Mapping[Id, str], problems: Problems, notices: No
             problems.add(
                 f"an image has the file_name {shown(name, 200)}; expected a path within the folder"
                 if absolute
-                else f"{folder / name} does not exist"
+                else f"{folder / name} does not exist{search.several(name)}"
             )
         else:
             notices.add("image", f"left out, as not in {folder}", name)
@@ -190,11 +195,15 @@ class _Search:
 
     Args:
         folder: the folder.
+        unlikely: a folder whose files are taken only if there are no others, as those beside the annotations.
+
+    Attributes:
         taken: files that belong to other images.
     """
 
-    def __init__(self, folder: Path, taken: set[Path]):
-        self._folder, self._taken = folder, taken
+    def __init__(self, folder: Path, unlikely: Path):
+        self._folder, self._unlikely = folder, unlikely.absolute()
+        self.taken: set[Path] = set()
         self._by_name: dict[str, list[Path]] | None = None
 
     def find(self, name: str) -> Path | None:
@@ -204,21 +213,30 @@ class _Search:
         parts = [part for part in _parts(unquote(name)) if part not in ("/", "..")]
         for start in range(len(parts)):
             path = self._folder.joinpath(*parts[start:])
-            if is_file(path) and path not in self._taken:
+            if is_file(path) and path not in self.taken:
                 return self._take(path)
         if not parts or self._folder.resolve() == Path(self._folder.resolve().anchor):
             return None
         for key in (parts[-1], PurePosixPath(parts[-1]).stem):
-            candidates = [path for path in self._files().get(key.casefold(), []) if path not in self._taken]
+            candidates = [path for path in self._files().get(key.casefold(), []) if path not in self.taken]
             if len(parts) > 1:
                 parent = parts[-2].casefold()
                 candidates = [path for path in candidates if path.parent.name.casefold() == parent] or candidates
+            if len(candidates) > 1:
+                likely = [path for path in candidates if not path.absolute().is_relative_to(self._unlikely)]
+                candidates = likely or candidates
             if len(candidates) == 1:
                 return self._take(candidates[0])
         return None
 
+    def several(self, name: str) -> str:
+        """Return a note on files of that name, of which none can be chosen; nothing if there are none."""
+        found = self._files().get(_parts(name)[-1].casefold(), []) if self._by_name is not None else []
+        several = examples([str(path) for path in found])
+        return f", but {several}: give the folder that the names are relative to as images" if found else ""
+
     def _take(self, path: Path) -> Path:
-        self._taken.add(path)
+        self.taken.add(path)
         return path
 
     def _files(self) -> dict[str, list[Path]]:
