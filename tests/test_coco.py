@@ -93,6 +93,10 @@ class TestPanoptic:
         with pytest.raises(InputError, match="has mode L; expected RGB"):
             validate(coco_dataset(images, annotations))
 
+    def test_the_folder_around_that_of_the_pngs_may_be_given(self, tmp_path):
+        images, annotations = write_coco(tmp_path, panoptic())
+        assert coco_dataset(images, annotations, tmp_path).records[0].target().class_ids.size
+
     def test_a_missing_folder_of_pngs_is_reported(self, tmp_path):
         images, annotations = write_coco(tmp_path, panoptic())
         other = annotations.rename(tmp_path / "other.json")

@@ -165,6 +165,8 @@ def coco_dataset(
     records: Sequence[InstancesRecord] | Sequence[PanopticRecord]
     if is_panoptic:
         pngs = file.with_suffix("") if panoptic_folder is None else local_path(panoptic_folder, "panoptic_folder")
+        if (pngs / file.stem).is_dir():  # the folder around that of the PNGs
+            pngs /= file.stem
         if not pngs.is_dir():
             raise InputError(
                 f"the folder {pngs} with the PNGs of {annotations} does not exist; give it as the panoptic folder"
