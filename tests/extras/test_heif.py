@@ -1,5 +1,6 @@
 """HEIC photos, written and read with pillow-heif."""
 
+import icc
 import numpy as np
 import pillow_heif
 import pytest
@@ -67,7 +68,6 @@ def test_of_several_images_the_primary_one_is_read(primary, tmp_path):
 
 
 def test_wide_colors_become_srgb(tmp_path):
-    icc = pytest.importorskip("icc")
     image = Image.fromarray(RGB)
     image.save(tmp_path / "a.png", icc_profile=icc.rgb_profile(icc.DISPLAY_P3))
     image.info["icc_profile"] = icc.rgb_profile(icc.DISPLAY_P3)

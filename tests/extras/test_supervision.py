@@ -1,6 +1,7 @@
 """The library supervision reads what `segment` writes; `pip install supervision`."""
 
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from helpers import run_cli
 from lucid_mlx import Segmenter
 from lucid_mlx.weights.address import DEMO_FOLDER
 
-supervision = pytest.importorskip("supervision")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # OpenCV, which is large, is left out
+    import supervision
 
 
 @pytest.mark.filterwarnings("default")
