@@ -1,7 +1,6 @@
 """A network as inference runs it: compiled, and with weights that any thread may use."""
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
@@ -89,15 +88,3 @@ def evaluate(what: str, arrays: Any) -> None:
         raise InputError(
             f"{what} waits to be computed, which only the thread that made it can do: call mlx.core.eval on it there"
         ) from error
-
-
-def is_finite(outputs: Mapping[str, mx.array]) -> bool:
-    """Return whether all logits are numbers, and none is infinite."""
-    return all(mx.isfinite(outputs[name]).all().item() for name in LOGITS)
-
-
-def in_float32(model: Mask2Former) -> Mask2Former:
-    """Return a copy of a model that computes in float32."""
-    copy = deepcopy(model)
-    copy.set_dtype(mx.float32)
-    return copy

@@ -15,11 +15,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
-from lucid_mlx.compiled import Compiled, Forward, evaluate, in_float32, is_finite
+from lucid_mlx.compiled import LOGITS, Compiled, Forward, evaluate
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
+from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
 from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import ImageBatch, batches, read_image
@@ -304,15 +305,14 @@ class Segmenter:
     def _run(self, batch: ImageBatch, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
         """Segment a batch on the thread that computes."""
         try:
-            found, overflowed = backends.WORKER.run(self._compute, batch, photos, thresholds)
+            found, too_large = backends.WORKER.run(self._compute, batch, photos, thresholds)
         except RuntimeError as error:
             if "Stream" not in str(error):
                 raise
             evaluate("a parameter of the model", self.model.parameters())  # somebody has changed it since
-            found, overflowed = backends.WORKER.run(self._compute, batch, photos, thresholds)
-        if overflowed:
-            kind = str(self.model.dtype).removeprefix("mlx.core.")
-            warnings.warn(f'{kind} overflowed, so that float32 was used; dtype="float32" is faster', stacklevel=5)
+            found, too_large = backends.WORKER.run(self._compute, batch, photos, thresholds)
+        if too_large:
+            warnings.warn(overflow_warning(self.model.dtype), stacklevel=5)
         return found
 
     def _compute(
@@ -321,10 +321,10 @@ class Segmenter:
         """Return the results, and whether numbers were too large for the type to compute in."""
         pixels = batch.pixels.transpose(0, 3, 1, 2)
         outputs = self._forward(pixels)
-        overflowed = self.model.dtype != mx.float32 and not is_finite(outputs)
-        if overflowed:
+        too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
+        if too_large:
             outputs = in_float32(self.model)(pixels)
-        return self._postprocess(outputs, batch, photos, thresholds), overflowed
+        return self._postprocess(outputs, batch, photos, thresholds), too_large
 
     def _postprocess(
         self,

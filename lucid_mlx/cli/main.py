@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import lucid_mlx
-from lucid_mlx.backends import tune_for_cpu
+from lucid_mlx.backends import limit_cache, tune_for_cpu
 from lucid_mlx.cli.app import app
 from lucid_mlx.cli.bench import bench
 from lucid_mlx.cli.convert import convert
@@ -52,6 +52,7 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
         tune_for_cpu()
+        limit_cache()
         warnings.showwarning = _once_in_one_line()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):

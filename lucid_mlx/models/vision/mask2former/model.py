@@ -1,5 +1,6 @@
 """Mask2Former (Cheng et al., CVPR 2022) behind lucid's interface: NCHW in, NCHW out, names as lucid has them."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
+from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
 from lucid_mlx.models.vision.mask2former.matcher import match
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
 from lucid_mlx.models.vision.mask2former.targets import read_targets
@@ -228,7 +230,7 @@ class Mask2Former(nn.Module):
 
         The image is padded with zeros to a multiple of the largest stride, and the padding is cropped from the
         result (lucid 2 resizes image and padding together to the output size). Runs in inference mode and leaves every
-        mode as it was.
+        mode as it was. If half precision overflows, float32 is used, with a warning.
 
         Args:
             pixel_values: (B, num_channels, H, W), normalized.
@@ -264,6 +266,9 @@ class Mask2Former(nn.Module):
             pixel_values = mx.pad(pixel_values, [(0, 0), (0, 0), (0, -height % stride), (0, -width % stride)])
         with inference_mode(self):
             outputs = self.forward(pixel_values, pixel_mask=pixel_mask)
+            if overflowed([outputs["class_queries_logits"], outputs["masks_queries_logits"]], self.dtype):
+                warnings.warn(overflow_warning(self.dtype), stacklevel=2)
+                outputs = in_float32(self).forward(pixel_values, pixel_mask=pixel_mask)
         logits = semantic_scores(
             outputs["class_queries_logits"], outputs["masks_queries_logits"], top_k_queries=top_k_queries
         )
