@@ -68,7 +68,7 @@ def test_data_addresses_are_read(address):
         ("data:,hello", "the data: address is not an image"),
         ("file://server/photo.png", "is on another machine"),
         ("file:///nothing/here.png", "^/nothing/here.png does not exist"),
-        ("", "is a folder"),
+        ("", "the path of the image is empty"),
     ],
 )
 def test_what_is_wrong_with_an_address_is_told(address, message):

@@ -163,7 +163,7 @@ def test_check_batch_and_ground_truth_of_large_photos_take_little_memory(tmp_pat
     }
     (tmp_path / "a.json").write_text(json.dumps(raw))
     for n in range(2):
-        Image.new("RGB", size[::-1]).save(tmp_path / f"{n}.jpg")
+        Image.new("RGB", size[::-1], "white").save(tmp_path / f"{n}.jpg")
     dataset = coco_dataset(tmp_path, tmp_path / "a.json")
     assert peak(lambda: validate(dataset)) < 120  # of 1716 MB
     loader = Loader(dataset, LargeScaleJitter(128, 1.0, 1.0), batch_size=2, image_config=ImageConfig())

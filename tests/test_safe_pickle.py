@@ -128,7 +128,7 @@ def test_a_small_file_takes_little_time_and_memory(tmp_path, name):
     start, before = time.process_time(), memory()
     with pytest.raises(InputError):
         read_source(tmp_path / "x.pkl")
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 15  # some have taken minutes; alone all of them take less than one second
     assert memory() - before < 300_000  # kilobytes on Linux, a thousandth of that on macOS
 
 

@@ -25,6 +25,7 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
     """
     from lucid_mlx.cli.web_app import serve
 
+    weights = required_weights(weights)
     require("gradio", "app")
-    segmenter = Segmenter(required_weights(weights), task)
+    segmenter = Segmenter(weights, task)
     serve(segmenter, lambda address: echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port)
