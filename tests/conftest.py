@@ -5,6 +5,7 @@ package believe in a GPU: see forced_gpu.py.
 """
 
 import os
+import signal
 import tempfile
 
 os.environ["MLX_ENABLE_TF32"] = "0"  # products in full float32 on GPUs that would round them; read when mlx starts
@@ -27,6 +28,12 @@ for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "LUCID_WEIGHTS_OFFLIN
 
 if forced_gpu.FORCED:
     forced_gpu.believe_in_a_gpu()
+
+
+# Jobs in the background and nohup ignore these, and processes inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -152,8 +152,6 @@ def test_a_run_that_kept_no_configuration_goes_on_with_one(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_exit_code_says_so(number, folder, monkeypatch):
     real = Trainer.step
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as under nohup
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def step(self, batches):
         os.kill(os.getpid(), number)

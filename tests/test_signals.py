@@ -24,8 +24,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_command_line_in_an_orderly_way(number, folder):
     code = (
-        "import click, signal, time\nfrom pathlib import Path\nfrom lucid_mlx.cli.main import main\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # which nohup has ignored
+        "import click, time\nfrom pathlib import Path\nfrom lucid_mlx.cli.main import main\n"
         "from lucid_mlx.utils.files import atomic_write\n"
         "@main.command()\ndef slow():\n"
         "    with atomic_write(Path('a.txt')) as file:\n"

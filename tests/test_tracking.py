@@ -72,7 +72,9 @@ def test_tracks_end_when_the_size_changes():
     assert tracks(frame((1, 0, 0, 0), (2, 0, 20, 0)), frame((2, 0, 20, 0), size=(30, 60))) == [[0, 1], [0]]
 
 
-@pytest.mark.parametrize(("verb", "module", "rest"), [("video", "av", ["in.mp4", "out.mp4"]), ("app", "gradio", [])])
+@pytest.mark.parametrize(
+    ("verb", "module", "rest"), [("video", "av", ["in.mp4", "out.mp4"]), ("app", "gradio", ["--weights", "demo"])]
+)
 def test_a_verb_without_its_library_reports_how_to_install_it(tmp_path, monkeypatch, verb, module, rest):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
