@@ -166,6 +166,7 @@ def test_arguments_may_have_names():
     ],
     ids=["compile", "grad", "vjp", "compiled gradient", "checkpoint"],
 )
+@pytest.mark.cpu("MLX compiles nothing where a GPU is believed in")
 def test_a_trace_is_recognized(transform):
     found = []
 
@@ -193,6 +194,7 @@ def test_a_gpu_is_asked_for_by_meaning(monkeypatch):
 
 
 @pytest.mark.parametrize("backbone", [SWIN, RESNET], ids=["swin", "resnet"])
+@pytest.mark.cpu("it has the self-checks fail")
 def test_a_gpu_s_operations_compute_the_same_network(backbone, monkeypatch):
     model = small_model(backbone_config=backbone)
     pixels = normal(2, 3, 70, 90)

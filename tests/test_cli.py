@@ -128,6 +128,7 @@ def test_doctor_reports_and_passes():
         assert word in out
 
 
+@pytest.mark.cpu("of what doctor says there")
 def test_doctor_says_whether_the_fused_attention_kernel_is_in_use(monkeypatch):
     with mx.stream(mx.cpu):
         assert "fused attention             not used: its kernels are for GPUs" in run("doctor").stdout

@@ -70,6 +70,7 @@ def plain(value, locations, weights):
     return definition(value, LEVELS, locations, weights)
 
 
+@pytest.mark.cpu("it makes a GPU of its own")
 def test_a_gpu_checks_the_kernel_once_and_uses_it(on_gpu):
     kernels = on_gpu(Kernels())
     for _ in range(3):
@@ -88,6 +89,7 @@ def test_gradients_go_through_the_kernel(on_gpu, dtype):
 
 
 @pytest.mark.parametrize("transform", [mx.compile, mx.checkpoint, lambda f: mx.compile(mx.grad(f)), mx.grad])
+@pytest.mark.cpu("it makes a GPU of its own")
 def test_the_check_runs_inside_of_transformations(on_gpu, transform):
     kernels = on_gpu(Kernels())
     got = transform(lambda *x: attend(*x).sum())(*arrays())
@@ -111,6 +113,7 @@ class Broken(Kernels):
     ],
     ids=["wrong output", "wrong gradients", "nan", "does not compile"],
 )
+@pytest.mark.cpu("it makes a GPU of its own")
 def test_a_kernel_that_fails_is_replaced_with_one_warning(on_gpu, kernels, reason):
     on_gpu(kernels)
     with warnings.catch_warnings(record=True) as caught:

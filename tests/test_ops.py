@@ -124,6 +124,7 @@ def test_a_nan_location_gives_nan_and_reads_nothing_outside():
 
 @pytest.mark.parametrize("count", [1, 12, 49, 64, 144, 1000, 4096])
 @pytest.mark.parametrize("spread", [0.0, 3.0, 300.0])
+@pytest.mark.cpu("of the CPU's own way")
 def test_softmax_is_exact_at_every_length_and_spread(count, spread):
     x = (spread * np.random.default_rng(0).standard_normal((3, 5, count))).astype(np.float32)
     powers = np.exp(x.astype(np.float64) - x.max(axis=-1, keepdims=True))
@@ -150,6 +151,7 @@ def test_softmax_s_gradient_is_exact():
     assert np.abs(np.array(gradient) - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.cpu("of the CPU's own way")
 def test_sigmoid_keeps_its_digits_however_small_it_gets():
     x = np.concatenate([np.linspace(-87, 87, 200_001), np.linspace(-1, 1, 20_001), [-1e-9, 0.0]]).astype(np.float32)
     wanted = 1 / (1 + np.exp(-x.astype(np.float64)))
@@ -225,6 +227,7 @@ def test_pooling_and_its_gradient_are_mlx_s(size):
     assert mx.allclose(gradient, wanted_gradient, atol=1e-6).item()
 
 
+@pytest.mark.cpu("of the CPU's own way")
 def test_a_convolution_does_not_write_out_all_its_windows_at_once():
     x, weight = mx.zeros((1, 128, 128, 128)), mx.zeros((128, 3, 3, 128))
     mx.eval(x, weight)

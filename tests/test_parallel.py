@@ -68,6 +68,7 @@ def test_a_convolution_and_its_gradient_are_the_same_on_any_number_of_cores(stre
             assert mx.allclose(one, other, atol=1e-4).item()
 
 
+@pytest.mark.cpu("a GPU has one stream")
 def test_independent_results_are_computed_one_in_each_stream_at_a_time(streams, monkeypatch):
     used, rounds, async_eval = [], [], mx.async_eval
     monkeypatch.setattr(mx, "async_eval", lambda arrays: rounds.append(len(arrays)) or async_eval(arrays))

@@ -41,6 +41,7 @@ def test_the_configuration_names_exactly_the_quantized_layers(folders):
     assert not any(".downsample." in name or "head" in name or name.startswith("pixel_decoder") for name in quantized)
 
 
+@pytest.mark.cpu("packed weights are unpacked there alone")
 def test_quantized_weights_load_as_nearly_the_same_floats(folders):
     plain, quantized = (lucid_mlx.load(folder) for folder in folders)
     assert named_parameters(plain).keys() == named_parameters(quantized).keys()  # on the CPU they are dequantized
@@ -91,6 +92,7 @@ def test_other_bits_are_refused(bits, group_size):
         (7, "does not fit"),
     ],
 )
+@pytest.mark.cpu("packed weights are unpacked there alone")
 def test_a_damaged_quantization_is_reported(quantization, message, folders):
     config = json.loads((folders[1] / "config.json").read_text())
     config["quantization"] = quantization

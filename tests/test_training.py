@@ -38,7 +38,7 @@ def test_the_loss_falls_and_the_folder_is_a_model(tmp_path):
     assert [line["step"] for line in logged] == [*range(1, 25)]
     assert np.mean([x["loss"] for x in logged[-3:]]) < 0.8 * np.mean([x["loss"] for x in logged[:3]])
     assert logged[0]["learning_rate"] == 1e-2
-    segmenter = lucid_mlx.Segmenter(tmp_path / "out")
+    segmenter = lucid_mlx.Segmenter(tmp_path / "out", dtype="float32")
     assert (segmenter.task, tuple(segmenter.labels.values())) == ("semantic", NAMES)
     assert segmenter.image_config.size == (32, 32)
     loaded, own = named_parameters(segmenter.model), named_parameters(run.model)
