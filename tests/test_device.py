@@ -1,6 +1,5 @@
 """What follows from the device for the process."""
 
-from importlib import metadata
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -23,11 +22,3 @@ def test_the_cache_of_a_cpu_is_left_alone(monkeypatch):
     monkeypatch.setattr(mx, "default_device", lambda: SimpleNamespace(type=mx.DeviceType.cpu))
     monkeypatch.setattr(mx, "set_cache_limit", None)
     device.limit_cache()
-
-
-def test_what_was_read_in_mlx_is_read_again_for_a_new_version():
-    """What convolutions run by Winograd's way, and what fuses, was read in MLX's source: read it again, raise this.
-
-    The rules are in backends/gpu/convolution.py, profiling/gpu_{rules,fusion}.py and backends/worker.py.
-    """
-    assert metadata.version("mlx").split(".")[:2] == ["0", "32"]
