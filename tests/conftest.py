@@ -15,6 +15,8 @@ import pytest
 from fake_hub import Hub
 from hypothesis import settings
 
+import lucid_mlx  # noqa: F401  # before any test imports mlx, for its BLAS
+
 _HUB = Hub().start()
 os.environ |= {
     "HF_ENDPOINT": _HUB.url,

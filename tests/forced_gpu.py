@@ -8,7 +8,6 @@ tests/kernels; here their definitions take their places.
 import os
 from types import SimpleNamespace
 
-import mlx.core as mx
 import pytest
 
 FORCED = os.environ.get("LUCID_TEST_GPU") == "1"
@@ -16,8 +15,10 @@ FORCED = os.environ.get("LUCID_TEST_GPU") == "1"
 
 def believe_in_a_gpu() -> None:
     """Have the package, imported before or after, take the default device for a GPU."""
-    from lucid_mlx.backends.gpu import deformable_attention
+    from lucid_mlx.backends.gpu import deformable_attention  # isort: skip  # before mlx, for its BLAS
     from lucid_mlx.backends.gpu.comparison import Check
+
+    import mlx.core as mx  # isort: skip
 
     mx.disable_compile()  # which would compile for the CPU, a second for each kernel
     mx.default_device = lambda: SimpleNamespace(type=mx.DeviceType.gpu)

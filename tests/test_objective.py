@@ -337,6 +337,16 @@ def test_labels_that_do_not_fit_are_refused(change, message):
     assert message in str(error.value)
 
 
+def test_objects_of_a_match_are_counted_through_the_batch_though_some_have_none():
+    config = small_config(num_labels=4, num_queries=3)
+    mask_labels = [mx.arange(7)[:, None, None] == mx.zeros((7, 4, 4)) + k for k in range(2)]
+    targets = read_targets(mask_labels, [mx.arange(7) % 4, (mx.arange(7) + 1) % 4], 2, 4)
+    prediction = matcher.Prediction(mx.random.normal((2, 3, 4, 4)), mx.random.normal((2, 3, 5)))
+    (match,) = matcher.match([prediction], targets, config, None)
+    rows, objects = np.array(match.rows), np.array(match.objects)
+    assert (objects // 7 == rows // 3).all()  # a query answers for an object of its own image
+
+
 def test_only_masks_with_a_match_are_gathered():
     masks = [mx.random.uniform(shape=(count, 3, 4)) < 0.5 for count in (4, 0, 3)]
     everything = np.concatenate([np.array(x) for x in masks])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lucid_mlx.backends.cpu import process
+from lucid_mlx.backends.cpu import blas, process
 
 
 def python(code, *arguments):
@@ -26,6 +26,9 @@ class TestLinux:
             "except OSError: print(None)"
         )
         assert loaded == found
+
+    def test_the_tests_run_with_it(self):
+        assert str(blas.OPENBLAS) == python("from lucid_mlx.backends.cpu import blas; print(blas.OPENBLAS)")
 
     def test_nothing_is_loaded_after_mlx_where_it_would_do_nothing(self):
         code = "import mlx.core; from lucid_mlx.backends.cpu import blas; print(blas.OPENBLAS)"

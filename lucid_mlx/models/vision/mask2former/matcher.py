@@ -72,14 +72,14 @@ def match(
     masks = _select(targets.masks, matched)
     matches = []
     for prediction, (rows, objects) in zip(predictions, pairs, strict=True):
-        object_ = mx.array(np.searchsorted(matched, objects).astype(np.int32))
-        row = mx.array(rows.astype(np.int32))
+        row, object_ = mx.array(rows.astype(np.int32)), mx.array(objects.astype(np.int32))
         if not len(rows):
             count = config.train_num_points
             matches.append(Match(row, object_, mx.zeros((0, count, 2)), mx.zeros((0, count))))
             continue
+        mask = mx.array(np.searchsorted(matched, objects).astype(np.int32))
         points, labels = sample_matched_masks(
-            prediction.masks.flatten(0, 1), masks, row, object_, lambda logits: uncertain_points(logits, config, draw)
+            prediction.masks.flatten(0, 1), masks, row, mask, lambda logits: uncertain_points(logits, config, draw)
         )
         matches.append(Match(row, object_, points, labels))
     evaluate([(found.points, found.labels) for found in matches])
