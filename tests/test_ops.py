@@ -193,7 +193,8 @@ def test_convolving_band_by_band_changes_nothing(size, kernel, stride):
             patch.setattr(convolution, "_BAND_BYTES", band)
             ours = ops.conv2d(x, weight, stride, padding)
         assert ours.shape == whole.shape
-        assert mx.allclose(ours, whole, atol=1e-5).item()
+        # Sums of 147 products in another order; 9e-7 was the most on a grid of sizes.
+        assert mx.abs(ours - whole).max().item() <= 3e-6 * mx.abs(whole).max().item()
 
 
 @given(
