@@ -16,6 +16,7 @@ class Segment:
         score: confidence of the network, 0 to 1; None in a semantic segmentation, whose classes have no score.
         area: number of pixels.
         box: (left, top, right, bottom) in pixels, right and bottom exclusive.
+        track_id: in a video, id of the object, the same in all its frames, from 1; None in a photo.
     """
 
     id: int
@@ -24,3 +25,4 @@ class Segment:
     score: float | None
     area: int
     box: Box
+    track_id: int | None = None
