@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lucid_mlx.loading import load
     from lucid_mlx.postprocessing.inputs import Thresholds
     from lucid_mlx.preprocessing import ImageConfig
-    from lucid_mlx.results import Segmentation
+    from lucid_mlx.results import Segmentation, VideoSegmentation
     from lucid_mlx.segmenter import Segmenter
 
 __version__ = "0.1.0"
@@ -39,6 +39,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "Thresholds",
+    "VideoSegmentation",
     "__version__",
     "data",
     "evaluation",
@@ -61,6 +62,7 @@ _HOMES = {
     "Segmentation": "results",
     "Segmenter": "segmenter",
     "Thresholds": "postprocessing.inputs",
+    "VideoSegmentation": "results",
     "load": "loading",
     "tune_for_cpu": "backends",
 }

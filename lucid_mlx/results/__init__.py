@@ -3,5 +3,6 @@
 from lucid_mlx.results.export import coco_categories
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.results.segmentation import Segmentation
+from lucid_mlx.results.video import Frame, Track, VideoSegmentation
 
-__all__ = ["Segment", "Segmentation", "coco_categories"]
+__all__ = ["Frame", "Segment", "Segmentation", "Track", "VideoSegmentation", "coco_categories"]
