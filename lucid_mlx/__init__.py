@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lucid_mlx.preprocessing import ImageConfig
     from lucid_mlx.results import Segmentation, VideoSegmentation
     from lucid_mlx.segmenter import Segmenter
+    from lucid_mlx.video import VideoSegmenter
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ _HOMES = {
     "Segmentation": "results",
     "Segmenter": "segmenter",
     "Thresholds": "postprocessing.inputs",
+    "VideoSegmenter": "video.video_segmenter",
     "VideoSegmentation": "results",
     "load": "loading",
     "tune_for_cpu": "backends",

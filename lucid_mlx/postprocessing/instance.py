@@ -24,12 +24,14 @@ class Instances:
         scores: (N,) float32, 0 to 1: the probability of the class times the mean probability of the mask's pixels.
         boxes: (N, 4) int32, (left, top, right, bottom) in pixels, right and bottom exclusive; zeros for an empty mask.
         areas: (N,) int32, number of pixels of each mask.
+        queries: (N,) int32, the network's query that each comes from.
     """
 
     label_ids: mx.array
     scores: mx.array
     boxes: mx.array
     areas: mx.array
+    queries: mx.array
     _mask_logits: mx.array = field(repr=False)
     _row_weights: mx.array = field(repr=False)
     _column_weights: mx.array = field(repr=False)  # transposed
@@ -151,6 +153,7 @@ def _instances(
         mx.array(scores[order]),
         mx.array(boxes[order].astype(np.int32)),
         mx.array(areas[order].astype(np.int32)),
+        mx.array(queries[order].astype(np.int32)),
         mask_logits[mx.array(queries[order])],
         rows,
         columns.T,

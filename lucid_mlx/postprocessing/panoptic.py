@@ -1,7 +1,7 @@
 """Panoptic segmentation: segments that do not overlap, one for each thing and one for each class of stuff."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mlx.core as mx
 import numpy as np
@@ -22,12 +22,14 @@ class PanopticSegment:
         label_id: id of its class.
         score: probability of the class, 0 to 1; the highest one if several queries were merged.
         area: number of pixels.
+        queries: the network's queries that it comes from: one, or several that were merged.
     """
 
     id: int
     label_id: int
     score: float
     area: int
+    queries: tuple[int, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,10 @@ def _panoptic(
         segment_id = merged.get(label_id, len(segments) + 1)
         if label_id not in thing_ids:
             merged[label_id] = segment_id
-        if segment_id in segments:
-            score, area = max(score, segments[segment_id].score), area + segments[segment_id].area
-        segments[segment_id] = PanopticSegment(segment_id, label_id, score, area)
+        queries: tuple[int, ...] = (int(kept[query]),)
+        if earlier := segments.get(segment_id):
+            score, area, queries = max(score, earlier.score), area + earlier.area, earlier.queries + queries
+        segments[segment_id] = PanopticSegment(segment_id, label_id, score, area, queries)
         code_to_id[2 * query + 1] = segment_id
     return PanopticResult(mx.array(code_to_id)[mx.array(codes)], list(segments.values()))
 

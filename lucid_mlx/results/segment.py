@@ -1,6 +1,6 @@
 """One segment of an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lucid_mlx.visualization.overlay import Box
 
@@ -17,6 +17,8 @@ class Segment:
         area: number of pixels.
         box: (left, top, right, bottom) in pixels, right and bottom exclusive.
         track_id: in a video, id of the object, the same in all its frames, from 1; None in a photo.
+        queries: the network's queries that it comes from: one, or several whose segments were merged; none in a
+            semantic segmentation.
     """
 
     id: int
@@ -26,3 +28,4 @@ class Segment:
     area: int
     box: Box
     track_id: int | None = None
+    queries: tuple[int, ...] = field(default=(), compare=False, repr=False)

@@ -105,9 +105,12 @@ class Segmentation:
         if unseen := [found.id for found in panoptic.segments if found.id not in boxes]:
             raise InputError(f"the segmentation has no pixel of the segment {shown(unseen[0])}")
         segments = [
-            Segment(found.id, found.label_id, _name(labels, found.label_id), found.score, found.area, boxes[found.id])
+            Segment(
+                found.id, found.label_id, _name(labels, found.label_id), found.score, found.area, boxes[found.id],
+                queries=found.queries,
+            )
             for found in panoptic.segments
-        ]
+        ]  # fmt: skip
         return cls("panoptic", image, ids, tuple(segments), labels, name)
 
     @classmethod
@@ -137,6 +140,8 @@ class Segmentation:
         check_labels(labels)
         image = checked_image(image)
         scores, label_ids = np.array(instances.scores), np.array(instances.label_ids).tolist()
+        queries = getattr(instances, "queries", None)  # those that no network found have none
+        found_by = [()] * len(scores) if queries is None else [(query,) for query in np.array(queries).tolist()]
         segments: list[Segment] = []
         packed_masks: dict[int, bytes] = {}
         for index in np.flatnonzero(scores >= threshold).tolist():
@@ -145,7 +150,8 @@ class Segmentation:
             if area:
                 segment_id, label_id = len(segments) + 1, label_ids[index]
                 box = bounding_boxes(mask.view(np.uint8))[1]
-                segments.append(Segment(segment_id, label_id, _name(labels, label_id), float(scores[index]), area, box))
+                label, score = _name(labels, label_id), float(scores[index])
+                segments.append(Segment(segment_id, label_id, label, score, area, box, queries=found_by[index]))
                 packed_masks[segment_id] = pack(mask)
         ids = _map_of_masks(packed_masks, image.shape[:2])
         return cls("instance", image, ids, tuple(segments), labels, name, packed_masks)
