@@ -41,6 +41,7 @@ __all__ = [
     "Segmenter",
     "Thresholds",
     "VideoSegmentation",
+    "VideoSegmenter",
     "__version__",
     "data",
     "evaluation",
@@ -63,8 +64,8 @@ _HOMES = {
     "Segmentation": "results",
     "Segmenter": "segmenter",
     "Thresholds": "postprocessing.inputs",
-    "VideoSegmenter": "video.video_segmenter",
     "VideoSegmentation": "results",
+    "VideoSegmenter": "video.video_segmenter",
     "load": "loading",
     "tune_for_cpu": "backends",
 }
