@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sized
+from collections.abc import Collection, Generator, Iterable, Iterator, Sized
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -15,17 +15,17 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
-from lucid_mlx.compiled import LOGITS, Compiled, Forward, evaluate
+from lucid_mlx.compiled import evaluate
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
+from lucid_mlx.inference import Inference, Logits, Running
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
 from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import ImageBatch, batches, read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
-from lucid_mlx.preprocessing.preprocess import prefetch
+from lucid_mlx.preprocessing.preprocess import one_ahead, prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
 from lucid_mlx.utils.text import hide_bar, shown
@@ -48,6 +48,20 @@ class _Photo(NamedTuple):
     name: str | None
 
 
+class _Batch(NamedTuple):
+    """Photos with inputs of one size: their numbers, the photos, the input, and the network that runs on it."""
+
+    numbers: list[int]
+    photos: list[_Photo]
+    images: ImageBatch
+    running: Running
+
+
+def _cancel(started: tuple[list[_Photo | None], list[_Batch]]) -> None:
+    for batch in started[1]:
+        batch.running.cancel()
+
+
 class _Options(NamedTuple):
     """How a call segments its images; as the arguments of `Segmenter.stream`."""
 
@@ -59,7 +73,8 @@ class _Options(NamedTuple):
 
 
 class Segmenter:
-    """A network that is ready to segment images. Threads may share it: one thread computes for all of them, in turn.
+    """A network that is ready to segment images. Threads may share it: one thread runs the network for all of
+    them, in turn, and another one makes results of its outputs.
 
     Args:
         weights: anything that `lucid_mlx.load` takes, or a model, which is put into inference mode.
@@ -141,7 +156,7 @@ class Segmenter:
         self.threshold = threshold
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
-        self._forward: Forward = Compiled(self.model) if backends.compilation_is_fast() else self.model
+        self._inference = Inference(self.model)
         if expect := _EXPECT.get((trained_for or "", self.task)):
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
         self._warn_of(threshold, 3)
@@ -263,11 +278,12 @@ class Segmenter:
             [self._read(source, None if total == 1 else number, options, skipped) for number, source in batch]
             for batch in iter(lambda: list(islice(numbered, options.batch_size)), [])
         )
-        if total is not None and total > options.batch_size:  # else they may still have to happen, as a camera's do
-            read = prefetch(read)
+        ahead = total is not None and total > options.batch_size  # else they may still have to happen, as a camera's do
+        read = prefetch(read) if ahead else read
+        started = ((photos, self._start([photo for photo in photos if photo is not None])) for photos in read)
         with tqdm(total=total, unit="image", disable=hide_bar(options.progress)) as bar, closing(read):
-            for photos in read:
-                results = iter(self._segment([photo for photo in photos if photo is not None], options.thresholds))
+            for photos, group in one_ahead(started, _cancel) if ahead else started:
+                results = self._finish(group, options.thresholds)
                 for photo in photos:
                     bar.update()
                     count += 1
@@ -292,62 +308,47 @@ class Segmenter:
             skipped.append(told)
             return None
 
-    def _segment(self, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
-        results: dict[int, Segmentation] = {}
+    def _start(self, photos: list[_Photo]) -> list[_Batch]:
+        """Start the network on photos, without waiting for it: a batch for each input size."""
         pixels = [photo.pixels for photo in photos]
         for size, count in Counter(self.image_config.input_size(*image.shape[:2]) for image in pixels).items():
             check_memory(self.model, *size, count)
-        for numbers, batch in batches(pixels, self.image_config, len(photos)) if photos else ():
-            found = self._run(batch, [photos[number] for number in numbers], thresholds)
-            results |= dict(zip(numbers, found, strict=True))
-        return [results[number] for number in range(len(photos))]
+        return [
+            _Batch(numbers, [photos[number] for number in numbers], images, self._inference.start(images.pixels))
+            for numbers, images in (batches(pixels, self.image_config, len(photos)) if photos else ())
+        ]
 
-    def _run(self, batch: ImageBatch, photos: list[_Photo], thresholds: Thresholds) -> list[Segmentation]:
-        """Segment a batch on the thread that computes."""
-        try:
-            found, too_large = backends.WORKER.run(self._compute, batch, photos, thresholds)
-        except RuntimeError as error:
-            if "Stream" not in str(error):
-                raise
-            evaluate("a parameter of the model", self.model.parameters())  # somebody has changed it since
-            found, too_large = backends.WORKER.run(self._compute, batch, photos, thresholds)
-        if too_large:
-            warnings.warn(overflow_warning(self.model.dtype), stacklevel=5)
-        return found
-
-    def _compute(
-        self, batch: ImageBatch, photos: list[_Photo], thresholds: Thresholds
-    ) -> tuple[list[Segmentation], bool]:
-        """Return the results, and whether numbers were too large for the type to compute in."""
-        pixels = batch.pixels.transpose(0, 3, 1, 2)
-        outputs = self._forward(pixels)
-        too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
-        if too_large:
-            outputs = in_float32(self.model)(pixels)
-        return self._postprocess(outputs, batch, photos, thresholds), too_large
+    def _finish(self, started: list[_Batch], thresholds: Thresholds) -> Iterator[Segmentation]:
+        """Wait for the network, and yield the photos' results in order."""
+        results: dict[int, Segmentation] = {}
+        for batch in started:
+            logits = batch.running.logits()
+            found = backends.POSTPROCESSING.run(self._postprocess, logits, batch.images, batch.photos, thresholds)
+            results |= dict(zip(batch.numbers, found, strict=True))
+        yield from (results[number] for number in range(len(results)))
 
     def _postprocess(
         self,
-        outputs: Mapping[str, Any],
-        batch: ImageBatch,
+        logits: Logits,
+        images: ImageBatch,
         photos: list[_Photo],
         thresholds: Thresholds,
     ) -> list[Segmentation]:
-        """Turn the network's outputs into results at the photos' own sizes."""
+        """Turn logits into results at the photos' own sizes."""
         sizes: dict[str, Any] = {
-            "input_size": (batch.pixels.shape[1], batch.pixels.shape[2]),
+            "input_size": (images.pixels.shape[1], images.pixels.shape[2]),
             "target_sizes": [photo.pixels.shape[:2] for photo in photos],
-            "content_sizes": batch.content_sizes,
+            "content_sizes": images.content_sizes,
         }
         if self.task == "semantic":
-            maps = semantic_segmentation(outputs, resize_scores=self._resize_scores, **sizes)
+            maps = semantic_segmentation(logits, resize_scores=self._resize_scores, **sizes)
             return [
                 Segmentation.from_semantic(photo, np.array(classes), self.labels, name)
                 for (photo, name), classes in zip(photos, maps, strict=True)
             ]
         if self.task == "panoptic":
             found = panoptic_segmentation(
-                outputs,
+                logits,
                 thing_ids=self.labels if self.thing_ids is None else self.thing_ids,
                 threshold=thresholds.score_threshold("panoptic"),
                 mask_threshold=thresholds.mask_threshold,
@@ -358,7 +359,7 @@ class Segmenter:
                 Segmentation.from_panoptic(photo, panoptic, self.labels, name)
                 for (photo, name), panoptic in zip(photos, found, strict=True)
             ]
-        instances = instance_segmentation(outputs, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
+        instances = instance_segmentation(logits, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
         return [
             Segmentation.from_instances(photo, objects, thresholds.score_threshold("instance"), self.labels, name)
             for (photo, name), objects in zip(photos, instances, strict=True)

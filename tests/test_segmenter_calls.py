@@ -1,11 +1,14 @@
 """What a call of a segmenter takes besides images: sizes, thresholds, colors, what to do about bad images, overflow."""
 
+import time
+
 import mlx.core as mx
 import numpy as np
 import pytest
 from helpers import PHOTO, small_model
 
 from lucid_mlx import InputError, Segmenter, Thresholds
+from lucid_mlx.inference import Inference
 from lucid_mlx.preprocessing import read_image
 
 GOOD = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
@@ -155,3 +158,36 @@ class TestOverflow:
 
 def test_it_says_in_one_line_what_it_is(model):
     assert repr(Segmenter(model, "panoptic")).startswith("<Segmenter: panoptic segmentation, ")
+
+
+class TestOverlap:
+    """The network runs on the next photo while the results of the one before are made."""
+
+    def events(self, monkeypatch, photos):
+        events = []
+        segmenter = Segmenter(small_model(), "semantic", size=64)
+        compute, postprocess = Inference.compute, Segmenter._postprocess
+
+        def logged_compute(*args):
+            events.append("network")
+            return compute(*args)
+
+        def logged_postprocess(*args):
+            deadline = time.monotonic() + 5
+            while events.count("network") < 2 and isinstance(photos, list) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            events.append("result")
+            return postprocess(*args)
+
+        monkeypatch.setattr(Inference, "compute", logged_compute)
+        monkeypatch.setattr(Segmenter, "_postprocess", logged_postprocess)
+        for _ in segmenter.stream(photos):
+            events.append("asked")
+        return events
+
+    def test_photos_that_are_at_hand(self, monkeypatch):
+        assert self.events(monkeypatch, [GOOD] * 2) == ["network", "network", "result", "asked", "result", "asked"]
+
+    def test_photos_that_may_still_have_to_happen_are_not_waited_for(self, monkeypatch):
+        events = self.events(monkeypatch, iter([GOOD] * 2))
+        assert events == ["network", "result", "asked"] * 2

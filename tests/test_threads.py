@@ -181,6 +181,13 @@ class TestWorker:
         assert "fails" in [frame.name for frame in traceback.extract_tb(told.value.__traceback__)]
         assert WORKER.run(lambda: 3) == 3
 
+    def test_who_submits_goes_on(self):
+        may_end = threading.Event()
+        future = WORKER.submit(may_end.wait, 5)
+        assert not future.done()
+        may_end.set()
+        assert future.result(5)
+
     def test_a_result_is_not_kept(self):
         class Large:
             alive = 0

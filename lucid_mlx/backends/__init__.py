@@ -15,9 +15,10 @@ from lucid_mlx.backends.device import (
 )
 from lucid_mlx.backends.dispatch import accelerated
 from lucid_mlx.backends.evaluation import evaluated_in_order
-from lucid_mlx.backends.worker import WORKER, check_not_forked
+from lucid_mlx.backends.worker import POSTPROCESSING, WORKER, check_not_forked
 
 __all__ = [
+    "POSTPROCESSING",
     "WORKER",
     "accelerated",
     "check_not_forked",

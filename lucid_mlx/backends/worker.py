@@ -1,4 +1,4 @@
-"""The one thread that computes for all others, and what MLX wants of threads and forks.
+"""The threads that compute for all others, and what MLX wants of threads and forks.
 
 MLX binds streams, arrays that are not computed yet and compiled functions to the thread that made them. A thread that
 ends without clearing them may abort the process at its end (ml-explore/mlx#4373), and a forked process waits forever
@@ -30,9 +30,13 @@ class Worker:
 
     A `ThreadPoolExecutor` would refuse the jobs of threads that go on after the main thread, and would not let the
     thread clear MLX's streams when it ends.
+
+    Args:
+        name: of the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.forget()
 
     def forget(self) -> None:
@@ -66,36 +70,56 @@ class Worker:
             InputError: if this process was forked from one that had used MLX.
             RuntimeError: if Python is ending.
         """
-        check_not_forked()
-        if threading.current_thread() is self._thread:
-            return function(*args, **kwargs)
-        future: Future[Result] = Future()
-        with self._lock:
-            if self._ended:
-                return _run_late(function, *args, **kwargs)
-            if self._thread is None:
-                self._start()
-            self._jobs.put((future, lambda: function(*args, **kwargs)))
+        future = self.submit(function, *args, **kwargs)
         try:
             return future.result()
         except BaseException:
             future.cancel()  # if it has not begun
             raise
 
+    def submit(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> "Future[Result]":
+        """Call a function on the thread, and go on meanwhile.
+
+        Args:
+            function: what to call. On the thread itself it is called before this returns.
+            *args: what to call it with.
+            **kwargs: what to call it with.
+
+        Returns:
+            What will have what the function returns or raises.
+
+        Raises:
+            InputError: if this process was forked from one that had used MLX.
+            RuntimeError: if Python is ending.
+        """
+        check_not_forked()
+        future: Future[Result] = Future()
+        job: _Job = future, lambda: function(*args, **kwargs)
+        if threading.current_thread() is self._thread:
+            _do(job)
+            return future
+        with self._lock:
+            if not self._ended:
+                if self._thread is None:
+                    self._start()
+                self._jobs.put(job)
+                return future
+        if threading.current_thread() is not threading.main_thread():  # which is the last to run
+            raise RuntimeError("Python is ending; a thread that should go on must not be a daemon")
+        _do(job)
+        return future
+
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._work, name="lucid-mlx-worker", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread.start()
         atexit.register(self._end)  # called after the threads that are no daemons have ended
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            future, call = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(call())
-                except BaseException as error:
-                    future.set_exception(error)
-            del job, future, call  # they would be kept until the next job
+            _do(job)
+            del job  # it would be kept until the next one
         mx.clear_streams()
 
     def _end(self) -> None:
@@ -109,11 +133,13 @@ class Worker:
         self._thread.join()
 
 
-def _run_late(function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-    """Call a function when Python ends: for the main thread, which is the last to run."""
-    if threading.current_thread() is threading.main_thread():
-        return function(*args, **kwargs)
-    raise RuntimeError("Python is ending; a thread that should go on must not be a daemon")
+def _do(job: _Job) -> None:
+    future, call = job
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
 
 
 class _ThreadEnd:
@@ -144,9 +170,12 @@ class _Process:
     def after_fork(self) -> None:
         self.forked = self.forked or self.mlx_used
         WORKER.forget()
+        POSTPROCESSING.forget()
 
 
-WORKER = Worker()
+WORKER = Worker("lucid-mlx-worker")  # runs networks
+# Turns their outputs into results, while the next network runs. On a GPU it has a stream of its own.
+POSTPROCESSING = Worker("lucid-mlx-postprocessing")
 _PROCESS = _Process()
 _LOCAL = threading.local()
 

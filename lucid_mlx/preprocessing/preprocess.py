@@ -1,7 +1,7 @@
 """From uint8 pixels to the network's input: resize, normalize, pad and batch."""
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -158,3 +158,31 @@ def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
             yield item[0]
     finally:
         thread.join()
+
+
+def one_ahead(items: Iterable[T], drop: Callable[[T], None]) -> Generator[T, None, None]:
+    """Iterate over items, each after the next one was made.
+
+    Args:
+        items: to iterate over; an error that they raise comes after the items before it.
+        drop: what to do about an item that was made, and is not wanted any more.
+
+    Yields:
+        The items in order.
+    """
+    waiting: list[T] = []
+    try:
+        for item in items:
+            waiting.append(item)
+            if len(waiting) > 1:
+                yield waiting.pop(0)
+    except Exception:
+        while waiting:
+            yield waiting.pop()
+        raise
+    else:
+        while waiting:
+            yield waiting.pop()
+    finally:
+        for item in waiting:
+            drop(item)

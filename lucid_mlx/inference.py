@@ -1,0 +1,89 @@
+"""A network that other threads start on batches, and wait for when they need what it says."""
+
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+import mlx.core as mx
+
+from lucid_mlx import backends
+from lucid_mlx.compiled import LOGITS, Compiled, Forward, evaluate
+from lucid_mlx.models import Mask2Former
+from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
+
+Logits = Mapping[str, mx.array]  # those that `LOGITS` names, computed
+
+
+class Running:
+    """A batch on which a network runs.
+
+    Args:
+        network: the network.
+        pixels: (B, H, W, num_channels) float32, normalized.
+    """
+
+    def __init__(self, network: "Inference", pixels: mx.array):
+        self._network, self._pixels = network, pixels
+        self._computed: Future[tuple[Logits, bool]] = backends.WORKER.submit(network.compute, pixels)
+
+    def logits(self) -> Logits:
+        """Wait for the logits: `class_queries_logits` and `masks_queries_logits`."""
+        model = self._network.model
+        try:
+            logits, too_large = self._computed.result()
+        except RuntimeError as error:
+            if "Stream" not in str(error):
+                raise
+            evaluate("a parameter of the model", model.parameters())  # somebody has changed it since
+            logits, too_large = backends.WORKER.run(self._network.compute, self._pixels)
+        except BaseException:
+            self.cancel()
+            raise
+        if too_large:
+            warnings.warn(overflow_warning(model.dtype), stacklevel=5)
+        return logits
+
+    def cancel(self) -> None:
+        """Do not run the network any more, if it has not begun."""
+        self._computed.cancel()
+
+
+class Inference:
+    """Runs a network on the thread that computes, compiled where that is faster.
+
+    Args:
+        model: in inference mode.
+    """
+
+    def __init__(self, model: Mask2Former):
+        self.model = model
+        self._forward: Forward = Compiled(model) if backends.compilation_is_fast() else model
+
+    def start(self, pixels: mx.array) -> Running:
+        """Start the network on a batch.
+
+        Args:
+            pixels: (B, H, W, num_channels) float32, normalized.
+
+        Returns:
+            What to ask for the logits later.
+        """
+        return Running(self, pixels)
+
+    def compute(self, pixels: mx.array) -> tuple[Logits, bool]:
+        """Compute logits on the thread at hand.
+
+        Args:
+            pixels: (B, H, W, num_channels) float32, normalized.
+
+        Returns:
+            The logits, and whether they were too large for the model's type, so that float32 was used.
+        """
+        pixels = pixels.transpose(0, 3, 1, 2)
+        outputs = self._forward(pixels)
+        too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
+        if too_large:
+            outputs = in_float32(self.model)(pixels)
+        logits = {name: outputs[name] for name in LOGITS}
+        mx.eval(logits)  # other threads go on with them
+        return logits, too_large
