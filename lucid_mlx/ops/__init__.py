@@ -1,6 +1,7 @@
 """The operations that MLX lacks or that a backend computes in its own way: plain definitions, one idea a file."""
 
 from lucid_mlx.ops.attention import attention, attention_weights
+from lucid_mlx.ops.clip import check_clip, computed_in_turn, frames_that_fit
 from lucid_mlx.ops.convolution import conv2d
 from lucid_mlx.ops.deformable_attention import multi_scale_deformable_attention
 from lucid_mlx.ops.evaluate import evaluate
@@ -26,9 +27,12 @@ __all__ = [
     "add_layer_norm",
     "attention",
     "attention_weights",
+    "check_clip",
+    "computed_in_turn",
     "conv2d",
     "evaluate",
     "feed_forward",
+    "frames_that_fit",
     "gelu",
     "group_norm",
     "group_norm_affine",

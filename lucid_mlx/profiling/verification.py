@@ -13,7 +13,7 @@ from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.errors import InputError
 from lucid_mlx.loading import build_model, load
 from lucid_mlx.models.vision.mask2former import Mask2Former
-from lucid_mlx.models.vision.mask2former.model import semantic_scores
+from lucid_mlx.models.vision.mask2former.semantic_scores import semantic_scores
 from lucid_mlx.profiling.torch_reference import build_reference, load_reference
 from lucid_mlx.weights.checkpoint import read_checkpoint
 from lucid_mlx.weights.quantize import dequantized_arrays

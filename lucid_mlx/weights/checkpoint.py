@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
@@ -54,7 +54,7 @@ class Checkpoint:
     Attributes:
         config: of `config.json`.
         arrays: by parameter name, in MLX's layout.
-        metadata: of the safetensors file: source, revision, license, dataset, task, things.
+        metadata: of the safetensors file: source, revision, license, dataset, task, trained_on, things.
         preprocessor: of `preprocessor_config.json`; empty if there is no such file.
     """
 
@@ -74,6 +74,11 @@ class Checkpoint:
         if self.dataset in DATASETS:
             return dataset_task(self.dataset)
         return self.metadata.get("task")
+
+    @property
+    def trained_on(self) -> Literal["images", "clips"]:
+        """What the network was trained on: "clips" if each query is one object in all frames, else "images"."""
+        return "clips" if self.metadata.get("trained_on") == "clips" else "images"
 
     @property
     def thing_ids(self) -> frozenset[int] | None:

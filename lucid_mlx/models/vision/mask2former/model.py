@@ -1,8 +1,6 @@
 """Mask2Former (Cheng et al., CVPR 2022) behind lucid's interface: NCHW in, NCHW out, names as lucid has them."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -10,23 +8,27 @@ import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
+from lucid_mlx.models.vision.mask2former.clip_size import values_per_frame
+from lucid_mlx.models.vision.mask2former.arguments import as_array, warn_of_unknown
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
 from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
+from lucid_mlx.models.vision.mask2former.inference_mode import inference_mode
+from lucid_mlx.models.vision.mask2former.lucid_names import LucidNames
 from lucid_mlx.models.vision.mask2former.matcher import match
 from lucid_mlx.models.vision.mask2former.pixel_decoder import PixelDecoder
+from lucid_mlx.models.vision.mask2former.semantic_scores import semantic_scores
 from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.models.vision.mask2former.transformer_decoder import TransformerDecoder
-from lucid_mlx.ops import initialize_normal, resize_planes
+from lucid_mlx.ops import check_clip, computed_in_turn, initialize_normal, resize_planes
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_image_size, check_value
-from lucid_mlx.weights.registry import WeightsLike
 
 Output = dict[str, Any]
 
 
-class Mask2Former(nn.Module):
+class Mask2Former(LucidNames):
     """The network and its heads.
 
     Args:
@@ -85,6 +87,7 @@ class Mask2Former(nn.Module):
         output_auxiliary_logits: bool | None = None,
         output_attentions: bool | None = None,
         key: mx.array | None = None,
+        **kwargs: Any,
     ) -> Output:
         """Run the network. Nothing is computed before it is used: an entry that is not read costs nothing.
 
@@ -104,6 +107,7 @@ class Mask2Former(nn.Module):
             output_attentions: fill `attentions`; None takes the configuration's.
             key: of the points at which masks are compared; None draws from `mx.random.state`. (Dropout and drop path
                 always draw from there.)
+            **kwargs: ignored with a warning that names them: lucid swallows what it does not know.
 
         Returns:
             A dictionary (sizes rounded up; an entry that was not asked for is None):
@@ -125,7 +129,8 @@ class Mask2Former(nn.Module):
             InputError: for pixel values of another rank or number of channels, a mask of another shape, or labels
                 that do not fit.
         """
-        config = self.config
+        warn_of_unknown(kwargs, _ARGUMENTS)
+        config, pixel_values = self.config, as_array("pixel_values", pixel_values)
         if (mask_labels is None) != (class_labels is None):
             raise InputError("mask_labels and class_labels go together: pass both for the loss, or neither")
         self._check(pixel_values, pixel_mask)
@@ -135,11 +140,7 @@ class Mask2Former(nn.Module):
         if auxiliary is None:
             auxiliary = config.use_auxiliary_loss
 
-        maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
-        if tuple(x.shape[-1] for x in maps) != self.channels:
-            raise InputError(
-                f"the backbone promised maps of {self.channels} channels and returned {[x.shape for x in maps]}"
-            )
+        maps = self._maps(pixel_values)
         mask_features, memories = self.pixel_decoder(maps)
         decoded = self.transformer_decoder(mask_features, memories)
         earlier = self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits)
@@ -163,6 +164,54 @@ class Mask2Former(nn.Module):
         }
 
     __call__ = forward
+
+    def forward_clip(self, pixel_values: mx.array, output_auxiliary_logits: bool | None = None) -> Output:
+        """Run the network on clips: each query is one object in all frames of its clip.
+
+        The features of the frames are computed at once, one frame after the other; the rest when it is used, as in
+        `forward`. A clip of one frame gives what `forward` gives for an image: the decoder's positions in time then
+        add the same to all keys of a query's attention, which softmax takes out again.
+
+        Args:
+            pixel_values: (B, T, num_channels, H, W), normalized; any H and W.
+            output_auxiliary_logits: fill `auxiliary_logits`; None takes the configuration's.
+
+        Returns:
+            A dictionary with these of the entries of `forward`:
+
+            - `class_queries_logits`: (B, Q, num_labels + 1), "no object" last.
+            - `masks_queries_logits`: (B, Q, T, H / common_stride, W / common_stride).
+            - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions; None if they
+              were not asked for.
+            - `transformer_decoder_last_hidden_state`: (B, Q, hidden_dim).
+            - `transformer_decoder_intermediate_states`: `decoder_layers` times (Q, B, hidden_dim), after the norm.
+
+        Raises:
+            InputError: for pixel values of another rank or number of channels, or a clip that does not fit into
+                memory; the error says how many frames would.
+        """
+        if not isinstance(pixel_values, mx.array) or pixel_values.ndim != 5 or min(pixel_values.shape) < 1:
+            raise InputError(
+                f"pixel_values must be an mlx.core.array of the shape (batch, frames, {self.config.num_channels}, "
+                f"height, width), got {shown(getattr(pixel_values, 'shape', pixel_values))}"
+            )
+        batch, frames, channels, height, width = pixel_values.shape
+        images = pixel_values.reshape(batch * frames, channels, height, width)
+        self._check(images, None)
+        check_clip(batch * frames, values_per_frame(self.config, height, width) * self.dtype.size, height, width)
+        mask_features, *memories = computed_in_turn(self._features, mx.split(images, batch * frames))
+        decoded = self.transformer_decoder(mask_features, memories, frames)
+        auxiliary = self.config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
+        if auxiliary is None:
+            auxiliary = self.config.use_auxiliary_loss
+        earlier = self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits)
+        return {
+            "class_queries_logits": decoded.class_logits[-1],
+            "masks_queries_logits": decoded.mask_logits[-1],
+            "auxiliary_logits": earlier if auxiliary else None,
+            "transformer_decoder_last_hidden_state": decoded.hidden[-1],
+            "transformer_decoder_intermediate_states": tuple(map(_qbc, decoded.states)),
+        }
 
     def get_loss_dict(
         self,
@@ -288,26 +337,19 @@ class Mask2Former(nn.Module):
             result["scores"] = mx.softmax(logits, axis=1).max(axis=1)
         return result
 
-    def from_pretrained(self, weights: WeightsLike, strict: bool = True) -> "Mask2Former":
-        """Fill this model with weights of any kind, and return it.
+    def _maps(self, pixel_values: mx.array) -> list[mx.array]:
+        """Return the backbone's four maps of (B, num_channels, H, W)."""
+        maps = self.backbone(pixel_values.astype(self.dtype).transpose(0, 2, 3, 1))
+        if tuple(x.shape[-1] for x in maps) != self.channels:
+            raise InputError(
+                f"the backbone promised maps of {self.channels} channels and returned {[x.shape for x in maps]}"
+            )
+        return maps
 
-        Args:
-            weights: a folder that `lucid-mlx convert` wrote, or what it takes: a checkpoint of another system, a name
-                on the Hugging Face hub, an address, a member of a weights enumeration.
-            strict: demand that the file and the model have the same parameters. If False, those that only one of
-                the two has are left alone; shapes must agree all the same.
-
-        Returns:
-            This model, in the mode it was in. Its labels are the source's if it has as many.
-
-        Raises:
-            InputError: if the weights cannot be had; or one error that lists all missing, unexpected and mis-shaped
-                parameters, or the settings that no shape tells and that differ. The model is then unchanged.
-        """
-        from lucid_mlx.loading import load_into  # which builds models: the method is here because lucid has it here
-
-        load_into(self, weights, strict)
-        return self
+    def _features(self, pixel_values: mx.array) -> list[mx.array]:
+        """Return the mask features of (B, num_channels, H, W), then the three memories."""
+        mask_features, memories = self.pixel_decoder(self._maps(pixel_values))
+        return [mask_features, *memories]
 
     def _check(self, pixel_values: mx.array, pixel_mask: mx.array | None) -> None:
         channels = self.config.num_channels
@@ -321,41 +363,6 @@ class Mask2Former(nn.Module):
         shape = tuple(getattr(pixel_mask, "shape", ()))
         if pixel_mask is not None and shape != (batch, height, width):
             raise InputError(f"pixel_mask must have the shape {(batch, height, width)} of pixel_values, got {shape}")
-
-
-def semantic_scores(class_logits: mx.array, mask_logits: mx.array, top_k_queries: int | None = None) -> mx.array:
-    """Add up the masks of each class: sum over queries of p(class) x p(mask) (paper, section 3.4 of MaskFormer).
-
-    Args:
-        class_logits: (B, Q, num_labels + 1), "no object" last.
-        mask_logits: (B, Q, H, W).
-        top_k_queries: use just the queries of highest 1 - p(no object).
-
-    Returns:
-        (B, num_labels, H, W) float32.
-    """
-    # In half precision sums over a hundred queries would change the class of one pixel in a hundred.
-    class_logits, mask_logits = class_logits.astype(mx.float32), mask_logits.astype(mx.float32)
-    probabilities = mx.softmax(class_logits, axis=-1)
-    if top_k_queries is not None and top_k_queries < probabilities.shape[1]:
-        kept = mx.argsort(probabilities[..., -1], axis=1)[:, :top_k_queries]
-        probabilities = mx.take_along_axis(probabilities, kept[:, :, None], axis=1)
-        mask_logits = mx.take_along_axis(mask_logits, kept[:, :, None, None], axis=1)
-    batch, _, height, width = mask_logits.shape
-    masks = mx.sigmoid(mask_logits).reshape(batch, -1, height * width)
-    return (probabilities[..., :-1].swapaxes(1, 2) @ masks).reshape(batch, -1, height, width)
-
-
-@contextmanager
-def inference_mode(model: nn.Module) -> Iterator[None]:
-    """Switch every module to inference, and back to the mode that each was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module._set_training_mode(mode)
 
 
 def _at_least_one(value: object) -> bool:

@@ -1,7 +1,7 @@
 """The transformer decoder with masked attention (Mask2Former, Cheng et al., CVPR 2022, section 3.2.1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,7 +35,7 @@ class DecoderOutput:
     class_logits: list[mx.array]
     """(B, Q, num_labels + 1), "no object" last."""
     mask_logits: list[mx.array]
-    """(B, Q, H / common_stride, W / common_stride)."""
+    """(B, Q, H / common_stride, W / common_stride); of clips (B, Q, T, H / common_stride, W / common_stride)."""
     states: list[mx.array]
     """(B, Q, C), normalized: what the heads see."""
     hidden: list[mx.array]
@@ -205,22 +205,27 @@ class TransformerDecoder(nn.Module):
             layer.initialize(gain)
         self.mask_head.initialize()
 
-    def __call__(self, mask_features: mx.array, memories: list[mx.array]) -> DecoderOutput:
-        """Predict classes and masks.
+    def __call__(
+        self, mask_features: mx.array, memories: Sequence[mx.array], frames: int | None = None
+    ) -> DecoderOutput:
+        """Predict classes and masks, of images or of clips: a query of a clip attends to all of its frames at once.
 
         Args:
-            mask_features: (B, H / common_stride, W / common_stride, mask_feature_size).
-            memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8.
+            mask_features: (B, H / common_stride, W / common_stride, mask_feature_size); of clips (B * T, ...).
+            memories: three maps (B, H / stride, W / stride, feature_size), strides 32, 16 and 8; of clips (B * T, ...).
+            frames: T, the frames of each clip, which follow each other in the batch; None for images.
 
         Returns:
             All predictions and states.
         """
-        batch, height, width, _ = mask_features.shape
-        levels = [self._level(index, memory) for index, memory in enumerate(memories)]
+        images, height, width, _ = mask_features.shape
+        batch = images if frames is None else images // frames
+        shape = (batch, -1, height, width) if frames is None else (batch, -1, frames, height, width)
+        levels = [self._level(index, memory, batch, frames) for index, memory in enumerate(memories)]
         # The reference resizes the mask of every query in every layer. Resizing is linear, so resizing the features
         # once gives the same.
-        level_features = [_planes(resize_map(mask_features, (x.shape[1], x.shape[2]))) for x in memories]
-        features = _planes(mask_features)
+        level_features = [_planes(resize_map(mask_features, (x.shape[1], x.shape[2])), batch) for x in memories]
+        features = _planes(mask_features, batch)
 
         x = mx.broadcast_to(self.query_features, (batch, *self.query_features.shape))
         output = DecoderOutput([], [], [], [], [])
@@ -230,7 +235,7 @@ class TransformerDecoder(nn.Module):
             output.hidden.append(x)
             output.states.append(state)
             output.class_logits.append(self.class_head(state))
-            output.mask_logits.append(matmul(mask_embeddings, features).reshape(batch, -1, height, width))
+            output.mask_logits.append(matmul(mask_embeddings, features).reshape(shape))
             if index < len(self.layers):
                 level = index % NUM_LEVELS
                 mask = attention_mask(mask_embeddings @ level_features[level])
@@ -238,13 +243,13 @@ class TransformerDecoder(nn.Module):
                 output.attentions.append(weights)
         return output
 
-    def _level(self, index: int, memory: mx.array) -> tuple[mx.array, mx.array]:
+    def _level(self, index: int, memory: mx.array, batch: int, frames: int | None) -> tuple[mx.array, mx.array]:
         """Return a memory as the layers read it, (B, S, C), and its positions, (S, C)."""
-        batch, height, width, _ = memory.shape
-        flat = memory.reshape(batch, height * width, -1)
+        _, height, width, channels = memory.shape
+        flat = memory.reshape(batch, -1, channels)
         if self.input_projections:
             flat = self.input_projections[index](flat)
-        positions = sine_positions(height, width, flat.shape[-1], flat.dtype)
+        positions = sine_positions(height, width, flat.shape[-1], flat.dtype, frames)
         return flat + self.level_embedding[index], positions
 
 
@@ -261,6 +266,6 @@ def attention_mask(logits: mx.array) -> mx.array:
     return inside | ~inside.any(axis=-1, keepdims=True)
 
 
-def _planes(features: mx.array) -> mx.array:
-    """(B, H, W, C) -> (B, C, H * W)."""
-    return features.reshape(features.shape[0], -1, features.shape[-1]).swapaxes(1, 2)
+def _planes(features: mx.array, batch: int) -> mx.array:
+    """(B, H, W, C) -> (B, C, H * W); of clips (B * T, H, W, C) -> (B, C, T * H * W)."""
+    return features.reshape(batch, -1, features.shape[-1]).swapaxes(1, 2)
