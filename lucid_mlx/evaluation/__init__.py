@@ -5,6 +5,7 @@ from lucid_mlx.evaluation.instance import InstanceMetrics
 from lucid_mlx.evaluation.panoptic import PanopticMetrics
 from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
+from lucid_mlx.evaluation.video import evaluate_video_results, evaluate_videos
 
 __all__ = [
     "Evaluation",
@@ -12,5 +13,7 @@ __all__ = [
     "PanopticMetrics",
     "SemanticMetrics",
     "evaluate",
+    "evaluate_video_results",
+    "evaluate_videos",
     "match_classes",
 ]

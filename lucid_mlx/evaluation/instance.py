@@ -1,6 +1,6 @@
 """Mask AP, by COCO's own evaluator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -30,7 +30,7 @@ class InstanceMetrics(CocoMetrics):
     def compute(self) -> tuple[Metrics, dict[str, Metrics]]:
         """Return the metrics over all classes, and AP and AP50 of each class by its name; all in percent."""
         with redirect_stdout(StringIO()):  # the evaluator prints its progress
-            evaluator = COCOeval(_coco(self.ground_truth), _coco(self.predictions), "segm")
+            evaluator = COCOeval(as_coco(self.ground_truth), as_coco(self.predictions), "segm")
             evaluator.evaluate()
             evaluator.accumulate()
             evaluator.summarize()
@@ -38,16 +38,30 @@ class InstanceMetrics(CocoMetrics):
             name: None if value < 0 else 100 * float(value)
             for name, value in zip(METRIC_NAMES, evaluator.stats, strict=False)
         }
-        # Axes: IoU threshold, recall, class, object size (the first is all), instances an image (the last is 100).
-        precision = evaluator.eval["precision"][:, :, :, 0, -1]
-        per_class: dict[str, Metrics] = {}
-        for index, category in enumerate(self.categories):
-            of_class = precision[:, :, index]
-            per_class[category["name"]] = {"AP": _mean(of_class), "AP50": _mean(of_class[0])}
-        return overall, per_class
+        return overall, class_metrics(evaluator, self.categories)
 
 
-def _coco(dataset: dict[str, Any]) -> COCO:
+def class_metrics(evaluator: COCOeval, categories: Sequence[Mapping[str, Any]]) -> dict[str, Metrics]:
+    """Return AP and AP50 of each class by its name, in percent.
+
+    Args:
+        evaluator: that has accumulated.
+        categories: the evaluated classes, in the order of their ids.
+
+    Returns:
+        The metrics; None where there is no object of the class.
+    """
+    # Axes: IoU threshold, recall, class, object size (the first is all), instances an image (the last is 100).
+    precision = evaluator.eval["precision"][:, :, :, 0, -1]
+    per_class: dict[str, Metrics] = {}
+    for index, category in enumerate(categories):
+        of_class = precision[:, :, index]
+        per_class[category["name"]] = {"AP": _mean(of_class), "AP50": _mean(of_class[0])}
+    return per_class
+
+
+def as_coco(dataset: dict[str, Any]) -> COCO:
+    """Return a dataset as pycocotools has it, of what a file in COCO's format holds."""
     coco = COCO()
     coco.dataset = dataset
     coco.createIndex()

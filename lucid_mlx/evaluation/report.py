@@ -19,8 +19,8 @@ class Evaluation:
     """The metrics of a model on a dataset.
 
     Attributes:
-        task: "semantic", "instance" or "panoptic".
-        num_images: how many images were evaluated.
+        task: "semantic", "instance" or "panoptic"; "video" for the tracks of videos.
+        num_images: how many images, or videos, were evaluated.
         metrics: the metrics over all classes by name, in percent, the main one first; None if the dataset has nothing
             to measure it with.
         per_class: the metrics of each class, by the name of the class.
@@ -102,7 +102,7 @@ class Evaluation:
         raw = read_json(file, "the JSON of an evaluation")
         values: dict[str, Any] = {name: raw.get(name) for name in cls.__dataclass_fields__}
         try:
-            check_choice("task", values["task"], TASKS)
+            check_choice("task", values["task"], (*TASKS, "video"))
             check_value("num_images", values["num_images"], int, 0)
             check_value("metrics", values["metrics"], Mapping)
             check_value("per_class", values["per_class"], Mapping)

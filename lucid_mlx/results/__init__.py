@@ -3,6 +3,7 @@
 from lucid_mlx.results.export import coco_categories
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.results.video import Frame, Track, VideoSegmentation
+from lucid_mlx.results.tracks import Frame, Track
+from lucid_mlx.results.video import VideoSegmentation
 
 __all__ = ["Frame", "Segment", "Segmentation", "Track", "VideoSegmentation", "coco_categories"]

@@ -1,61 +1,28 @@
 """The result of a video's segmentation: tracks and frames, whose masks are kept as run lengths."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from PIL import Image
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.results import video_export
 from lucid_mlx.results.packed_mask import pack
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.results.segmentation import VOID_IDS, Segmentation
+from lucid_mlx.results.tracks import Frame, Track, TrackMasks, decode_mask, encode_mask, track_of
+from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import printable, shown
 from lucid_mlx.utils.validation import check_choice, check_value
 from lucid_mlx.visualization.colors import check_labels
 
 MAX_SUMMARY_ITEMS = 8
-
-
-@dataclass(frozen=True)
-class Track:
-    """An object over the frames in which it was found.
-
-    Attributes:
-        id: the same in all frames, from 1.
-        label_id: id of its class: of those that its segments have, the one with the highest sum of scores.
-        label: name of its class.
-        score: mean of the scores, 0 to 1; None in a semantic segmentation, whose classes have no score.
-        scores: the score in each frame in which it was found, by the frame's index.
-        first_frame: index of the first frame in which it was found.
-        last_frame: index of the last one.
-    """
-
-    id: int
-    label_id: int
-    label: str
-    score: float | None
-    scores: Mapping[int, float | None] = field(repr=False)
-    first_frame: int
-    last_frame: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What was found in a frame.
-
-    Attributes:
-        index: its index among the frames, from 0.
-        time: its time in the video in seconds; None if it has none.
-        segments: its segments, in the order of the frame's `Segmentation`. Each has a `track_id`.
-    """
-
-    index: int
-    time: float | None
-    segments: tuple[Segment, ...]
 
 
 class VideoSegmentation:
@@ -105,7 +72,7 @@ class VideoSegmentation:
             raise InputError(f"a frame is {width}x{height} pixels, those before it are {self.width}x{self.height}")
         segments = tuple(self._tracked(segment) for segment in segmentation.segments)
         runs = {
-            segment.track_id or 0: _encode(segmentation.mask(found))
+            segment.track_id or 0: encode_mask(segmentation.mask(found))
             for segment, found in zip(segments, segmentation.segments, strict=True)
         }
         if len(runs) < len(segments):
@@ -145,7 +112,7 @@ class VideoSegmentation:
         """The width of a frame in pixels; 0 without frames."""
         return self._size[1] if self._size else 0
 
-    def masks(self, track: Track | int) -> "TrackMasks":
+    def masks(self, track: Track | int) -> TrackMasks:
         """Return the masks of a track, one for each frame, empty where it was not found.
 
         Args:
@@ -216,6 +183,69 @@ class VideoSegmentation:
         masks = {segment.id: packed[segment.id] for segment in segments} if self.task == "instance" else None
         return Segmentation(self.task, image, ids, segments, self.labels, self.name, masks)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the tracks, and of each frame the time and the segments with boxes, scores and run lengths."""
+        return video_export.to_json(self)
+
+    def to_youtube_vis(self, video_id: int = 1, category_ids: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
+        """Return results for YouTube-VIS's evaluation, which takes a list of those of all videos.
+
+        Args:
+            video_id: id of the video in the dataset.
+            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
+
+        Returns:
+            A result for each track, ready for JSON; where there is no score it is 1.
+
+        Raises:
+            InputError: if a class has no category.
+        """
+        check_value("video_id", video_id, int)
+        check_value("category_ids", category_ids, Mapping | None)
+        return video_export.youtube_vis_results(self, video_id, category_ids)
+
+    def to_mot(self) -> list[str]:
+        """Return the lines of a MOTChallenge file: a box, its track and its score in a frame."""
+        return video_export.mot_lines(self)
+
+    def to_mask(self, frame: int) -> Image.Image:
+        """Return the track ids of a frame as an image with a palette, as DAVIS has them.
+
+        Args:
+            frame: index of the frame.
+
+        Returns:
+            An image (H, W) of 8 bits in which 0 stands for no track; of 16 bits, in gray, if ids need them.
+        """
+        return video_export.mask_image(self, frame)
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        format: str,
+        *,
+        video_id: int = 1,
+        category_ids: Mapping[int, int] | None = None,
+    ) -> Path:
+        """Write a file for another tool, completely or not at all. An existing one is replaced.
+
+        Args:
+            path: the file; for masks a folder, which is made, and in which each frame has a file: `00000.png`.
+            format: "json" (as `to_json`), "youtubevis", "masks" (as `to_mask`) or "mot".
+            video_id: for youtubevis, id of the video in the dataset.
+            category_ids: for youtubevis, the `category_id` of each class; None for the class id.
+
+        Returns:
+            The path, with "~" expanded.
+
+        Raises:
+            InputError: if the path cannot be written, or a class has no category.
+        """
+        check_choice("format", format, video_export.FORMATS)
+        check_value("video_id", video_id, int)
+        check_value("category_ids", category_ids, Mapping | None)
+        return video_export.write_export(self, local_path(path), format, video_id, category_ids)
+
     def summary(self) -> str:
         """Return one line with the classes, and how many tracks each has."""
         if not self._by_id():
@@ -231,7 +261,7 @@ class VideoSegmentation:
         return f"<{self.task} segmentation{of}, {count} of {self.width}x{self.height}: {self.summary()}>"
 
     def _mask(self, frame: int, segment: Segment) -> np.ndarray:
-        return _decode(self._runs[frame][segment.track_id or 0], (self.height, self.width))
+        return decode_mask(self._runs[frame][segment.track_id or 0], (self.height, self.width))
 
     def _by_id(self) -> dict[int, Track]:
         if self._tracks is None:
@@ -239,67 +269,5 @@ class VideoSegmentation:
             for frame in self._frames:
                 for segment in frame.segments:
                     found[segment.track_id or 0].append((frame.index, segment))
-            self._tracks = {track_id: _track(track_id, found[track_id]) for track_id in sorted(found)}
+            self._tracks = {track_id: track_of(track_id, found[track_id]) for track_id in sorted(found)}
         return self._tracks
-
-
-class TrackMasks(Sequence[np.ndarray]):
-    """The masks of a track in all frames, each decompressed when it is indexed.
-
-    Args:
-        runs: of each frame the compressed run lengths; None where the track was not found.
-        size: (height, width) of a frame.
-
-    Attributes:
-        shape: (T, H, W).
-        dtype: bool.
-    """
-
-    def __init__(self, runs: Sequence[bytes | None], size: tuple[int, int]):
-        self._runs = runs
-        self.shape = (len(runs), *size)
-        self.dtype = np.dtype(bool)
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Return the mask of a frame, (H, W) bool; of a slice the masks of some frames, without decompressing them."""
-        if isinstance(index, slice):
-            return TrackMasks(self._runs[index], self.shape[1:])
-        runs = self._runs[index]
-        return np.zeros(self.shape[1:], bool) if runs is None else _decode(runs, self.shape[1:])
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return all masks as an array, (T, H, W)."""
-        if copy is False:
-            raise ValueError("the masks of a track are compressed; an array of them is always a copy")
-        masks = np.empty(self.shape, bool if dtype is None else dtype)
-        for place, mask in zip(masks, self, strict=True):
-            place[:] = mask
-        return masks
-
-
-def _track(track_id: int, segments: Sequence[tuple[int, Segment]]) -> Track:
-    weights: defaultdict[tuple[int, str], float] = defaultdict(float)
-    for _, segment in segments:
-        weights[segment.label_id, segment.label] += 1.0 if segment.score is None else segment.score
-    label_id, label = max(weights, key=lambda key: weights[key])
-    scores = {frame: segment.score for frame, segment in segments}
-    known = [score for score in scores.values() if score is not None]
-    mean = sum(known) / len(known) if known else None
-    return Track(track_id, label_id, label, mean, scores, segments[0][0], segments[-1][0])
-
-
-def _encode(mask: np.ndarray) -> bytes:
-    counts: bytes = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))["counts"]
-    return counts
-
-
-def _decode(counts: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Return a mask, (H, W) bool."""
-    mask: np.ndarray = coco_mask.decode({"size": list(size), "counts": counts})
-    return mask.view(bool)

@@ -121,6 +121,33 @@ def read_json(path: Path, expected: str = "a JSON object", max_bytes: int | None
     Raises:
         InputError: if it cannot be read, is not JSON, nests too deeply, or holds something else than an object.
     """
+    value = _parsed(path, expected, max_bytes)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold {expected}, found a {type(value).__name__}")
+    return value
+
+
+def read_json_list(path: Path, expected: str, max_bytes: int | None = MAX_CONFIG_BYTES) -> list[Any]:
+    """Read a JSON list from a file.
+
+    Args:
+        path: the file.
+        expected: what it should be, such as "a list of results".
+        max_bytes: most bytes that it may have; None for any number.
+
+    Returns:
+        The list.
+
+    Raises:
+        InputError: if it cannot be read, is not JSON, nests too deeply, or holds something else than a list.
+    """
+    value = _parsed(path, expected, max_bytes)
+    if not isinstance(value, list):
+        raise InputError(f"{path} must hold {expected}, found a {type(value).__name__}")
+    return value
+
+
+def _parsed(path: Path, expected: str, max_bytes: int | None) -> Any:
     text = read_text(path, expected, max_bytes)
     try:
         value = json.loads(text)
@@ -134,8 +161,6 @@ def read_json(path: Path, expected: str = "a JSON object", max_bytes: int | None
         raise InputError(f"{path} nests too deeply; expected {expected}") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InputError(f"{path} cannot be read as JSON: {str(error).partition(';')[0]}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold {expected}, found a {type(value).__name__}")
     return value
 
 
