@@ -23,7 +23,7 @@ from lucid_mlx.postprocessing import (
 )
 from lucid_mlx.results.export import ids_to_mask, ids_to_rgb
 from lucid_mlx.results.find_labels import find_label_ids
-from lucid_mlx.results.segmentation import VOID_IDS
+from lucid_mlx.results.segmented_image import VOID_IDS
 from lucid_mlx.utils.files import write_file, write_image
 from lucid_mlx.visualization import draw_instances
 

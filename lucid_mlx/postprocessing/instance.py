@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
+from lucid_mlx.backends import POSTPROCESSING
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import RANGES, ImageSizes, Outputs, Size, extract_logits, image_sizes
-from lucid_mlx.postprocessing.tiles import axis_weights, resized_tiles
+from lucid_mlx.postprocessing.tiles import axis_weights, compact, resized_tiles
 from lucid_mlx.utils.validation import check_value, whole_numbers
 
 
@@ -45,6 +46,48 @@ class Instances:
         if indices is not None:  # MLX does not check them
             logits = logits[mx.array(whole_numbers("indices", indices, most=len(self) - 1), mx.int32)]
         return self._row_weights @ (logits @ self._column_weights) > 0
+
+    def candidates(self) -> "InstanceCandidates":
+        """Return the objects without MLX's arrays, for `Segmentation.with_threshold`."""
+        queries = np.array(self.queries)
+        _, first, places = np.unique(queries, return_index=True, return_inverse=True)
+        return InstanceCandidates(
+            np.array(self.label_ids),
+            np.array(self.scores),
+            queries,
+            compact(self._mask_logits[mx.array(first)]),
+            places,
+            np.array(self._row_weights),
+            np.array(self._column_weights),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceCandidates:
+    """The objects of an image, highest score first. The mask logits of a query are there once.
+
+    Attributes:
+        label_ids: (N,) int32, ids of the classes.
+        scores: (N,) float32, 0 to 1.
+        queries: (N,) int32, the network's query that each comes from.
+        mask_logits: (Q, h, w), in float16 if that holds them as they are, else in float32.
+    """
+
+    label_ids: np.ndarray
+    scores: np.ndarray
+    queries: np.ndarray
+    mask_logits: np.ndarray
+    _places: np.ndarray  # of each object in the mask logits
+    _row_weights: np.ndarray
+    _column_weights: np.ndarray  # transposed
+
+    def masks(self, indices: Sequence[int]) -> np.ndarray:
+        """Return masks as `Instances.masks` does, (n, height, width) bool. Any thread may call it."""
+        return POSTPROCESSING.run(self._masks, indices)
+
+    def _masks(self, indices: Sequence[int]) -> np.ndarray:
+        logits = mx.array(self.mask_logits[self._places[list(indices)]].astype(np.float32))
+        return np.array(mx.array(self._row_weights) @ (logits @ mx.array(self._column_weights)) > 0)
 
 
 def instance_segmentation(

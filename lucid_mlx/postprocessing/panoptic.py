@@ -1,16 +1,17 @@
 """Panoptic segmentation: segments that do not overlap, one for each thing and one for each class of stuff."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import mlx.core as mx
 import numpy as np
 
+from lucid_mlx.backends import POSTPROCESSING
 from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_thresholds, extract_logits, image_sizes
 from lucid_mlx.postprocessing.pruning import Decision, between, pruned_map
-from lucid_mlx.postprocessing.tiles import resized_tiles
-from lucid_mlx.utils.validation import whole_numbers
+from lucid_mlx.postprocessing.tiles import compact, resized_tiles
+from lucid_mlx.utils.validation import check_value, whole_numbers
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,49 @@ class PanopticResult:
     Attributes:
         segmentation: (height, width) int32, the id of each pixel's segment; 0 for no segment.
         segments: the segments in the order of their ids.
+        candidates: what another threshold needs; None unless `panoptic_segmentation` was asked to keep it.
     """
 
     segmentation: mx.array
     segments: list[PanopticSegment]
+    candidates: "PanopticCandidates | None" = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticCandidates:
+    """The queries of an image that are segments at some threshold: those whose likeliest class is an object.
+
+    Attributes:
+        queries: (N,) int, the network's queries.
+        scores: (N,) float32, 0 to 1.
+        label_ids: (N,) int.
+        mask_logits: (N, h, w), in float16 if that holds them as they are, else in float32.
+        sizes: the sizes of the image.
+        thing_ids: as of `panoptic_segmentation`.
+        mask_threshold: as of `panoptic_segmentation`.
+        overlap_threshold: its `overlap_mask_area_threshold`.
+    """
+
+    queries: np.ndarray
+    scores: np.ndarray
+    label_ids: np.ndarray
+    mask_logits: np.ndarray
+    sizes: ImageSizes
+    thing_ids: Collection[int]
+    mask_threshold: float
+    overlap_threshold: float
+
+    def segment(self, threshold: float) -> PanopticResult:
+        """Return what `panoptic_segmentation` returns with a threshold. Any thread may call it."""
+        return POSTPROCESSING.run(self._segment, threshold)
+
+    def _segment(self, threshold: float) -> PanopticResult:
+        kept = self.scores > np.float32(threshold)
+        scored = self.queries[kept], self.scores[kept], self.label_ids[kept]
+        logits = mx.array(self.mask_logits[kept].astype(np.float32))
+        result = _competition(scored, logits, self.sizes, self.thing_ids, self.mask_threshold, self.overlap_threshold)
+        mx.eval(result.segmentation)
+        return replace(result, candidates=self)
 
 
 def panoptic_segmentation(
@@ -55,6 +95,7 @@ def panoptic_segmentation(
     threshold: float = 0.8,
     mask_threshold: float = 0.5,
     overlap_mask_area_threshold: float = 0.8,
+    keep_candidates: bool = False,
 ) -> list[PanopticResult]:
     """Divide each image into segments, as the original project does.
 
@@ -73,6 +114,7 @@ def panoptic_segmentation(
         threshold: a query competes if its class has a probability above this.
         mask_threshold: minimum probability of a mask's pixels.
         overlap_mask_area_threshold: a query is dropped if it won a smaller fraction of its mask.
+        keep_candidates: keep in each result what another threshold needs.
 
     Returns:
         For each image the map, (height, width) int32, and its segments.
@@ -85,11 +127,12 @@ def panoptic_segmentation(
         mask_threshold=mask_threshold,
         overlap_mask_area_threshold=overlap_mask_area_threshold,
     )
+    check_value("keep_candidates", keep_candidates, bool)
     thing_ids = whole_numbers("thing_ids", thing_ids)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = image_sizes(len(class_logits), input_size, content_sizes, target_sizes)
     return [
-        _panoptic(*image, thing_ids, threshold, mask_threshold, overlap_mask_area_threshold)
+        _panoptic(*image, thing_ids, threshold, mask_threshold, overlap_mask_area_threshold, keep_candidates)
         for image in zip(class_logits, mask_logits, sizes, strict=True)
     ]
 
@@ -118,11 +161,31 @@ def _panoptic(
     threshold: float,
     mask_threshold: float,
     overlap_threshold: float,
+    keep_candidates: bool,
 ) -> PanopticResult:
-    kept, scores, label_ids = kept_queries(class_logits, threshold)
+    scored = kept_queries(class_logits, threshold)
+    rest = sizes, thing_ids, mask_threshold, overlap_threshold
+    result = _competition(scored, mask_logits[mx.array(scored[0])], *rest)
+    if not keep_candidates:
+        return result
+    queries, scores, label_ids = kept_queries(class_logits, 0.0)
+    logits = compact(mask_logits[mx.array(queries)])
+    return replace(result, candidates=PanopticCandidates(queries, scores, label_ids, logits, *rest))
+
+
+def _competition(
+    scored: tuple[np.ndarray, np.ndarray, np.ndarray],
+    mask_logits: mx.array,
+    sizes: ImageSizes,
+    thing_ids: Collection[int],
+    mask_threshold: float,
+    overlap_threshold: float,
+) -> PanopticResult:
+    """Let queries compete for the pixels: what `kept_queries` returned, and their mask logits, (N, h, w)."""
+    kept, scores, label_ids = scored
     if not len(kept):
         return PanopticResult(mx.zeros(sizes.target_size, mx.int32), [])
-    codes, counts = _codes(mask_logits[mx.array(kept)], scores, sizes, mask_threshold)
+    codes, counts = _codes(mask_logits, scores, sizes, mask_threshold)
     won_areas, areas = counts.codes.reshape(-1, 2).sum(axis=1), counts.codes[1::2]
 
     segments: dict[int, PanopticSegment] = {}

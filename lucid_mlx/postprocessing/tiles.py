@@ -62,6 +62,14 @@ def resize_tile(x: mx.array, weights: ResizeWeights) -> mx.array:
     return column_weights @ x
 
 
+def compact(logits: mx.array) -> np.ndarray:
+    """Return logits, (N, h, w) float32, in float16 if that holds them as they are: what a network in float16 gives."""
+    exact = np.array(logits)
+    with np.errstate(over="ignore"):
+        half = exact.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), exact) else exact
+
+
 def resized_tiles(
     mask_logits: mx.array, sizes: ImageSizes, channels: int, stop_at_input_size: bool = False
 ) -> Iterator[Tile]:

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -14,45 +13,33 @@ from PIL import Image
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing import Instances, PanopticResult
-from lucid_mlx.results import export
+from lucid_mlx.postprocessing.inputs import Thresholds
+from lucid_mlx.postprocessing.instance import InstanceCandidates
+from lucid_mlx.postprocessing.panoptic import PanopticCandidates
+from lucid_mlx.preprocessing.read_image import ImageLike
+from lucid_mlx.results.exports import Exports
 from lucid_mlx.results.find_labels import find_label_ids
-from lucid_mlx.results.packed_mask import pack, unpack
+from lucid_mlx.results.notebook import segments_html
+from lucid_mlx.results.packed_mask import pack
 from lucid_mlx.results.segment import Segment
+from lucid_mlx.results.segmented_image import VOID_IDS, LazyMasks, map_of_masks
+from lucid_mlx.results.stored import read_result, write_result
 from lucid_mlx.utils.files import encode_image, image_format, local_path, write_image
 from lucid_mlx.utils.text import printable, shown
 from lucid_mlx.utils.validation import MAX_CLASSES, check_value
-from lucid_mlx.visualization.colors import check_labels, class_colors, segment_colors
+from lucid_mlx.visualization.colors import check_labels
+from lucid_mlx.visualization.cutout import Background, blur_behind, cut_out, matte, put_before
 from lucid_mlx.visualization.draw import draw_instances, draw_panoptic, draw_semantic
-from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map, distinct_masks
+from lucid_mlx.visualization.overlay import bounding_boxes, checked_image, checked_image_and_map
 
-VOID_IDS = {"semantic": -1, "instance": 0, "panoptic": 0}  # in the map of a task: id of pixels without a segment
 MAX_NOTEBOOK_SIZE = 1600  # longer side of the image in a notebook, in pixels
 MAX_SUMMARY_ITEMS = 8
+MAX_RADIUS = 10_000  # of a blur, in pixels
+BLUR = 0.02  # of the longer side: the default radius
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Segmentation:
-    """The segments of one image.
-
-    Attributes:
-        task: "semantic", "instance" or "panoptic".
-        image: (H, W, 3) uint8, RGB: the photo, upright.
-        map: (H, W) int32, the id of each pixel's segment. In a semantic map the ids are the class ids, and -1 stands
-            for no segment; in others ids start from 1, and 0 stands for no segment. Where instances overlap, the map
-            shows the one with the highest score.
-        segments: in a semantic map the largest comes first, among instances the one with the highest score; in a
-            panoptic map they are in the order of their ids.
-        labels: names of all classes of the network, by class id.
-        name: the photo's file name or URL; None if it has none.
-    """
-
-    task: str
-    image: np.ndarray
-    map: np.ndarray
-    segments: tuple[Segment, ...]
-    labels: Mapping[int, str]
-    name: str | None = None
-    _packed_masks: dict[int, bytes] | None = None  # of instances, by id, highest score first; masks may overlap
+class Segmentation(Exports):
+    """The segments of one image; its data are those of `SegmentedImage`."""
 
     @classmethod
     def from_semantic(
@@ -111,18 +98,20 @@ class Segmentation:
             )
             for found in panoptic.segments
         ]  # fmt: skip
-        return cls("panoptic", image, ids, tuple(segments), labels, name)
+        return cls("panoptic", image, ids, tuple(segments), labels, name, _candidates=panoptic.candidates)
 
     @classmethod
     def from_instances(
         cls,
         image: np.ndarray,
-        instances: Instances,
+        instances: Instances | InstanceCandidates,
         threshold: float,
         labels: Mapping[int, str],
         name: str | None = None,
+        *,
+        keep_candidates: bool = False,
     ) -> "Segmentation":
-        """Build a result from instances. It keeps no array of the network.
+        """Build a result from instances. It keeps no array of MLX.
 
         Args:
             image: (H, W, 3) uint8, RGB, the photo.
@@ -130,6 +119,7 @@ class Segmentation:
             threshold: minimum score of an instance.
             labels: names of all classes, by class id.
             name: the photo's file name or URL, if any.
+            keep_candidates: keep all instances, for `with_threshold`.
 
         Returns:
             The result, without instances whose mask is empty.
@@ -137,7 +127,11 @@ class Segmentation:
         if not hasattr(instances, "masks"):
             raise InputError(f"instances must be what instance_segmentation returned, got {shown(instances)}")
         check_value("threshold", threshold, float)
+        check_value("keep_candidates", keep_candidates, bool)
         check_labels(labels)
+        if keep_candidates and isinstance(instances, Instances):
+            instances = instances.candidates()
+        candidates = instances if keep_candidates and isinstance(instances, InstanceCandidates) else None
         image = checked_image(image)
         scores, label_ids = np.array(instances.scores), np.array(instances.label_ids).tolist()
         queries = getattr(instances, "queries", None)  # those that no network found have none
@@ -153,61 +147,73 @@ class Segmentation:
                 label, score = _name(labels, label_id), float(scores[index])
                 segments.append(Segment(segment_id, label_id, label, score, area, box, queries=found_by[index]))
                 packed_masks[segment_id] = pack(mask)
-        ids = _map_of_masks(packed_masks, image.shape[:2])
-        return cls("instance", image, ids, tuple(segments), labels, name, packed_masks)
+        ids = map_of_masks(packed_masks, image.shape[:2])
+        return cls("instance", image, ids, tuple(segments), labels, name, packed_masks, _candidates=candidates)
 
-    def mask(self, segment: Segment) -> np.ndarray:
-        """Return the mask of a segment, (H, W) bool."""
-        check_value("segment", segment, Segment)
-        if segment not in self.segments:
-            raise InputError(f"the result has no such segment: {shown(segment)}")
-        if self._packed_masks is None:
-            return self.map == segment.id
-        return unpack(self._packed_masks[segment.id], self.map.shape)
-
-    @property
-    def masks(self) -> np.ndarray:
-        """The masks of all segments, (N, H, W) bool. To save memory, call `mask` for one segment at a time."""
-        masks = np.empty((len(self.segments), *self.map.shape), bool)
-        for mask, segment in zip(masks, self.segments, strict=True):
-            mask[:] = self.mask(segment)
-        return masks
-
-    @cached_property
-    def distinct(self) -> tuple[Segment, ...]:
-        """The segments that pictures and `summary` show: of near-duplicate instances the one with the highest score.
-
-        Two instances are near-duplicates if their intersection is more than 0.8 of their union. Exports have both.
-        """
-        if self._packed_masks is None:
-            return self.segments
-        shown = distinct_masks(_LazyMasks(self), [segment.score or 0.0 for segment in self.segments], self.image)
-        return tuple(segment for index, segment in enumerate(self.segments) if index in shown)
-
-    def only(self, labels: str | Collection[str]) -> "Segmentation":
-        """Keep only the segments of some classes.
+    def only(self, which: str | Segment | Collection[str | Segment]) -> "Segmentation":
+        """Keep some segments.
 
         Args:
-            labels: one or more class names. Of a class with several names, such as "sofa, couch", any name will do.
+            which: one or more of them, or names of classes, for all segments of these. Of a class with several names,
+                such as "sofa, couch", any name will do.
 
         Returns:
-            A new result with these segments.
+            A new result with these segments. `with_threshold` comes before this: the new result cannot.
 
         Raises:
-            InputError: if the network has no class with such a name.
+            InputError: if the network has no class with such a name, or the result no such segment.
         """
         try:
-            names = [labels] if isinstance(labels, str) else list(islice(labels, MAX_CLASSES))
+            wanted = [which] if isinstance(which, str | Segment) else list(islice(which, MAX_CLASSES))
         except TypeError:
-            raise InputError(f"labels must be names of classes, got {shown(labels)}") from None
+            raise InputError(f"segments or names of classes are expected, got {shown(which)}") from None
+        chosen = [one for one in wanted if isinstance(one, Segment)]
+        if unknown := [one for one in chosen if one not in self.segments]:
+            raise InputError(f"the result has no such segment: {shown(unknown[0])}")
+        names = [one for one in wanted if not isinstance(one, Segment)]
         label_ids = {label_id for name in names for label_id in find_label_ids(name, self.labels)}
-        kept = tuple(segment for segment in self.segments if segment.label_id in label_ids)
+        kept = tuple(one for one in self.segments if one.label_id in label_ids or one in chosen)
         if self._packed_masks is not None:  # an instance may have been covered by one that is dropped
             packed_masks = {segment.id: self._packed_masks[segment.id] for segment in kept}
-            ids = _map_of_masks(packed_masks, self.map.shape)
-            return replace(self, segments=kept, map=ids, _packed_masks=packed_masks)
+            ids = map_of_masks(packed_masks, self.map.shape)
+            return replace(self, segments=kept, map=ids, _packed_masks=packed_masks, _candidates=None)
         visible = np.isin(self.map, [segment.id for segment in kept])
-        return replace(self, segments=kept, map=np.where(visible, self.map, np.int32(VOID_IDS[self.task])))
+        ids = np.where(visible, self.map, np.int32(VOID_IDS[self.task]))
+        return replace(self, segments=kept, map=ids, _candidates=None)
+
+    def with_threshold(self, threshold: float) -> "Segmentation":
+        """Return what the `Segmenter` would return for this photo with another threshold, without the network.
+
+        It needs `Segmenter(..., keep_candidates=True)`: each result then keeps the mask logits of whatever may become
+        a segment, at a quarter of the network's input along each side. For one query at 800x1088 that is 0.2 MB (half
+        of it in float16), and there are as many as find an object in a panoptic segmentation, or are among the `top_k`
+        pairs in an instance segmentation: some to 100 of 100. The photo and the map of a megapixel take 7 MB.
+
+        Args:
+            threshold: minimum score of a segment, 0 to 1.
+
+        Returns:
+            A new result, which can do this again. The mask of a segment and the other thresholds are as before.
+
+        Raises:
+            InputError: if the result keeps no candidates, or is semantic, where every pixel gets a class.
+        """
+        check_value("threshold", threshold, float, 0, 1)
+        if self.task == "semantic":
+            raise InputError("semantic segmentation takes no threshold: every pixel gets a class")
+        if isinstance(self._candidates, PanopticCandidates):
+            found = self._candidates.segment(threshold)
+            result = Segmentation.from_panoptic(self.image, found, self.labels, self.name)
+        elif isinstance(self._candidates, InstanceCandidates):
+            result = Segmentation.from_instances(
+                self.image, self._candidates, threshold, self.labels, self.name, keep_candidates=True
+            )
+        else:
+            raise InputError(
+                "this result keeps nothing of what is below its threshold: segment with Segmenter(..., "
+                "keep_candidates=True), and call with_threshold before only; a file keeps none either"
+            )
+        return replace(result, thresholds=replace(self.thresholds or Thresholds(), threshold=threshold))
 
     def draw(self, **options: Any) -> Image.Image:
         """Draw the segments over the photo; options as of `draw_semantic`, `draw_panoptic` or `draw_instances`."""
@@ -216,14 +222,78 @@ class Segmentation:
         if self.task == "panoptic":
             return draw_panoptic(self.image, self.map, self.segments, self.labels, **options)
         label_ids, scores = ([getattr(each, name) for each in self.segments] for name in ("label_id", "score"))
-        return draw_instances(self.image, _LazyMasks(self), label_ids, scores, self.labels, **options)
+        return draw_instances(self.image, LazyMasks(self), label_ids, scores, self.labels, **options)
+
+    def cutout(self, *, feather: float = 0.0, crop: bool = False) -> Image.Image:
+        """Cut the segments out: `result.only("person").cutout()`.
+
+        Args:
+            feather: softness of the edge in pixels, the standard deviation of a Gaussian blur.
+            crop: leave out what is around the segments.
+
+        Returns:
+            An RGBA image, transparent around the segments; of the photo's size, or of that of the segments' box.
+
+        Raises:
+            InputError: if there is no segment to crop to.
+        """
+        picture = cut_out(self.image, self.matte(feather=feather))
+        if not crop:
+            return picture
+        if not self.segments:
+            raise InputError("there is no segment to crop to")
+        box = picture.getchannel("A").getbbox()  # with the soft edge
+        return picture.crop(box)
+
+    def matte(self, *, feather: float = 0.0) -> Image.Image:
+        """Return an image in gray, (H, W): 255 where a segment is, 0 elsewhere; `feather` as of `cutout`."""
+        check_value("feather", feather, float, 0, MAX_RADIUS)
+        return matte(self._visible, feather)
+
+    def blur_background(self, radius: float | None = None, *, feather: float = 0.0) -> Image.Image:
+        """Blur what is around the segments: `result.only("person").blur_background()`.
+
+        Args:
+            radius: of the blur in pixels, the standard deviation of a Gaussian; None for 2 % of the longer side.
+            feather: as of `cutout`.
+
+        Returns:
+            An RGB image of the photo's size.
+        """
+        check_value("radius", radius, float | None, 0, MAX_RADIUS)
+        radius = BLUR * max(self.map.shape) if radius is None else radius
+        return blur_behind(self.image, self._visible, self.matte(feather=feather), radius)
+
+    def replace_background(self, background: Background, *, feather: float = 0.0) -> Image.Image:
+        """Put the segments before something else: `result.only("person").replace_background("white")`.
+
+        Args:
+            background: a color, as Pillow names them or (red, green, blue), or a picture, of Pillow or (H, W, 3)
+                uint8, which is scaled until it fills the photo, and cut in the middle.
+            feather: as of `cutout`.
+
+        Returns:
+            An RGB image of the photo's size.
+
+        Raises:
+            InputError: if the background is no color and no picture.
+        """
+        return put_before(self.image, self.matte(feather=feather), background)
+
+    @property
+    def _visible(self) -> np.ndarray:
+        """Where a segment is, (H, W) bool."""
+        return self.map != VOID_IDS[self.task]
 
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
-        """Draw the segments over the photo and write the image.
+        """Write a picture of the segments over the photo, or into a `.json` file the result itself, for `load`.
+
+        The result itself is all but the candidates for `with_threshold`: the segments, their masks as run lengths, the
+        labels, thresholds, name, and the photo.
 
         Args:
             path: the file to write; its suffix determines the format. An existing file is replaced.
-            **options: options of `draw`.
+            **options: of a picture those of `draw`. Of the result itself `photo=False` leaves the photo out.
 
         Returns:
             The path, with "~" expanded.
@@ -232,104 +302,26 @@ class Segmentation:
             InputError: if the file cannot be written; an existing file is then unchanged.
         """
         target = local_path(path)
+        if target.suffix.lower() == ".json":
+            return write_result(target, self, **options)
         image_format(target)  # checked before drawing, which takes longer
         return write_image(target, self.draw(**options))
 
-    def to_mask(self) -> Image.Image:
-        """Return the map as an image whose pixel values are the ids, with a palette so that it can be seen.
-
-        Returns:
-            An image (H, W) of 8 bits in which 255 stands for no segment; of 16 bits, in gray and with 65535, if ids
-            need them.
-        """
-        if self.task == "semantic":  # classes have the same colors in all photos
-            colors = class_colors(self.labels, self.labels)
-        else:
-            label_ids = [segment.label_id for segment in self.segments]
-            shades = segment_colors(label_ids, class_colors(self.labels, set(label_ids)))
-            colors = {segment.id: color for segment, color in zip(self.segments, shades, strict=True)}
-        return export.ids_to_mask(self.map, VOID_IDS[self.task], colors)
-
-    def to_coco(
-        self, image_id: int = 1, first_id: int = 1, category_ids: Mapping[int, int] | None = None
-    ) -> list[dict[str, Any]]:
-        """Return COCO annotations with compressed run-length encoding.
+    @classmethod
+    def load(cls, path: str | PathLike[str], image: ImageLike | None = None) -> "Segmentation":
+        """Read a result that `save` wrote into a `.json` file.
 
         Args:
-            image_id: id of the image in the dataset.
-            first_id: id of the first annotation.
-            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
+            path: the file.
+            image: the photo, whatever `read_image` takes; needed if the file was written without it.
 
         Returns:
-            An annotation for each segment, ready for JSON.
+            The result. Of candidates for `with_threshold` it has none.
 
         Raises:
-            InputError: if a class has no category.
+            InputError: if the file cannot be read, or is damaged, or the photo is missing or has another size.
         """
-        check_value("image_id", image_id, int)
-        check_value("first_id", first_id, int)
-        check_value("category_ids", category_ids, Mapping | None)
-        masks = map(self.mask, self.segments)
-        return export.coco_annotations(self.segments, masks, image_id, first_id, category_ids)
-
-    def to_coco_results(self, image_id: int = 1, category_ids: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
-        """Return results for pycocotools' `loadRes`, which takes a list of those of all images.
-
-        Args:
-            image_id: id of the image in the dataset.
-            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
-
-        Returns:
-            A result for each segment, ready for JSON; where there is no score it is 1.
-
-        Raises:
-            InputError: if a class has no category.
-        """
-        # Without boxes: where there are some, loadRes takes their areas for those of the masks.
-        keys = ("image_id", "category_id", "segmentation")
-        annotations = self.to_coco(image_id, category_ids=category_ids)
-        return [{**{key: one[key] for key in keys}, "score": one.get("score", 1.0)} for one in annotations]
-
-    def to_panoptic_png(
-        self, image_id: int = 1, category_ids: Mapping[int, int] | None = None
-    ) -> tuple[Image.Image, dict[str, Any]]:
-        """Return COCO's panoptic PNG, whose colors are ids (red + 256 green + 65536 blue), and its annotation.
-
-        Ids are those of the map. In a semantic map they are one more, since 0 stands for no segment in the PNG.
-
-        Args:
-            image_id: id of the image in the dataset.
-            category_ids: the `category_id` of each class, as `Segmenter.category_ids` has it; None for the class id.
-
-        Returns:
-            The image, and the annotation, ready for JSON.
-
-        Raises:
-            InputError: if a class has no category.
-        """
-        check_value("image_id", image_id, int, 0, 10**12)
-        check_value("category_ids", category_ids, Mapping | None)
-        offset = 1 if self.task == "semantic" else 0
-        ids = self.map + offset
-        categories = {one.id + offset: export.category_id(one.label_id, category_ids) for one in self.segments}
-        name = Path(self.name).with_suffix(".png").name if self.name else f"{image_id:012}.png"
-        return export.ids_to_rgb(ids), export.panoptic_annotation(categories, ids, image_id, name)
-
-    def to_labelme(self) -> dict[str, Any]:
-        """Return labelme's JSON data: the photo, and a mask for each segment."""
-        masks = map(self.mask, self.segments)
-        return export.labelme_json(self.segments, masks, self.image, self.name or "image.png")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the task, the size and the segments without their masks, ready for JSON."""
-        height, width = self.map.shape
-        return {
-            "image": self.name,
-            "task": self.task,
-            "width": width,
-            "height": height,
-            "segments": [export.segment_json(segment) for segment in self.segments],
-        }
+        return cls(**read_result(local_path(path), image))
 
     def summary(self) -> str:
         """Return one line with the classes and how large (semantic) or how many they are."""
@@ -358,29 +350,12 @@ class Segmentation:
         image.thumbnail((MAX_NOTEBOOK_SIZE, MAX_NOTEBOOK_SIZE))
         return encode_image(image, "PNG")
 
-
-@dataclass(frozen=True)
-class _LazyMasks:
-    """A sequence of a result's masks; each is decompressed when it is indexed."""
-
-    result: Segmentation
-
-    def __len__(self) -> int:
-        return len(self.result.segments)
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        return self.result.mask(self.result.segments[index])
+    def _repr_html_(self) -> str:
+        """Return the picture and the table that notebooks show."""
+        return segments_html(repr(self)[1:-1], self.draw(), self.segments, self.map.size)
 
 
 def _name(labels: Mapping[int, str], label_id: int) -> str:
     if label_id not in labels:
         raise InputError(f"labels has no name for the class {label_id}; it needs one for each class in the image")
     return labels[label_id]
-
-
-def _map_of_masks(packed_masks: dict[int, bytes], shape: tuple[int, ...]) -> np.ndarray:
-    """Return the map of ids, (H, W) int32, of masks that may overlap; the first is on top."""
-    ids = np.zeros(shape, np.int32)
-    for segment_id, packed in reversed(packed_masks.items()):
-        ids[unpack(packed, shape)] = segment_id
-    return ids

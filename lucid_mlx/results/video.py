@@ -15,7 +15,8 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.results import video_export
 from lucid_mlx.results.packed_mask import pack
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.results.segmentation import VOID_IDS, Segmentation
+from lucid_mlx.results.segmentation import Segmentation
+from lucid_mlx.results.segmented_image import VOID_IDS
 from lucid_mlx.results.tracks import Frame, Track, TrackMasks, decode_mask, encode_mask, track_of
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import printable, shown
