@@ -21,14 +21,15 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.inference import Inference, Logits, Running
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import ImageBatch, batches, read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig, parse_size
 from lucid_mlx.preprocessing.preprocess import one_ahead, prefetch
 from lucid_mlx.preprocessing.read_image import ImageLike
 from lucid_mlx.results import Segmentation
-from lucid_mlx.utils.text import hide_bar, shown
+from lucid_mlx.results.from_logits import segmentations
+from lucid_mlx.results.notebook import table
+from lucid_mlx.utils.text import examples, hide_bar, shown
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, check_choice, check_value, check_values, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
@@ -90,11 +91,13 @@ class Segmenter:
         thing_ids: the classes that have countable objects, in place of what the weights or the names of the classes
             say.
         threshold: minimum score of a segment, for calls that give none; None for the task's default.
+        keep_candidates: keep in each result what `Segmentation.with_threshold` needs, which says how much that is.
 
     Attributes:
         model: the network.
         task: what it looks for.
         threshold: the minimum score of a segment for calls that give none.
+        keep_candidates: whether results keep what `with_threshold` needs.
         labels: names of its classes, by number.
         image_config: how images are prepared, and `image_config_note`, why so.
         thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
@@ -115,10 +118,11 @@ class Segmenter:
         image_config: ImageConfig | None = None,
         thing_ids: Collection[int] | None = None,
         threshold: float | None = None,
+        keep_candidates: bool = False,
     ):
         backends.check_not_forked()
-        if threshold is not None:
-            check_value("threshold", threshold, float, 0, 1)
+        check_value("threshold", threshold, float | None, 0, 1)
+        check_value("keep_candidates", keep_candidates, bool)
         if task is not None:
             check_choice("task", task, TASKS)
         if not isinstance(image_config, ImageConfig | None):
@@ -154,6 +158,7 @@ class Segmenter:
         self.category_ids = None if known is None else {n: entry.category_id for n, entry in enumerate(known)}
         self.task = task or trained_for or "semantic"
         self.threshold = threshold
+        self.keep_candidates = keep_candidates
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
         self._inference = Inference(self.model)
@@ -163,6 +168,17 @@ class Segmenter:
 
     def __repr__(self) -> str:
         return f"<Segmenter: {self.task} segmentation, {len(self.labels)} classes, {self.model.dtype}>"
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        facts = {
+            "task": self.task,
+            "classes": f"{len(self.labels)}: {examples(list(self.labels.values()), 5)}",
+            "type to compute in": str(self.model.dtype).removeprefix("mlx.core."),
+            "images": self.image_config_note,
+            "threshold": "the default" if self.threshold is None else self.threshold,
+        }
+        return table(list(facts.items()))
 
     @overload
     def __call__(
@@ -335,35 +351,17 @@ class Segmenter:
         thresholds: Thresholds,
     ) -> list[Segmentation]:
         """Turn logits into results at the photos' own sizes."""
-        sizes: dict[str, Any] = {
-            "input_size": (images.pixels.shape[1], images.pixels.shape[2]),
-            "target_sizes": [photo.pixels.shape[:2] for photo in photos],
-            "content_sizes": images.content_sizes,
-        }
-        if self.task == "semantic":
-            maps = semantic_segmentation(logits, resize_scores=self._resize_scores, **sizes)
-            return [
-                Segmentation.from_semantic(photo, np.array(classes), self.labels, name)
-                for (photo, name), classes in zip(photos, maps, strict=True)
-            ]
-        if self.task == "panoptic":
-            found = panoptic_segmentation(
-                logits,
-                thing_ids=self.labels if self.thing_ids is None else self.thing_ids,
-                threshold=thresholds.score_threshold("panoptic"),
-                mask_threshold=thresholds.mask_threshold,
-                overlap_mask_area_threshold=thresholds.overlap_mask_area_threshold,
-                **sizes,
-            )
-            return [
-                Segmentation.from_panoptic(photo, panoptic, self.labels, name)
-                for (photo, name), panoptic in zip(photos, found, strict=True)
-            ]
-        instances = instance_segmentation(logits, thing_ids=self.thing_ids, top_k=thresholds.top_k, **sizes)
-        return [
-            Segmentation.from_instances(photo, objects, thresholds.score_threshold("instance"), self.labels, name)
-            for (photo, name), objects in zip(photos, instances, strict=True)
-        ]
+        return segmentations(
+            logits,
+            photos,
+            self.task,
+            self.labels,
+            thing_ids=self.thing_ids,
+            thresholds=thresholds,
+            resize_scores=self._resize_scores,
+            keep_candidates=self.keep_candidates,
+            sizes={"input_size": images.pixels.shape[1:3], "content_sizes": images.content_sizes},
+        )
 
 
 def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> None:

@@ -14,6 +14,7 @@ import lucid_mlx
 from lucid_mlx import InputError, Segmenter, Thresholds
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.results import from_logits
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import hide_bar
 from lucid_mlx.weights import write_checkpoint
@@ -106,9 +107,9 @@ class TestTasks:
 
     def test_maps_of_semantic_networks_are_made_in_the_original_order(self, tmp_path, monkeypatch):
         asked = []
-        original = lucid_mlx.segmenter.semantic_segmentation
+        original = from_logits.semantic_segmentation
         monkeypatch.setattr(
-            lucid_mlx.segmenter, "semantic_segmentation",
+            from_logits, "semantic_segmentation",
             lambda *args, **kwargs: asked.append(kwargs["resize_scores"]) or original(*args, **kwargs),
         )  # fmt: skip
         for number, dataset in enumerate([SEMANTIC, PANOPTIC, None]):
