@@ -172,6 +172,19 @@ def test_a_photo_without_an_answer_goes_and_the_earlier_answer_stays(page):
     assert [str(path) for path in page.folder.rglob("*.jpg")] == [photo]
 
 
+def test_an_answer_that_takes_long_keeps_its_files_while_others_come_and_go(page):
+    """As a video does."""
+    page.answer("b", page.upload())
+    film = page.upload()
+    with page.files.answer("a", film) as place:
+        page.later(700)
+        page.files.forget("b")
+        assert place.exists()
+        assert os.path.exists(film)  # noqa: PTH110
+    page.files.forget("a")
+    assert page.size() == 0
+
+
 def test_uploads_that_nobody_waits_for_go_in_time(page):
     left = page.upload()
     (page.folder / "tmpunfinished").write_bytes(bytes(1000))

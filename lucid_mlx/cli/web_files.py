@@ -27,6 +27,7 @@ class AnswerFiles:
     def __init__(self, folder: Path, uploads: Collection[str]):
         self._folder, self._uploads = folder, uploads
         self._of: dict[str, set[Path]] = {}  # entries of the folder by session
+        self._running: set[Path] = set()  # of the answer that is being made
         self._last = ""  # session that was answered last
         self._lock = threading.Lock()
 
@@ -44,14 +45,16 @@ class AnswerFiles:
         with self._lock:
             self._tidy()
             place = Path(tempfile.mkdtemp(dir=self._folder))
-        kept = {place, *self._entries([photo])}
+            kept = self._running = {place, *self._entries([photo])}
         try:
             yield place
         except BaseException:
             with self._lock:
+                self._running = set()
                 self._remove(kept)
             raise
         with self._lock:
+            self._running = set()
             old, self._of[session], self._last = self._of.get(session, set()), kept, session
             self._remove(old)
 
@@ -63,7 +66,7 @@ class AnswerFiles:
 
     def _tidy(self) -> None:
         """Note the files that gradio has made for the last answer, and remove uploads that nobody waits for."""
-        noted, uploads = set().union(*self._of.values()), self._entries(list(self._uploads))
+        noted, uploads = self._running.union(*self._of.values()), self._entries(list(self._uploads))
         for entry in self._folder.iterdir():
             with suppress(FileNotFoundError):
                 age = time.time() - entry.stat().st_mtime
@@ -78,7 +81,7 @@ class AnswerFiles:
 
     def _remove(self, entries: set[Path]) -> None:
         """Remove entries of the folder, but for those of other answers."""
-        for entry in entries - set().union(*self._of.values()):
+        for entry in entries - self._running.union(*self._of.values()):
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
             else:

@@ -213,6 +213,7 @@ def side_by_side(masks: Sequence[Segmentation | None], size: Size) -> tuple[floa
     # Where one run ends and the next begins there is no edge.
     places, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *edges]), return_counts=True)
     lengths = np.diff(places[counts % 2 == 1], prepend=0, append=height * width * len(masks))
+    lengths = lengths if lengths[-1] else lengths[:-1]
     wide = {"size": [height, width * len(masks)], "counts": lengths.tolist()}
     seen = [area for area in areas if area]
     return sum(seen) / len(seen) if seen else 0.0, coco_mask.frPyObjects(wide, *wide["size"])
