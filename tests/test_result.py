@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
+from results import INPUT, LABELS, logits, segmented
 
 from lucid_mlx import InputError, Segmentation
 from lucid_mlx.datasets import TASKS
@@ -26,33 +27,6 @@ from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.results.segmented_image import VOID_IDS
 from lucid_mlx.utils.files import write_file, write_image
 from lucid_mlx.visualization import draw_instances
-
-LABELS = {0: "wall", 1: "floor, flooring", 2: "sofa, couch, lounge", 3: "screen door, screen", 4: "screen"}
-INPUT = (28, 40)
-
-
-def logits(seed, queries=6):
-    rng = np.random.default_rng(seed)
-    arrays = 4 * rng.standard_normal((1, queries, len(LABELS) + 1)), 5 * rng.standard_normal((1, queries, 7, 10))
-    names = ("class_queries_logits", "masks_queries_logits")
-    return {name: mx.array(array.astype(np.float32)) for name, array in zip(names, arrays, strict=True)}
-
-
-def segmented(task, seed=0, size=(33, 50), threshold=0.1, name="photos/cat.jpg"):
-    """The result of random logits."""
-    photo = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    outputs, sizes = logits(seed), {"target_sizes": [size]}
-    if task == "semantic":
-        classes = np.array(semantic_segmentation(outputs, INPUT, **sizes)[0])
-        return Segmentation.from_semantic(photo, classes, LABELS, name)
-    if task == "panoptic":
-        found = panoptic_segmentation(
-            outputs, INPUT, thing_ids={2, 3}, threshold=threshold, overlap_mask_area_threshold=0.1, **sizes
-        )[0]
-        return Segmentation.from_panoptic(photo, found, LABELS, name)
-    return Segmentation.from_instances(
-        photo, instance_segmentation(outputs, INPUT, **sizes)[0], threshold, LABELS, name
-    )
 
 
 def box_of(mask):
