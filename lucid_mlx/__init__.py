@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lucid_mlx.backends import tune_for_cpu
     from lucid_mlx.errors import InputError
     from lucid_mlx.loading import load
+    from lucid_mlx.pipelines import pipeline
     from lucid_mlx.postprocessing.inputs import Thresholds
     from lucid_mlx.preprocessing import ImageConfig
     from lucid_mlx.results import Segmentation, VideoSegmentation
@@ -47,6 +48,7 @@ __all__ = [
     "evaluation",
     "load",
     "models",
+    "pipeline",
     "postprocessing",
     "preprocessing",
     "random",
@@ -67,6 +69,7 @@ _HOMES = {
     "VideoSegmentation": "results",
     "VideoSegmenter": "video.video_segmenter",
     "load": "loading",
+    "pipeline": "pipelines",
     "tune_for_cpu": "backends",
 }
 

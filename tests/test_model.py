@@ -180,7 +180,8 @@ def test_half_precision_runs_in_it():
         (mx.zeros((3, 32, 32)), "(batch, 3, height, width), got (3, 32, 32)"),
         (mx.zeros((1, 4, 32, 32)), "got (1, 4, 32, 32)"),
         (mx.zeros((1, 3, 0, 32)), "got (1, 3, 0, 32)"),
-        (np.zeros((1, 3, 32, 32)), "must be an mlx.core.array, got ndarray"),
+        (np.zeros((3, 32, 32)), "(batch, 3, height, width), got (3, 32, 32)"),
+        ([[[[0.0]]]], "must be an array of MLX or NumPy, got"),
     ],
 )
 def test_pixel_values_of_a_wrong_kind_are_refused(value, message):

@@ -5,7 +5,8 @@ nothing. Other differences from the original project are noted where they occur.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, overload
 
 import mlx.core as mx
 import numpy as np
@@ -15,7 +16,7 @@ from lucid_mlx.ops import sigmoid
 from lucid_mlx.postprocessing.inputs import ImageSizes, Outputs, Size, check_sizes, check_thresholds, extract_logits
 from lucid_mlx.postprocessing.instance import mask_statistics, top_pairs
 from lucid_mlx.postprocessing.panoptic import kept_queries
-from lucid_mlx.postprocessing.semantic import semantic_map
+from lucid_mlx.postprocessing.semantic import class_scores, semantic_map
 from lucid_mlx.postprocessing.tiles import axis_weights, resize_tile, resized_tiles
 from lucid_mlx.utils.validation import check_value, whole_numbers
 
@@ -25,22 +26,59 @@ _NO_SEGMENT = -1  # in instance maps, and in panoptic maps without any segment
 Result = dict[str, Any]
 
 
-def post_process_semantic_segmentation(outputs: Outputs, target_sizes: Sequence[Size] | None = None) -> list[mx.array]:
+@dataclass(frozen=True)
+class SemanticSegmentationScores:
+    """A semantic map and what it was made of.
+
+    Attributes:
+        segmentation: (height, width) int32, the class of each pixel.
+        segmentation_scores: (num_labels, height, width) float32, the score of each class.
+    """
+
+    segmentation: mx.array
+    segmentation_scores: mx.array
+
+    def __getitem__(self, name: str) -> mx.array:
+        return {"segmentation": self.segmentation, "segmentation_scores": self.segmentation_scores}[name]
+
+
+@overload
+def post_process_semantic_segmentation(
+    outputs: Outputs, target_sizes: Sequence[Size] | None = None, return_segmentation_scores: Literal[False] = False
+) -> list[mx.array]: ...
+
+
+@overload
+def post_process_semantic_segmentation(
+    outputs: Outputs, target_sizes: Sequence[Size] | None = None, *, return_segmentation_scores: Literal[True]
+) -> list[SemanticSegmentationScores]: ...
+
+
+def post_process_semantic_segmentation(
+    outputs: Outputs, target_sizes: Sequence[Size] | None = None, return_segmentation_scores: bool = False
+) -> list[mx.array] | list[SemanticSegmentationScores]:
     """Give each pixel the class with the highest score.
 
     Args:
         outputs: the network's outputs, with `class_queries_logits` and `masks_queries_logits`.
         target_sizes: (height, width) of each result; 384x384 if None.
+        return_segmentation_scores: return the scores too, 4 bytes for each class and pixel.
 
     Returns:
-        (height, width) int32 for each image, the class of each pixel.
+        (height, width) int32 for each image, the class of each pixel; with scores, an object with
+        `segmentation` and `segmentation_scores`, (num_labels, height, width) float32.
 
     Raises:
         InputError: if logits are missing or not finite, or a size does not fit.
     """
+    check_value("return_segmentation_scores", return_segmentation_scores, bool)
     class_logits, mask_logits = extract_logits(outputs)
     sizes = _image_sizes(len(class_logits), target_sizes)
-    return [semantic_map(*image, resize_scores=True) for image in zip(class_logits, mask_logits, sizes, strict=True)]
+    images = zip(class_logits, mask_logits, sizes, strict=True)
+    if not return_segmentation_scores:
+        return [semantic_map(*image, resize_scores=True) for image in images]
+    all_scores = (class_scores(*image, resize_scores=True) for image in images)
+    return [SemanticSegmentationScores(mx.argmax(x, axis=0).astype(mx.int32), x) for x in all_scores]
 
 
 def post_process_panoptic_segmentation(

@@ -70,6 +70,26 @@ def semantic_map(class_logits: mx.array, mask_logits: mx.array, sizes: ImageSize
     return mx.array(class_map)
 
 
+def class_scores(class_logits: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool) -> mx.array:
+    """Compute the score of each class at each pixel of one image; arguments as of `semantic_map`.
+
+    Args:
+        class_logits: (Q, num_labels + 1).
+        mask_logits: (Q, h, w).
+        sizes: the sizes of the image.
+        resize_scores: compute scores at the size of the input and resize the scores.
+
+    Returns:
+        (num_labels, height, width) float32.
+    """
+    class_probabilities = mx.contiguous(softmax(class_logits)[:, :-1])
+    scores = np.empty((class_probabilities.shape[1], *sizes.target_size), np.float32)
+    tiles = _class_scores(class_probabilities, mask_logits, sizes, resize_scores)
+    for (rows, columns), values in evaluated_in_order((region, x.transpose(2, 0, 1)) for region, x in tiles):
+        scores[:, rows, columns] = values
+    return mx.array(scores)
+
+
 def _plain_map(
     class_probabilities: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
 ) -> np.ndarray:
@@ -134,16 +154,13 @@ class _BestClass:
             return None
         return _BestClass(self._all, self._resize_scores, classes, queries), queries
 
-    def for_scores(self, least: float) -> "_BestClass":
-        """Return the rule for the classes that can have such a score."""
-        return _BestClass(self._all, self._resize_scores, np.flatnonzero(self._all.sum(axis=0) >= least))
+    def among(self, possible: np.ndarray) -> "_BestClass":
+        """Return the rule for some of the classes."""
+        classes = np.flatnonzero(np.unpackbits(possible, count=self._all.shape[1]))
+        return _BestClass(self._all, self._resize_scores, classes)
 
     def decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
-        """See `Rule`."""
-        return self._decide(sigmoid(low), sigmoid(high))
-
-    def _decide(self, low: mx.array, high: mx.array) -> Decision:
-        """Decide by the least and the largest mask probabilities, (N, Q).
+        """See `Rule`.
 
         A class that wins everywhere in a group has the largest of all bounds there.
         """
@@ -153,8 +170,11 @@ class _BestClass:
         numbers = np.arange(len(highest))
         winner = highest.argmax(axis=1)
         least = np.einsum("nq,nq->n", np.array(low, copy=False), self._by_class[winner])
+        possible = np.empty((len(highest), 0), np.uint8)
+        if len(self._classes) == self._all.shape[1]:
+            possible = np.packbits(highest >= least[:, None], axis=1)
         highest[numbers, winner] = self._others
-        return Decision(self._classes[winner], least > highest.max(axis=1), least)
+        return Decision(self._classes[winner], least > highest.max(axis=1), possible)
 
     def mix(self, logits: mx.array) -> mx.array:
         """See `Rule`."""
@@ -164,11 +184,13 @@ class _BestClass:
         """See `Rule`."""
         if not self._resize_scores:
             masks = sigmoid(mixed)
-            return self._decide(between(mx.minimum, masks), between(mx.maximum, masks))
+            return self.decide(between(mx.minimum, masks), between(mx.maximum, masks), areas)
         winner = np.array(mixed, copy=False).argmax(axis=-1)  # scores are linear there: who wins at all corners, wins
         corners = np.stack([winner[:, :-1, :-1], winner[:, :-1, 1:], winner[:, 1:, :-1], winner[:, 1:, 1:]])
         first = corners[0].ravel()
-        return Decision(self._classes[first], (corners == corners[0]).all(axis=0).ravel(), np.zeros(len(first)))
+        return Decision(
+            self._classes[first], (corners == corners[0]).all(axis=0).ravel(), np.empty((len(first), 0), np.uint8)
+        )
 
     def values(self, mixed: mx.array, counts: np.ndarray) -> np.ndarray:
         """See `Rule`."""

@@ -1,5 +1,6 @@
 """Weights: the registry, names, download and cache, and reading and writing of converted checkpoints."""
 
+from lucid_mlx.weights.apply import apply
 from lucid_mlx.weights.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from lucid_mlx.weights.enums import (
     Mask2Former_Swin_Base_Weights,
@@ -31,6 +32,7 @@ __all__ = [
     "Swin_Tiny_Weights",
     "WeightEntry",
     "WeightsEnum",
+    "apply",
     "get_enum",
     "list_available",
     "read_checkpoint",

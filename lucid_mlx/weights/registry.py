@@ -19,7 +19,42 @@ REPOSITORY = "hf://ChanLumerico/lucid@main"
 # The Mask2Former files are the original project's models, whose model zoo is for non-commercial use.
 ZOO_LICENSE = "cc-by-nc-4.0"
 
-_SWIN = {
+_ENUM_WORDS = {"mask2former": "Mask2Former", "resnet": "ResNet"}
+
+# What the published models have in common; tests compare it with the defaults of `Mask2FormerConfig`.
+_PUBLISHED: dict[str, Any] = {
+    "feature_size": 256,
+    "mask_feature_size": 256,
+    "hidden_dim": 256,
+    "num_channels": 3,
+    "encoder_layers": 6,
+    "encoder_feedforward_dim": 1024,
+    "decoder_layers": 10,
+    "dim_feedforward": 2048,
+    "num_attention_heads": 8,
+    "feature_strides": [4, 8, 16, 32],
+    "common_stride": 4,
+    "enforce_input_projection": False,
+    "activation_function": "relu",
+    "pre_norm": False,
+    "dropout": 0.0,
+    "init_std": 0.02,
+    "init_xavier_std": 1.0,
+    "dilation": False,
+    "class_weight": 2.0,
+    "mask_weight": 5.0,
+    "dice_weight": 5.0,
+    "no_object_weight": 0.1,
+    "train_num_points": 12544,
+    "oversample_ratio": 3.0,
+    "importance_sample_ratio": 0.75,
+    "use_auxiliary_loss": True,
+    "output_auxiliary_logits": None,
+    "output_attentions": False,
+    "output_hidden_states": False,
+}
+
+_SWIN: dict[str, dict[str, Any]] = {
     "tiny": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]},
     "small": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24]},
     "base": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32]},
@@ -36,7 +71,8 @@ class WeightEntry:
         sha256: its digest; checked whenever the file is used.
         tag: its name within its enumeration.
         dataset: that it was trained on, such as "coco_panoptic"; None for a backbone.
-        meta: `model`, `config`, `parameters` (their number) and `license`.
+        meta: lucid's `hf_repo`, `hf_revision`, `hf_filename`, `parameter_size`, `family`, `enum_name` and `config`;
+            and `model`, `parameters` (as `parameter_size`) and `license`.
     """
 
     url: str
@@ -79,7 +115,18 @@ def registry_entry(model: str, tag: str) -> WeightEntry:
     rows = _table()[model]
     name = rows["DEFAULT"] if tag == "DEFAULT" else tag
     row = rows[name]
-    meta: dict[str, Any] = {"model": model, "parameters": row["parameters"], "license": None}
+    repository, revision = REPOSITORY.removeprefix("hf://").split("@")
+    meta: dict[str, Any] = {
+        "hf_repo": repository,
+        "hf_revision": revision,
+        "hf_filename": row["path"].rsplit("/", 1)[1],
+        "parameter_size": row["parameters"],
+        "family": row["path"].split("/")[1],
+        "enum_name": "_".join(_ENUM_WORDS.get(word, word.capitalize()) for word in (*model.split("_"), "weights")),
+        "model": model,
+        "parameters": row["parameters"],
+        "license": None,
+    }
     dataset = name.lower() if name.lower() in DATASETS else None
     if dataset is not None:
         meta |= {"license": ZOO_LICENSE, "config": _config(model.rsplit("_", 1)[1], dataset)}
@@ -87,8 +134,10 @@ def registry_entry(model: str, tag: str) -> WeightEntry:
 
 
 def _config(size: str, dataset: str) -> dict[str, Any]:
+    """Return all fields of `Mask2FormerConfig`, as lucid's entries have them."""
     large = size in ("base", "large")
     return {
+        **_PUBLISHED,
         "num_labels": len(dataset_classes(dataset)),
         # The original's Swin-L models have 200 queries, except for the semantic ones.
         "num_queries": 200 if size == "large" and not dataset.endswith("semantic") else 100,
@@ -101,6 +150,8 @@ def _config(size: str, dataset: str) -> dict[str, Any]:
             "window_size": 12 if large else 7,
             "drop_path_rate": 0.3,
             "out_features": ["stage1", "stage2", "stage3", "stage4"],
+            "out_indices": [1, 2, 3, 4],
+            "hidden_sizes": [_SWIN[size]["embed_dim"] * 2**stage for stage in range(4)],
         },
     }
 

@@ -239,11 +239,25 @@ class TestHuggingFace:
     def test_semantic(self, pattern: str, labels: int, mask_size: Size, targets: Any) -> None:
         arrays = logits(pattern, labels, mask_size)
         ours = huggingface.post_process_semantic_segmentation(to_mlx(arrays), targets)
+        scored = huggingface.post_process_semantic_segmentation(
+            to_mlx(arrays), targets, return_segmentation_scores=True
+        )
         for dtype, tie in ((torch.float64, TIE), (torch.float32, 1e-5)):
             theirs = PROCESSOR.post_process_semantic_segmentation(to_torch(arrays, dtype), targets, True)
             for mine, their in zip(ours, theirs, strict=True):
                 gap = relative_gap(their.segmentation_scores)
                 assert_equal_but_for_ties(mine, their.segmentation.numpy().astype(np.int32), gap, tie)
+            for with_scores, their in zip(scored, theirs, strict=True):
+                gap = relative_gap(their.segmentation_scores)
+                assert_equal_but_for_ties(
+                    with_scores.segmentation, their["segmentation"].numpy().astype(np.int32), gap, tie
+                )
+                np.testing.assert_allclose(
+                    np.array(with_scores["segmentation_scores"]),
+                    their.segmentation_scores.numpy(),
+                    rtol=1e-4,
+                    atol=1e-6,
+                )
 
     @pytest.mark.parametrize("fuse", [None, set(range(0, 80, 2))], ids=["apart", "fused"])
     def test_panoptic(self, pattern: str, labels: int, mask_size: Size, targets: Any, fuse: Any) -> None:

@@ -1,7 +1,9 @@
 """The eight presets, by lucid's names."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.registry import register_model
@@ -23,6 +25,26 @@ IMAGENET: dict[str, WeightsLike] = {
     "mask2former_swin_base": "microsoft/swin-base-patch4-window12-384",
     "mask2former_swin_large": "microsoft/swin-large-patch4-window12-384-in22k",
 }
+
+LUCID_3_ARGUMENTS = ("pretrained", "num_classes")
+
+Parameters = ParamSpec("Parameters")
+
+
+def _preset(builder: Callable[Parameters, Mask2Former]) -> Callable[Parameters, Mask2Former]:
+    """Register a builder, which answers to lucid 3's arguments with where they belong (a decorator)."""
+
+    @wraps(builder)
+    def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Mask2Former:
+        if found := [name for name in LUCID_3_ARGUMENTS if name in kwargs]:
+            raise InputError(
+                f"{' and '.join(found)} are of lucid 3, and these are lucid 2's names: "
+                f"lucid_mlx.compat.lucid3.{builder.__name__} takes them; here it is num_labels=150 and "
+                'weights="ADE20K_SEMANTIC"'
+            )
+        return builder(*args, **kwargs)
+
+    return register_model(checked)
 
 
 def _resnet(depths: list[int], hidden_sizes: list[int]) -> dict[str, Any]:
@@ -87,7 +109,7 @@ def _with_weights(name: str, num_labels: int, weights: WeightsLike, fields: dict
     return model
 
 
-@register_model
+@_preset
 def mask2former_resnet_18(
     num_labels: int,
     *,
@@ -100,7 +122,7 @@ def mask2former_resnet_18(
     return _build("mask2former_resnet_18", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_resnet_34(
     num_labels: int,
     *,
@@ -113,7 +135,7 @@ def mask2former_resnet_34(
     return _build("mask2former_resnet_34", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_resnet_50(
     num_labels: int,
     *,
@@ -126,7 +148,7 @@ def mask2former_resnet_50(
     return _build("mask2former_resnet_50", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_resnet_101(
     num_labels: int,
     *,
@@ -139,7 +161,7 @@ def mask2former_resnet_101(
     return _build("mask2former_resnet_101", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_swin_tiny(
     num_labels: int,
     *,
@@ -168,7 +190,7 @@ def mask2former_swin_tiny(
     return _build("mask2former_swin_tiny", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_swin_small(
     num_labels: int,
     *,
@@ -181,7 +203,7 @@ def mask2former_swin_small(
     return _build("mask2former_swin_small", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_swin_base(
     num_labels: int,
     *,
@@ -194,7 +216,7 @@ def mask2former_swin_base(
     return _build("mask2former_swin_base", backbone, num_labels, pretrained_backbone, weights, config_kwargs)
 
 
-@register_model
+@_preset
 def mask2former_swin_large(
     num_labels: int,
     *,

@@ -4,12 +4,11 @@ import warnings
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.backbones import Backbone, build_backbone
-from lucid_mlx.models.vision.mask2former.clip_size import values_per_frame
 from lucid_mlx.models.vision.mask2former.arguments import as_array, warn_of_unknown
+from lucid_mlx.models.vision.mask2former.clip_size import values_per_frame
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
 from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
@@ -129,7 +128,7 @@ class Mask2Former(LucidNames):
             InputError: for pixel values of another rank or number of channels, a mask of another shape, or labels
                 that do not fit.
         """
-        warn_of_unknown(kwargs, _ARGUMENTS)
+        warn_of_unknown(kwargs, Mask2Former.forward)
         config, pixel_values = self.config, as_array("pixel_values", pixel_values)
         if (mask_labels is None) != (class_labels is None):
             raise InputError("mask_labels and class_labels go together: pass both for the loss, or neither")
@@ -297,6 +296,7 @@ class Mask2Former(LucidNames):
         Raises:
             InputError: as `forward`; for pixels that are NaN or infinite; for sizes or a k below 1.
         """
+        pixel_values = as_array("pixel_values", pixel_values)
         self._check(pixel_values, pixel_mask)
         check_value("return_logits", return_logits, bool)
         check_value("return_scores", return_scores, bool)
@@ -353,8 +353,6 @@ class Mask2Former(LucidNames):
 
     def _check(self, pixel_values: mx.array, pixel_mask: mx.array | None) -> None:
         channels = self.config.num_channels
-        if not isinstance(pixel_values, mx.array):
-            raise InputError(f"pixel_values must be an mlx.core.array, got {type(pixel_values).__name__}")
         if pixel_values.ndim != 4 or pixel_values.shape[1] != channels or min(pixel_values.shape) < 1:
             raise InputError(
                 f"pixel_values must have the shape (batch, {channels}, height, width), got {tuple(pixel_values.shape)}"

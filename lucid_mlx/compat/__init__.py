@@ -1,0 +1,1 @@
+"""The names of other versions and libraries, over the same network."""
