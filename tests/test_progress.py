@@ -10,8 +10,8 @@ from runs import small_run, train
 from lucid_mlx import InputError
 from lucid_mlx.training import Trainer
 from lucid_mlx.training.config import ReportsConfig
-from lucid_mlx.training.progress import Pace, duration
 from lucid_mlx.training.report import plot_metrics
+from lucid_mlx.utils.pace import Pace, duration
 
 
 class Clock:

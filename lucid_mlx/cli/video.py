@@ -1,6 +1,8 @@
 """`lucid-mlx video`."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,9 +21,34 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.postprocessing.inputs import Thresholds
-from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import check_output_files
 from lucid_mlx.utils.text import echo
+from lucid_mlx.utils.validation import MAX_COUNT
+from lucid_mlx.video import VideoSegmenter
+
+
+class Time(click.ParamType[float]):
+    """A time in a video: seconds, minutes:seconds or hours:minutes:seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return a time in seconds.
+
+        Args:
+            value: what was given.
+            param: the option.
+            ctx: of the command.
+
+        Returns:
+            The seconds.
+        """
+        if not re.fullmatch(r"(\d{1,4}:){0,2}\d{1,7}(\.\d*)?", str(value)):
+            self.fail(f"{value!r} is not a time; expected seconds such as 90 or 2.5, or h:m:s such as 1:30", param, ctx)
+        seconds = 0.0
+        for part in str(value).split(":"):
+            seconds = 60 * seconds + float(part)
+        return seconds
 
 
 @click.command()
@@ -36,11 +63,18 @@ from lucid_mlx.utils.text import echo
 @threshold_option
 @labels_option
 @opacity_option
+@click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds, or h:m:s.")
+@click.option("--end", type=Time(), help="Where to stop: seconds, or h:m:s. Default: the end of the video.")
+@click.option(
+    "--every", type=click.IntRange(1, MAX_COUNT), default=1, show_default=True,
+    help="Take every so many-th frame: 2 for every second one.",
+)  # fmt: skip
+@click.option("--frames", "max_frames", type=click.IntRange(1, MAX_COUNT), help="Take at most so many frames.")
 @force_option
 def video(
     source: Path, target: Path | None, output: Path | None, weights: str | None, task: str | None, size: str | None,
     dtype: str | None, batch_size: int, threshold: float | None, labels: str | None, opacity: float,
-    force: bool,
+    start: float, end: float | None, every: int, max_frames: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Segment each frame of the video IN, draw the segments over it, and write the video OUT
     (or -o OUT): .mp4, .mov or .mkv.
@@ -51,28 +85,32 @@ def video(
     Examples:
       lucid-mlx video street.mp4 -o segmented.mp4 --weights demo
       lucid-mlx video street.mp4 -o cars.mp4 --weights facebook/mask2former-swin-tiny-coco-panoptic --labels car
+      lucid-mlx video street.mp4 -o part.mp4 --weights demo --start 1:30 --end 2:00 --every 2
     """
-    from lucid_mlx.video.io import VideoReader, check_suffix
+    from lucid_mlx.video.reader import VideoReader
     from lucid_mlx.video.segment_video import segment_video
+    from lucid_mlx.video.writer import check_suffix
 
     target = destination(target, output)
     if target is None:
         raise click.UsageError("name the video to write: -o OUT")
     check_suffix(target)
-    with VideoReader(source):
+    part: dict[str, Any] = {"start": start, "end": end, "every": every, "max_frames": max_frames}
+    with VideoReader(source, **part):
         pass  # what is wrong with it is told first
     weights = required_weights(weights)
     check_output_files([target], [source, *weights_files(weights)], force)
-    segmenter = Segmenter(weights, task, dtype=dtype, size=size)
-    tell_unused(segmenter.task)
-    frames = segment_video(
+    segmenter = VideoSegmenter(weights, task, dtype=dtype, size=size)
+    tell_unused(segmenter.segmenter.task)
+    count = segment_video(
         segmenter,
         source,
         target,
+        **part,
         batch_size=batch_size,
         thresholds=Thresholds(threshold=threshold),
         labels=labels.split(",") if labels else (),
         opacity=opacity,
         progress=True,
     )
-    echo(f"{source}: {frames} frames -> {target}")
+    echo(f"{source}: {'1 frame' if count == 1 else f'{count} frames'} -> {target}")

@@ -25,13 +25,14 @@ from lucid_mlx.training.gradients import loss_and_gradients
 from lucid_mlx.training.interrupt import Interrupt, deferred_interrupt
 from lucid_mlx.training.loader import Batch, Loader
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
-from lucid_mlx.training.progress import Pace, plan, step_line
+from lucid_mlx.training.progress import plan, step_line
 from lucid_mlx.training.report import MetricsLog, plot_metrics, write_predictions
 from lucid_mlx.training.resume import keep_config, resumed_config
 from lucid_mlx.training.start import initial_model, open_data, resumed_model, set_training_mode
 from lucid_mlx.training.state import Progress, check_state, load_state, save_state
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.optional_dependency import require
+from lucid_mlx.utils.pace import Pace
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.validation import check_value
 
