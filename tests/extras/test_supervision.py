@@ -1,4 +1,4 @@
-"""The library supervision reads what `segment` writes; `pip install supervision`."""
+"""The library supervision reads what `segment` writes and what results give; `pip install supervision`."""
 
 import shutil
 import warnings
@@ -6,13 +6,76 @@ import warnings
 import numpy as np
 import pytest
 from helpers import run_cli
+from results import segmented
 
 from lucid_mlx import Segmenter
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.weights.address import DEMO_FOLDER
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # OpenCV, which is large, is left out
     import supervision
+
+
+class Tensor:
+    """As much of a torch tensor as supervision asks for, which knows one by the name of its class."""
+
+    def __init__(self, values):
+        self.values = np.asarray(values)
+
+    def cpu(self):
+        return self
+
+    detach = cpu
+
+    def numpy(self):
+        return self.values
+
+
+def as_transformers(result):
+    """The result as transformers' image processor returns it."""
+    if result.task == "semantic":
+        return Tensor(result.map)
+    infos = [{"id": one.id, "label_id": one.label_id, "score": one.score} for one in result.segments]
+    if result.task == "panoptic":
+        return {"segmentation": Tensor(result.map), "segments_info": infos}
+    infos = [{**info, "id": number} for number, info in enumerate(infos)]
+    return {"segmentation": Tensor(result.masks), "segments_info": infos}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_detections_are_those_that_supervision_makes_of_transformers_results(task):
+    result = segmented(task, 3)
+    ours = result.to_supervision()
+    theirs = supervision.Detections.from_transformers(as_transformers(result), dict(result.labels))
+    if task == "semantic":  # in the order of the classes; ours are in that of the segments
+        ours = ours[np.argsort(ours.class_id)]
+    assert len(ours) == len(result.segments) > 1
+    for name in ("xyxy", "mask", "class_id"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+        assert getattr(ours, name).dtype == getattr(theirs, name).dtype
+    assert ours["class_name"].tolist() == theirs["class_name"].tolist()
+    if task == "semantic":
+        assert ours.confidence is theirs.confidence is None
+    else:
+        assert np.array_equal(ours.confidence, theirs.confidence)
+        assert ours.confidence.dtype == theirs.confidence.dtype
+
+
+@pytest.mark.parametrize("task", ["instance", "panoptic"])
+def test_nothing_is_no_detection(task):
+    found = segmented(task, threshold=1.0).to_supervision()
+    assert len(found) == 0
+    assert found.is_empty()
+
+
+def test_detections_can_be_drawn_and_filtered():
+    result = segmented("panoptic", 3)
+    found = result.to_supervision()
+    drawn = supervision.BoxAnnotator().annotate(result.image.copy(), found)
+    assert (drawn != result.image).any()
+    sure = found[found.confidence > np.median(found.confidence)]
+    assert 0 < len(sure) < len(found)
 
 
 @pytest.mark.filterwarnings("default")
