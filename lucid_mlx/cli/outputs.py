@@ -29,24 +29,25 @@ STANDARD_OUTPUT = "-"
 MAX_STEM = 220  # bytes of a photo's name that its results have; a disk takes 255
 
 
-def parse_formats(text: str) -> list[str]:
+def parse_formats(text: str, known: Collection[str] = FORMATS) -> list[str]:
     """Read a list of formats.
 
     Args:
         text: their names, with commas between.
+        known: the names that there are.
 
     Returns:
-        The names of `FORMATS`, each once.
+        The names, each once.
 
     Raises:
         InputError: for an unknown format.
     """
     formats = list(dict.fromkeys(name.strip().lower().replace("_", "-") for name in text.split(",")))
     for name in formats:
-        if name not in FORMATS:
-            near = difflib.get_close_matches(name[:40], FORMATS, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name[:40], known, n=1)
             hint = f"did you mean {near[0]}? Expected" if near else "expected"
-            raise InputError(f"there is no format {name!r}; {hint} one or more of {', '.join(FORMATS)}")
+            raise InputError(f"there is no format {name!r}; {hint} one or more of {', '.join(known)}")
     return formats
 
 

@@ -20,8 +20,10 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
+from lucid_mlx.cli.outputs import parse_formats
+from lucid_mlx.cli.video_outputs import FILM, SUFFIXES, check_places, place, write_exports
 from lucid_mlx.postprocessing.inputs import Thresholds
-from lucid_mlx.utils.files import check_output_files
+from lucid_mlx.results import VideoSegmentation
 from lucid_mlx.utils.text import echo
 from lucid_mlx.utils.validation import MAX_COUNT
 from lucid_mlx.video import VideoSegmenter
@@ -54,7 +56,13 @@ class Time(click.ParamType[float]):
 @click.command()
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
-@output_option("The video to write: OUT.")
+@output_option(
+    "What to write, OUT: a video, or the file of another format; of masks a folder; of several formats a folder."
+)
+@click.option(
+    "--format", "formats", default=FILM, show_default=True,
+    help=f"What to write, separated by commas: {', '.join(SUFFIXES)}.",
+)  # fmt: skip
 @weights_option()
 @task_option
 @size_option
@@ -72,12 +80,12 @@ class Time(click.ParamType[float]):
 @click.option("--frames", "max_frames", type=click.IntRange(1, MAX_COUNT), help="Take at most so many frames.")
 @force_option
 def video(
-    source: Path, target: Path | None, output: Path | None, weights: str | None, task: str | None, size: str | None,
-    dtype: str | None, batch_size: int, threshold: float | None, labels: str | None, opacity: float,
+    source: Path, target: Path | None, output: Path | None, formats: str, weights: str | None, task: str | None,
+    size: str | None, dtype: str | None, batch_size: int, threshold: float | None, labels: str | None, opacity: float,
     start: float, end: float | None, every: int, max_frames: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Segment each frame of the video IN, draw the segments over it, and write the video OUT
-    (or -o OUT): .mp4, .mov or .mkv.
+    (or -o OUT): .mp4, .mov or .mkv. Other formats have the tracks and their masks.
 
     The audio is copied. Needs PyAV: pip install 'lucid-mlx[video]'
 
@@ -86,31 +94,41 @@ def video(
       lucid-mlx video street.mp4 -o segmented.mp4 --weights demo
       lucid-mlx video street.mp4 -o cars.mp4 --weights facebook/mask2former-swin-tiny-coco-panoptic --labels car
       lucid-mlx video street.mp4 -o part.mp4 --weights demo --start 1:30 --end 2:00 --every 2
+      lucid-mlx video street.mp4 -o found/ --weights demo --format mp4,json,masks
     """
     from lucid_mlx.video.reader import VideoReader
     from lucid_mlx.video.segment_video import segment_video
-    from lucid_mlx.video.writer import check_suffix
 
+    kinds = parse_formats(formats, SUFFIXES)
     target = destination(target, output)
     if target is None:
         raise click.UsageError("name the video to write: -o OUT")
-    check_suffix(target)
+    places = place(kinds, target, source)
     part: dict[str, Any] = {"start": start, "end": end, "every": every, "max_frames": max_frames}
     with VideoReader(source, **part):
         pass  # what is wrong with it is told first
     weights = required_weights(weights)
-    check_output_files([target], [source, *weights_files(weights)], force)
+    check_places(places, [source, *weights_files(weights)], force)
     segmenter = VideoSegmenter(weights, task, dtype=dtype, size=size)
-    tell_unused(segmenter.segmenter.task)
+    unused = {"opacity": "without the format mp4"} if FILM not in kinds else {}
+    tell_unused(segmenter.segmenter.task, unused)
+    result = None
+    if kinds != [FILM]:
+        result = VideoSegmentation(segmenter.segmenter.task, segmenter.segmenter.labels, source.name, source)
     count = segment_video(
         segmenter,
         source,
-        target,
+        places.get(FILM),
         **part,
         batch_size=batch_size,
         thresholds=Thresholds(threshold=threshold),
         labels=labels.split(",") if labels else (),
         opacity=opacity,
+        result=result,
         progress=True,
     )
-    echo(f"{source}: {'1 frame' if count == 1 else f'{count} frames'} -> {target}")
+    if result is not None:
+        write_exports(result, places, segmenter.segmenter.category_ids)
+    found = "" if result is None else f", {result.summary()}"
+    written = ", ".join(map(str, places.values()))
+    echo(f"{source}: {'1 frame' if count == 1 else f'{count} frames'}{found} -> {written}")

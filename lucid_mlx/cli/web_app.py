@@ -17,6 +17,7 @@ from PIL import Image
 
 from lucid_mlx.cli.web_files import AnswerFiles
 from lucid_mlx.cli.web_guard import OnlyThisMachine
+from lucid_mlx.cli.web_video import ONE_AT_A_TIME, add_video
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import DEFAULT_THRESHOLDS, Thresholds
@@ -145,12 +146,14 @@ def build(segmenter: Segmenter, folder: Path) -> "gr.Blocks":
         )
 
     def ended(request: gr.Request) -> None:
-        files.forget(request.session_hash or "")
+        session = request.session_hash or ""
+        files.forget(session)
+        forget_video(session)
 
     with gr.Blocks(title="lucid-mlx", analytics_enabled=False) as page:
         files = AnswerFiles(folder, page.upload_file_set)
         page.unload(ended)
-        with gr.Row():
+        with gr.Tab("Photo"), gr.Row():
             with gr.Column(scale=1):
                 photo = gr.File(label="Photo")
                 task = gr.Radio(list(TASKS), value=segmenter.task, label="Task")
@@ -163,11 +166,14 @@ def build(segmenter: Segmenter, folder: Path) -> "gr.Blocks":
             with gr.Column(scale=3):
                 segments = gr.AnnotatedImage(label="Segments")
                 summary = gr.Textbox(label="Found", interactive=False)
+        with gr.Tab("Video"):
+            forget_video = add_video(segmenter, files)
         run: dict[str, Any] = {
             "fn": segment,
             "inputs": [photo, task, threshold],
             "outputs": [segments, summary, picture, data],
             "api_visibility": "private",
+            "concurrency_id": ONE_AT_A_TIME,
         }
         # While the slider moves, only its latest place waits for its turn.
         gr.on([photo.upload, photo.clear, threshold.input], trigger_mode="always_last", **run)

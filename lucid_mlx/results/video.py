@@ -1,7 +1,7 @@
 """The result of a video's segmentation: tracks and frames, whose masks are kept as run lengths."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -35,18 +35,20 @@ class VideoSegmentation:
         task: "semantic", "instance" or "panoptic".
         labels: names of all classes of the network, by class id.
         name: the video's file name, if any.
+        source: the path of the video, which `save` reads again, if any.
 
     Attributes:
         task: as above.
         labels: as above.
         name: as above.
+        source: as above.
     """
 
-    def __init__(self, task: str, labels: Mapping[int, str], name: str | None = None):
+    def __init__(self, task: str, labels: Mapping[int, str], name: str | None = None, source: Path | None = None):
         check_choice("task", task, TASKS)
         check_labels(labels)
         check_value("name", name, str | None)
-        self.task, self.labels, self.name = task, labels, name
+        self.task, self.labels, self.name, self.source = task, labels, name, source
         self._size: tuple[int, int] | None = None
         self._frames: list[Frame] = []
         self._runs: list[dict[int, bytes]] = []  # of each frame: a track's compressed run lengths
@@ -183,6 +185,44 @@ class VideoSegmentation:
             packed[segment.id] = pack(mask) if self.task == "instance" else b""
         masks = {segment.id: packed[segment.id] for segment in segments} if self.task == "instance" else None
         return Segmentation(self.task, image, ids, segments, self.labels, self.name, masks)
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        source: str | PathLike[str] | None = None,
+        *,
+        frames: Iterable[Any] | None = None,
+        frame_rate: float = 25.0,
+        **options: Any,
+    ) -> Path:
+        """Draw the segments over the video and write a video. Needs PyAV, which the extra `video` installs.
+
+        Args:
+            path: the file to write: .mp4, .mov or .mkv. An existing file is replaced.
+            source: the video that was segmented, which is read again; None for `self.source`.
+            frames: instead of a video its frames, each whatever `read_image` takes.
+            frame_rate: of `frames`, how many there are a second.
+            **options: of `Segmentation.draw`.
+
+        Returns:
+            The path, with "~" expanded.
+
+        Raises:
+            InputError: if there is neither a source nor frames, they are not those that were segmented, PyAV is
+                missing, or the file cannot be written; an existing file is then unchanged.
+        """
+        from lucid_mlx.video.draw_video import draw_frames, draw_video  # a layer above, for this method alone
+
+        source = self.source if source is None else source
+        if frames is not None:
+            draw_frames(self, frames, path, frame_rate, options)
+        elif source is None:
+            raise InputError(
+                "the result keeps no frames to draw on; pass the path of the video, source=, or its frames, frames="
+            )
+        else:
+            draw_video(self, source, path, options)
+        return local_path(path)
 
     def to_json(self) -> dict[str, Any]:
         """Return the tracks, and of each frame the time and the segments with boxes, scores and run lengths."""
