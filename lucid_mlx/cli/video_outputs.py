@@ -34,7 +34,7 @@ def place(formats: Sequence[str], output: Path, source: Path) -> dict[str, Path]
             raise InputError(f"{output} looks like one file; several formats need a folder: -o {folder}/")
         return {name: output / f"{source.stem}{SUFFIXES[name]}" for name in formats}
     (name,) = formats
-    ending = Path(SUFFIXES[name]).suffix
+    ending = Path(f"name{SUFFIXES[name]}").suffix
     if name == FILM:
         check_suffix(output)
     elif output.suffix.lower() != ending:

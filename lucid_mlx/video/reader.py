@@ -248,7 +248,7 @@ class VideoReader:
     def _decoded(self) -> "Iterator[av.VideoFrame]":
         deinterlacer = Deinterlacer()
         for packet in self._packets():
-            if packet.stream_index == self.stream.index:
+            if packet.stream.index == self.stream.index:  # `stream_index` of the packet that ends a stream is 0
                 for frame in self._frames_of(packet):
                     self._damaged += frame.is_corrupt and not packet.is_corrupt
                     yield from deinterlacer.filter(frame)
