@@ -8,6 +8,7 @@ import pytest
 from helpers import run_cli
 from PIL import Image
 
+from lucid_mlx.cli.formats import PictureOptions
 from lucid_mlx.cli.outputs import Writer, parse_formats
 from lucid_mlx.weights.address import DEMO_FOLDER
 
@@ -28,7 +29,7 @@ def written(folder):
 
 def names(*photos, formats="overlay"):
     """The names of results in a folder."""
-    writer = Writer(photos, formats.split(","), "found", False, {})
+    writer = Writer(photos, formats.split(","), "found", False, PictureOptions())
     return [path.relative_to("found").as_posix() for path in writer.paths]
 
 

@@ -1,7 +1,6 @@
 """What `lucid-mlx segment` writes: files for each photo, and files for all of them together."""
 
 import difflib
-import json
 import os
 import sys
 import unicodedata
@@ -12,19 +11,26 @@ from typing import Any
 
 from PIL import Image
 
+from lucid_mlx.cli.formats import (
+    COCO_FORMATS,
+    FORMATS,
+    LINES,
+    OWN_FILES,
+    PICTURES,
+    SHARED_FILES,
+    TEXT_ENDINGS,
+    Picture,
+    PictureOptions,
+    encoded,
+    json_line,
+)
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing.addresses import ADDRESS
 from lucid_mlx.results.export import coco_categories
 from lucid_mlx.results.segmentation import Segmentation
-from lucid_mlx.utils.files import check_output_files, encode_image, image_format, local_path, write_file
+from lucid_mlx.utils.files import check_output_files, image_format, local_path, write_file
 from lucid_mlx.utils.text import echo, examples
 
-# What a format adds to the photo's name; panoptic PNGs have a folder of their own, as COCO's.
-SUFFIXES = {"overlay": ".png", "mask": "-mask.png", "panoptic": ".png", "json": ".json", "labelme": "-labelme.json"}
-SHARED_FILES = {"coco": "coco.json", "coco-results": "coco-results.json", "panoptic": "panoptic.json"}
-FORMATS = ("overlay", "mask", "json", "labelme", "coco", "coco-results", "panoptic")
-PICTURES = ("overlay", "mask", "panoptic")
-LOSSLESS = ("PNG", "TIFF")  # formats that keep the ids of a mask
 STANDARD_OUTPUT = "-"
 MAX_STEM = 220  # bytes of a photo's name that its results have; a disk takes 255
 
@@ -59,21 +65,22 @@ class Writer:
         formats: of `FORMATS`.
         output: what the user asked for, if anything: a folder, a file, or `STANDARD_OUTPUT`.
         alone: whether one photo was named by itself, and not a folder or a pattern.
-        options: of the overlay.
+        options: how pictures look; they may be set again before the first is written.
 
     Raises:
         InputError: if the output cannot hold what is asked for.
     """
 
     def __init__(
-        self, photos: Sequence[str], formats: Sequence[str], output: str | None, alone: bool, options: Mapping[str, Any]
+        self, photos: Sequence[str], formats: Sequence[str], output: str | None, alone: bool, options: PictureOptions
     ):
         self.formats, self.options = formats, options
         self.to_stdout = output == STANDARD_OUTPUT
         self._numbers = _image_ids(photos)
         self._root = _common_folder(photos)
         self._images: list[dict[str, Any]] = []
-        self._annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in SHARED_FILES}
+        self._annotations: dict[str, list[dict[str, Any]]] = {name: [] for name in COCO_FORMATS}
+        self._rows: list[str] = []
         self._folder: Path | None = None
         self._files: dict[str, dict[str, Path]] = {photo: {} for photo in photos}
         self._shared: dict[str, Path] = {}
@@ -94,7 +101,7 @@ class Writer:
             if path.suffix and len(photos) == len(self.formats) == 1:
                 self._place_in_file(photos[0], path)
                 return
-            if path.suffix.lower() in (".json", *Image.registered_extensions()):
+            if path.suffix.lower() in (*TEXT_ENDINGS, *Image.registered_extensions()):
                 raise InputError(f"{output} looks like one file; several photos or formats need a folder: -o {output}/")
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent}; create it first")
@@ -102,14 +109,14 @@ class Writer:
             raise InputError(f"{path} is a file; expected the name of a folder, or of a file with an ending")
         self._folder = path
         self._shared = {name: path / file for name, file in SHARED_FILES.items() if name in self.formats}
-        own = [name for name in self.formats if name in SUFFIXES]
+        own = [name for name in self.formats if name in OWN_FILES]
         for photo, name in zip(photos, _unique_names(photos, self._root, own), strict=True):
             self._files[photo] = {kind: _in_folder(path, kind, name) for kind in own}
 
     def _place_by_name(self, photo: str, start: Path) -> None:
         """Put all that a photo gives beside each other, under its name."""
-        own = [name for name in self.formats if name in SUFFIXES]
-        self._files[photo] = {name: Path(f"{start}{SUFFIXES[name]}") for name in own}
+        own = [name for name in self.formats if name in OWN_FILES]
+        self._files[photo] = {name: Path(f"{start}{OWN_FILES[name].suffix}") for name in own}
         self._shared = {name: Path(f"{start}-{file}") for name, file in SHARED_FILES.items() if name in self.formats}
         if "panoptic" in self.formats:
             folder = self._shared["panoptic"].with_suffix("")
@@ -128,17 +135,19 @@ class Writer:
             self._shared = {name: path}
         else:
             self._files[photo] = {name: path}
-        if name in ("overlay", "mask") and not picture:
+        format = OWN_FILES.get(name)
+        if not isinstance(format, Picture):
+            if picture:
+                ending = Path(SHARED_FILES.get(name) or f"x{OWN_FILES[name].suffix}").suffix
+                raise InputError(f"{path} names a picture, and {name} is text; expected a suffix like {ending}")
+        elif picture:
+            if format.kinds is not None and image_format(path) not in format.kinds:
+                raise InputError(f"{path} would {format.reason} a {name}; expected a suffix like .png")
+        elif name != "panoptic":
             raise InputError(
                 f"{path} does not name an image format, which {name} needs; expected a suffix like .png, -o {path}/ "
                 "for a folder, or another --format, such as json"
             )
-        if name in PICTURES and picture:
-            kind = image_format(path)
-            if name != "overlay" and kind not in LOSSLESS:
-                raise InputError(f"{path} would change the ids of a {name}; expected a suffix like .png")
-        elif picture:
-            raise InputError(f"{path} names a picture, and {name} is text; expected a suffix like .json")
 
     @property
     def paths(self) -> list[Path]:
@@ -175,7 +184,8 @@ class Writer:
             The files.
         """
         for name, path in self._files[photo].items() if not self.to_stdout else ():
-            write_file(path, self._encoded(name, result, image_format(path) if name in PICTURES else ""))
+            kind = image_format(path) if name in PICTURES else ""
+            write_file(path, encoded(name, result, self.options, kind))
         return list(self._files[photo].values())
 
     def collect(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> None:
@@ -186,12 +196,14 @@ class Writer:
             result: what was found in it.
             category_ids: the category of each class; None for the class id.
         """
-        if self.to_stdout and self.formats[0] in SUFFIXES:
-            _print(self._encoded(self.formats[0], result, "PNG"))
+        if self.to_stdout and self.formats[0] in OWN_FILES:
+            _print(encoded(self.formats[0], result, self.options, "PNG"))
         number, (height, width) = self._numbers[photo], result.map.shape
         file_name = _relative(photo, self._root)
         self._images.append({"id": number, "file_name": file_name, "width": width, "height": height})
         found = self._annotations
+        if "csv" in self.formats:
+            self._rows.append(result.to_csv(header=not self._rows))
         if "coco" in self.formats:
             found["coco"] += result.to_coco(number, len(found["coco"]) + 1, category_ids)
         if "coco-results" in self.formats:
@@ -215,38 +227,33 @@ class Writer:
             The files.
         """
         for name in [name for name in self.formats if name in SHARED_FILES]:
-            value: Any = self._annotations[name]
-            if name != "coco-results":
-                value = {
-                    "info": {"description": "found by lucid-mlx"},
-                    "images": self._images,
-                    "categories": coco_categories(labels, thing_ids, category_ids),
-                    "annotations": value,
-                }
-            if self.to_stdout:
-                _print(_json(value))
+            if name == "csv":
+                data = "".join(self._rows).encode()
+            elif name == "coco-results":
+                data = json_line(self._annotations[name])
             else:
-                write_file(self._shared[name], _json(value))
+                categories = coco_categories(labels, thing_ids, category_ids)
+                info, annotations = {"description": "found by lucid-mlx"}, self._annotations[name]
+                data = json_line(
+                    {"info": info, "images": self._images, "categories": categories, "annotations": annotations}
+                )
+            if self.to_stdout:
+                _print(data)
+            else:
+                write_file(self._shared[name], data)
         return list(self._shared.values())
-
-    def _encoded(self, name: str, result: Segmentation, kind: str) -> bytes:
-        if name in ("json", "labelme"):
-            return _json(result.to_json() if name == "json" else result.to_labelme())
-        if name == "overlay":
-            return encode_image(result.draw(**self.options), kind)
-        return encode_image(result.to_mask() if name == "mask" else result.to_panoptic_png()[0], kind)
 
 
 def _check_standard_output(photos: Sequence[str], formats: Sequence[str]) -> None:
-    if len(formats) > 1 or (len(photos) > 1 and formats[0] not in ("json", "coco", "coco-results")):
-        raise InputError("standard output takes one format; for several photos json, coco or coco-results")
+    if len(formats) > 1 or (len(photos) > 1 and formats[0] not in LINES):
+        raise InputError(f"standard output takes one format; for several photos one of {', '.join(LINES)}")
     if formats[0] == "panoptic":
         raise InputError("panoptic is a PNG and a JSON file; give a folder: -o found/")
 
 
 def _in_folder(folder: Path, kind: str, name: str) -> Path:
     """Return the file of a photo in a format, in the folder for all results."""
-    return (folder / "panoptic" if kind == "panoptic" else folder) / f"{name}{SUFFIXES[kind]}"
+    return (folder / "panoptic" if kind == "panoptic" else folder) / f"{name}{OWN_FILES[kind].suffix}"
 
 
 def _unique_names(photos: Sequence[str], root: Path | None, kinds: Sequence[str]) -> list[str]:
@@ -283,7 +290,7 @@ def _unique_names(photos: Sequence[str], root: Path | None, kinds: Sequence[str]
         taken.update(files(numbered))
         chosen.append(numbered)
     changed = [
-        f"{photo} -> {new}{SUFFIXES[kinds[0]]}"
+        f"{photo} -> {new}{OWN_FILES[kinds[0]].suffix}"
         for photo, new, old in zip(photos, chosen, plain, strict=True)
         if new != old
     ]
@@ -342,10 +349,6 @@ def _image_ids(photos: Sequence[str]) -> dict[str, int]:
         if len(set(numbers)) == len(numbers):
             return dict(zip(photos, numbers, strict=True))
     return {photo: number for number, photo in enumerate(photos, 1)}
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value) + "\n").encode()
 
 
 def _print(data: bytes) -> None:

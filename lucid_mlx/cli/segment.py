@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from lucid_mlx.backends import device_name
+from lucid_mlx.cli.formats import COCO_FORMATS, CUTOUTS, FORMATS, PictureOptions, read_background
 from lucid_mlx.cli.inputs import STANDARD_INPUT, contents, find_photos, required_weights, tell_unused, weights_files
 from lucid_mlx.cli.options import (
     batch_size_option,
@@ -24,7 +25,7 @@ from lucid_mlx.cli.options import (
     threshold_option,
     weights_option,
 )
-from lucid_mlx.cli.outputs import FORMATS, SHARED_FILES, Writer, parse_formats
+from lucid_mlx.cli.outputs import Writer, parse_formats
 from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
@@ -61,16 +62,29 @@ WRITERS = 2  # threads that draw and write
 @labels_option
 @opacity_option
 @click.option(
-    "--category-ids", type=click.Choice(("dataset", "contiguous")), default="dataset", show_default=True,
-    help="Categories in COCO's formats: the dataset's own, such as COCO's 1 to 200, if it is known, or the network's "
-    "classes from 0.",
+    "--background", metavar="COLOR|PICTURE", default="white", show_default=True,
+    help="What the format replace-background puts behind the segments.",
+)  # fmt: skip
+@click.option(
+    "--blur", type=click.FloatRange(0, 1000),
+    help="Radius of the format blur-background in pixels. Default: 2 % of the longer side.",
+)  # fmt: skip
+@click.option(
+    "--feather", type=click.FloatRange(0, 1000), default=1.0, show_default=True,
+    help="Softness of the edge of what is cut out, in pixels; 0 for a hard one.",
+)  # fmt: skip
+@click.option(
+    "--category-ids", type=click.Choice(("dataset", "contiguous", "from-one")), default="dataset", show_default=True,
+    help="Categories in COCO's formats: the dataset's own, such as COCO's 1 to 200, if it is known; or the network's "
+    "classes from 0; or these from 1, for tools that take 0 for the background.",
 )  # fmt: skip
 @batch_size_option
 @force_option
 def segment(
     photos: tuple[str, ...], weights: str | None, task: str | None, size: str | None, dtype: str | None,
     output: str | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
-    opacity: float, category_ids: str, batch_size: int, force: bool,
+    opacity: float, background: str, blur: float | None, feather: float, category_ids: str, batch_size: int,
+    force: bool,
 ) -> None:  # fmt: skip
     """Find the segments of each PHOTO and draw them over it.
 
@@ -83,10 +97,11 @@ def segment(
     """
     names, kinds = find_photos(photos), parse_formats(formats)
     alone = len(names) == 1 and Path(names[0]).name in [Path(photo).name for photo in photos]  # no folder or pattern
-    writer = Writer(names, kinds, output, alone, {"opacity": opacity})
+    behind = read_background(background) if "replace-background" in kinds else "white"
+    writer = Writer(names, kinds, output, alone, PictureOptions(opacity, None, feather, blur, behind))
     # One photo is read before all else, so that what is wrong with it is told first.
     images: list[Any] = [read_image(contents(names[0]))] if len(names) == 1 else [contents(name) for name in names]
-    check_not_input(writer.paths, [*map(Path, names), *weights_files(weights)])
+    check_not_input(writer.paths, [*map(Path, [*names, background]), *weights_files(weights)])
     weights = required_weights(weights)
     start = time.perf_counter()
     # What is wrong with weights on disk is told before what is wrong with the output; a download waits for both.
@@ -98,10 +113,18 @@ def segment(
     kept = None if labels is None else labels.split(",")
     for label in kept or ():
         find_label_ids(label, segmenter.labels)
-    unused = {} if "overlay" in kinds else {"opacity": "without the format overlay"}
-    if SHARED_FILES.keys().isdisjoint(kinds):
-        unused["category_ids"] = f"without one of the formats {', '.join(SHARED_FILES)}"
-    tell_unused(segmenter.task, unused)
+    uses = {
+        "opacity": ("overlay",), "background": ("replace-background",), "blur": ("blur-background",),
+        "feather": CUTOUTS, "category_ids": COCO_FORMATS,
+    }  # fmt: skip
+    tell_unused(segmenter.task, {
+        option: f"without {'the format' if len(users) == 1 else 'one of the formats'} {', '.join(users)}"
+        for option, users in uses.items() if not set(users) & set(kinds)
+    })  # fmt: skip
+    if kept is None and (cut := [kind for kind in kinds if kind in CUTOUTS]):
+        writer.options = replace(writer.options, things=segmenter.thing_ids)
+        what = "all that is found" if segmenter.thing_ids is None else "every object, and no stuff such as sky"
+        echo(f"{', '.join(cut)}: of {what}; --labels chooses", err=True)
     echo(
         f"{segmenter.task} segmentation in {str(segmenter.model.dtype).removeprefix('mlx.core.')} "
         f"on the {device_name()}; "
@@ -110,7 +133,9 @@ def segment(
         err=True,
     )
 
-    categories = segmenter.category_ids if category_ids == "dataset" else None
+    categories = {
+        "dataset": segmenter.category_ids, "contiguous": None, "from-one": {n: n + 1 for n in segmenter.labels},
+    }[category_ids]  # fmt: skip
     found = segmenter.stream(
         images,
         batch_size=batch_size,

@@ -34,7 +34,7 @@ def write_result(path: Path, result: SegmentedImage, photo: bool = True) -> Path
     Args:
         path: the file; an existing one is replaced.
         result: what to write.
-        photo: whether the file holds the photo too, as a PNG.
+        photo: whether the file holds the photo too.
 
     Returns:
         The path.
@@ -42,9 +42,22 @@ def write_result(path: Path, result: SegmentedImage, photo: bool = True) -> Path
     Raises:
         InputError: if the file cannot be written; an existing one is then unchanged.
     """
+    return write_file(path, json.dumps(result_json(result, photo)).encode())
+
+
+def result_json(result: SegmentedImage, photo: bool = True) -> dict[str, Any]:
+    """Return what the file of a result holds, ready for JSON.
+
+    Args:
+        result: the result.
+        photo: whether it holds the photo too, as a PNG in base64.
+
+    Returns:
+        The data.
+    """
     check_value("photo", photo, bool)
     height, width = result.map.shape
-    data = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "task": result.task,
@@ -59,7 +72,6 @@ def write_result(path: Path, result: SegmentedImage, photo: bool = True) -> Path
         ],
         "photo": base64.b64encode(encode_image(Image.fromarray(result.image), "PNG")).decode() if photo else None,
     }
-    return write_file(path, json.dumps(data).encode())
 
 
 def read_result(path: Path, image: ImageLike | None) -> dict[str, Any]:

@@ -59,6 +59,15 @@ def blur_behind(image: np.ndarray, mask: np.ndarray, alpha: Image.Image, radius:
     return Image.composite(photo, Image.fromarray(blurred.clip(0, 255).round().astype(np.uint8)), alpha)
 
 
+def is_color(text: str) -> bool:
+    """Return whether Pillow knows a text as a color."""
+    try:
+        ImageColor.getrgb(text)
+    except ValueError:
+        return False
+    return True
+
+
 def put_before(image: np.ndarray, alpha: Image.Image, background: Background) -> Image.Image:
     """Return a photo's foreground before something else.
 
