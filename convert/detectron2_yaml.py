@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from lucid_mlx.convert.yaml_settings import YamlSettings
-from lucid_mlx.datasets import dataset_classes
+from lucid_mlx.datasets import dataset_classes, dataset_task
 from lucid_mlx.models.vision.mask2former import Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 
@@ -114,12 +114,14 @@ _FIELDS = {
     "use_auxiliary_loss": "MODEL.MASK_FORMER.DEEP_SUPERVISION",
 }
 
-# The video network has the parameters of the image network, and computes the same on a single frame: its temporal
-# position embedding adds one vector to every key, which shifts all attention logits of a query equally; softmax does
-# not change with such a shift.
-_DECODERS = {
-    "MaskFormer": "MultiScaleMaskedTransformerDecoder",
-    "VideoMaskFormer": "VideoMultiScaleMaskedTransformerDecoder",
+# What a network was trained on, and its decoder, by architecture. All three have the same parameters. MinVIS's decoder
+# sees one frame at a time, as the image network's. The video network's sees a clip, and computes the same on a single
+# frame: its temporal position embedding adds one vector to every key, which shifts all attention logits of a query
+# equally; softmax does not change with such a shift.
+_ARCHITECTURES: dict[str, tuple[Literal["images", "clips"], str]] = {
+    "MaskFormer": ("images", "MultiScaleMaskedTransformerDecoder"),
+    "VideoMaskFormer": ("clips", "VideoMultiScaleMaskedTransformerDecoder"),
+    "VideoMaskFormer_frame": ("images", "VideoMultiScaleMaskedTransformerDecoder_frame"),
 }
 
 # Other settings, of which this package supports one value.
@@ -178,6 +180,9 @@ _DATASETS = {
     "cityscapes_fine_instance_seg_train": "cityscapes_instance",
     "mapillary_vistas_sem_seg_train": "mapillary_vistas_semantic",
     "mapillary_vistas_panoptic_train": "mapillary_vistas_panoptic",
+    "ytvis_2019_train": "youtube_vis_2019_instance",
+    "ytvis_2021_train": "youtube_vis_2021_instance",
+    "ovis_train": "ovis_instance",
 }
 
 
@@ -190,14 +195,16 @@ class Detectron2Config:
         backbone_config: the field of `Mask2FormerConfig`.
         preprocessor: how images are preprocessed, as in Hugging Face's `preprocessor_config.json`.
         dataset: that the network was trained on, one of `lucid_mlx.datasets.DATASETS`; None for another or unknown one.
-        video: whether the network was trained on videos.
+        task: that the network was trained for, one of `lucid_mlx.datasets.TASKS`; None if it is not known.
+        trained_on: "clips" for a network that sees all frames of a clip at once, else "images".
     """
 
     fields: dict[str, Any]
     backbone_config: dict[str, Any]
     preprocessor: dict[str, Any]
     dataset: str | None
-    video: bool
+    task: str | None
+    trained_on: Literal["images", "clips"]
 
     def apply_to(self, inferred: Mask2FormerConfig) -> Mask2FormerConfig:
         """Replace the fields of an inferred configuration by the settings.
@@ -228,20 +235,17 @@ def read_detectron2_yaml(path: str | PathLike[str]) -> Detectron2Config:
             not support.
     """
     settings = YamlSettings(path, _DEFAULTS)
-    architecture = settings.get_choice("MODEL.META_ARCHITECTURE", *_DECODERS)
-    settings.get_choice("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", _DECODERS[architecture])
+    architecture = settings.get_choice("MODEL.META_ARCHITECTURE", *_ARCHITECTURES)
+    trained_on, decoder = _ARCHITECTURES[architecture]
+    settings.get_choice("MODEL.MASK_FORMER.TRANSFORMER_DECODER_NAME", decoder)
     _require(settings, _REQUIRED)
     backbone = _backbone_config(settings)
     fields = {field: settings.get(name) for field, name in _FIELDS.items()}
     if settings.is_set("MODEL.SEM_SEG_HEAD.NUM_CLASSES"):
         fields["num_labels"] = settings.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES")
-    return Detectron2Config(
-        fields,
-        backbone,
-        _preprocessor_config(settings, backbone),
-        _dataset(settings),
-        architecture == "VideoMaskFormer",
-    )
+    dataset = _dataset(settings)
+    task = dataset_task(dataset) if dataset else "instance" if architecture.startswith("Video") else None
+    return Detectron2Config(fields, backbone, _preprocessor_config(settings, backbone), dataset, task, trained_on)
 
 
 def _require(settings: YamlSettings, values: Mapping[str, Any]) -> None:

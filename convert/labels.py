@@ -21,6 +21,23 @@ def with_names(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "id2label": {str(number): name for name, number in numbers.items()}}
 
 
+def has_names(config: Mapping[str, Any], dataset: str | None) -> bool:
+    """Return whether a Hugging Face configuration names the classes.
+
+    Args:
+        config: the contents of `config.json`.
+        dataset: that the network was trained on, if it is known. Then LABEL_0 and so on are no names: published
+            checkpoints for videos have them.
+
+    Returns:
+        False without `id2label`, or if a better source of names is known.
+    """
+    names = config.get("id2label")
+    if dataset is None or not isinstance(names, Mapping):
+        return bool(names)
+    return any(name != f"LABEL_{number}" for number, name in names.items())
+
+
 def fit_to_head(config: Mapping[str, Any], num_labels: int, named: bool) -> dict[str, Any]:
     """Make a Hugging Face configuration agree with the head of its weights about the classes; the head counts.
 

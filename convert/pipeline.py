@@ -10,10 +10,10 @@ from typing import Any
 import mlx.core as mx
 
 from lucid_mlx.convert.card import model_card
-from lucid_mlx.convert.detectron2_yaml import read_detectron2_yaml
+from lucid_mlx.convert.detectron2_yaml import Detectron2Config, read_detectron2_yaml
 from lucid_mlx.convert.families import FAMILIES, CheckpointFamily
 from lucid_mlx.convert.infer import infer_config
-from lucid_mlx.convert.labels import choose_labels, fit_to_head, with_names
+from lucid_mlx.convert.labels import choose_labels, fit_to_head, has_names, with_names
 from lucid_mlx.convert.network import open_network
 from lucid_mlx.convert.origin import PublishedCheckpoint, identify_checkpoint
 from lucid_mlx.convert.other_models import name_other_model
@@ -49,7 +49,7 @@ class Conversion:
         family: of the source.
         config: of the network.
         arrays: by parameter name, in MLX's layout.
-        metadata: source, revision, family, license, dataset and task, as far as they are known.
+        metadata: source, revision, family, license, dataset, task and trained_on, as far as they are known.
         preprocessor: for `preprocessor_config.json`; empty if the source has none.
         quantization: the entry "quantization" of `config.json`; None without quantized layers.
         notes: for the user.
@@ -230,12 +230,13 @@ def convert_in_memory(
 
     dataset = (yaml.dataset if yaml else None) or (published.dataset if published else None)
     notes = []
-    if opened.config is None or labels is not None or not opened.config.get("id2label"):
+    if opened.config is None or labels is not None or not has_names(opened.config, dataset):
         names, note = choose_labels(network.num_labels, labels, opened.labels, dataset)
         network.id2label = dict(enumerate(names))
         notes += [note] if note else []
-    if (yaml and yaml.video) or (published and published.video):
-        notes.append("a video model: on single images its network is the same; frames are segmented one by one")
+    trained_on = _trained_on(yaml, published, all_keys)
+    if trained_on == "clips":
+        notes.append("it was trained on clips: all frames of a clip at once; a photo is a clip of one frame")
     quantization = None
     if quantize_bits is not None:
         arrays, quantization = _quantize(network, arrays, quantize_bits, group_size)
@@ -245,7 +246,9 @@ def convert_in_memory(
         family=chosen,
         config=network,
         arrays=arrays,
-        metadata=_metadata(local, opened, chosen, published, dataset),
+        metadata=_metadata(local, opened, chosen, published, dataset)
+        | ({"task": yaml.task} if yaml and yaml.task else {})
+        | ({"trained_on": trained_on} if trained_on else {}),
         preprocessor=opened.preprocessor or (yaml.preprocessor if yaml else {}),
         quantization=quantization,
         notes=notes,
@@ -342,6 +345,17 @@ def _quantize(
     load_parameters(model, arrays)
     quantization = quantize(model, bits, group_size)
     return named_parameters(model), quantization
+
+
+def _trained_on(
+    yaml: Detectron2Config | None, published: PublishedCheckpoint | None, keys: Sequence[str]
+) -> str | None:
+    """Return "clips" for a network that sees all frames of a clip at once, "images" for others; None if unknown."""
+    if yaml is not None:
+        return yaml.trained_on
+    if published is not None:
+        return published.trained_on
+    return "clips" if any(key.startswith("track_head.") for key in keys) else None  # MMDetection's head for clips
 
 
 def _metadata(

@@ -20,6 +20,9 @@ _CLASS_LISTS = {
     "cityscapes_instance": "cityscapes_instance",
     "mapillary_vistas_semantic": "mapillary_vistas",
     "mapillary_vistas_panoptic": "mapillary_vistas",
+    "youtube_vis_2019_instance": "youtube_vis_2019",
+    "youtube_vis_2021_instance": "youtube_vis_2021",
+    "ovis_instance": "ovis",
 }
 
 DATASETS = tuple(_CLASS_LISTS)

@@ -47,10 +47,12 @@ class TestPublishedImageConfig:
         np.testing.assert_allclose(np.array(image_config.mean) * 255, [123.675, 116.28, 103.53])
         np.testing.assert_allclose(np.array(image_config.std) * 255, [58.395, 57.12, 57.375])
 
-    def test_the_size_depends_on_the_backbone_only_for_ade20k_semantic(self):
+    def test_the_size_depends_on_the_backbone_for_some_datasets(self):
         assert published_image_config("ade20k_semantic", "resnet_101").shortest_edge == 512
         assert published_image_config("ade20k_semantic", "swin_base").shortest_edge == 640
         assert published_image_config("ade20k_panoptic", "resnet_50").shortest_edge == 640
+        assert published_image_config("youtube_vis_2021_instance", "swin_small").shortest_edge == 360
+        assert published_image_config("youtube_vis_2021_instance", "swin_tiny").shortest_edge == 480
         assert published_image_config("coco_instance", None) == COCO
         for dataset, backbone in [("ade20k_semantic", None), ("ade20k_semantic", "resnet_18"), ("my own", "swin_tiny")]:
             assert published_image_config(dataset, backbone) is None
@@ -72,6 +74,7 @@ class TestDefaultImageConfig:
             ("facebook/mask2former-swin-base-coco-panoptic", "coco_panoptic", (800, 1333)),
             ("facebook/mask2former-swin-base-IN21k-ade-semantic", "ade20k_semantic", (640, 2560)),
             ("model_final_f07440.pkl", "coco_panoptic", (800, 1333)),
+            ("model_final_221a8a.pkl", "youtube_vis_2019_instance", (360, 1333)),
             (Mask2Former_Swin_Base_Weights.CITYSCAPES_SEMANTIC.value.url, "cityscapes_semantic", (1024, 2048)),
         ],
     )

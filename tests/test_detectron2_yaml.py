@@ -13,7 +13,7 @@ from lucid_mlx import InputError
 from lucid_mlx.convert.detectron2_yaml import _DATASETS, _FIELDS, _REQUIRED, read_detectron2_yaml
 from lucid_mlx.datasets import DATASETS
 from lucid_mlx.models import Mask2Former
-from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.preprocessing import ImageConfig, published_image_config
 
 # The project's largest COCO model and its two base files, without settings that only a trainer reads.
 PROJECT = Path(__file__).parent / "data" / "detectron2"
@@ -80,7 +80,7 @@ def test_a_file_is_read_with_its_two_base_files(project):
         "qkv_bias": True,
         "drop_path_rate": 0.3,
     }
-    assert (config.dataset, config.video) == ("coco_panoptic", False)
+    assert (config.dataset, config.task, config.trained_on) == ("coco_panoptic", "panoptic", "images")
 
 
 def test_every_setting_has_its_own_field(variant):
@@ -197,15 +197,37 @@ VIDEO = {
     "MODEL__META_ARCHITECTURE": "VideoMaskFormer",
     "MODEL__MASK_FORMER__TRANSFORMER_DECODER_NAME": "VideoMultiScaleMaskedTransformerDecoder",
     "MODEL__SEM_SEG_HEAD__NUM_CLASSES": 40,
-    "DATASETS__TRAIN": ["ytvis_2019_train"],
 }
 
 
-def test_a_video_network_is_read_as_an_image_network(variant):
-    config = variant(**VIDEO, INPUT__MIN_SIZE_TEST=360)
-    assert (config.video, config.dataset, config.fields["num_labels"]) == (True, None, 40)
+@pytest.mark.parametrize(
+    ("suffix", "trained_on"), [("", "clips"), ("_frame", "images")], ids=["original project", "MinVIS"]
+)
+def test_a_network_for_videos_says_what_it_was_trained_on(suffix, trained_on, variant):
+    names = {key: value + suffix for key, value in VIDEO.items() if isinstance(value, str)}
+    config = variant(**{**VIDEO, **names}, INPUT__MIN_SIZE_TEST=360, DATASETS__TRAIN=["ytvis_2019_train"])
+    assert (config.task, config.trained_on) == ("instance", trained_on)
+    assert (config.dataset, config.fields["num_labels"]) == ("youtube_vis_2019_instance", 40)
+    sides = [
+        image_config.content_size(720, 1280)
+        for image_config in (
+            ImageConfig.from_dict(config.preprocessor),
+            published_image_config("youtube_vis_2019_instance", "resnet_50"),
+        )
+    ]
+    assert sides == [(360, 640)] * 2
+
+
+def test_a_network_for_videos_of_ones_own_has_instances(variant):
+    config = variant(**VIDEO, DATASETS__TRAIN=["my_videos"])
+    assert (config.dataset, config.task, config.trained_on) == (None, "instance", "clips")
+
+
+def test_decoder_and_architecture_go_together(variant):
     with pytest.raises(InputError, match="TRANSFORMER_DECODER_NAME is 'MultiScaleMaskedTransformerDecoder'"):
         variant(MODEL__META_ARCHITECTURE="VideoMaskFormer")
+    with pytest.raises(InputError, match="expected 'VideoMultiScaleMaskedTransformerDecoder_frame'"):
+        variant(**VIDEO | {"MODEL__META_ARCHITECTURE": "VideoMaskFormer_frame"})
 
 
 CLASSES = {"coco_instance": 80, "coco_panoptic": 133, "ade20k_instance": 100, "cityscapes_instance": 8}
@@ -214,10 +236,14 @@ CLASSES = {"coco_instance": 80, "coco_panoptic": 133, "ade20k_instance": 100, "c
 @pytest.mark.parametrize("name", _DATASETS)
 def test_the_training_dataset_is_known_if_the_number_of_classes_agrees(name, variant):
     dataset = _DATASETS[name]
-    classes = CLASSES.get(dataset) or {"ade20k": 150, "cityscapes": 19, "mapillary": 65}[dataset.split("_")[0]]
+    classes = (
+        CLASSES.get(dataset)
+        or {"ade20k": 150, "cityscapes": 19, "mapillary": 65, "youtube": 40, "ovis": 25}[dataset.split("_")[0]]
+    )
     split = name.replace("_sem_seg", "_semantic").replace("_instance_seg", "_instance")
-    assert dataset.split("_")[0] == name.split("_")[0]
-    assert dataset.split("_")[-1] in split or name in ("coco_2014_train", "coco_2017_train")
+    assert dataset.replace("youtube_vis", "ytvis").split("_")[0] == name.split("_")[0]
+    instances = ("coco_2014_train", "coco_2017_train", "ytvis_2019_train", "ytvis_2021_train", "ovis_train")
+    assert dataset.split("_")[-1] in split or name in instances
     assert variant(DATASETS__TRAIN=f"('{name}',)", MODEL__SEM_SEG_HEAD__NUM_CLASSES=classes).dataset == dataset
     assert variant(DATASETS__TRAIN=[name], MODEL__SEM_SEG_HEAD__NUM_CLASSES=classes + 1).dataset is None
 

@@ -2,6 +2,7 @@ import pytest
 
 from lucid_mlx.convert.origin import PublishedCheckpoint, _zoo, identify_checkpoint
 from lucid_mlx.datasets import DATASETS
+from lucid_mlx.weights.catalog import video_catalog
 
 ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskformer2_R50_bs16_50ep/"
 
@@ -17,7 +18,7 @@ ZOO = "https://dl.fbaipublicfiles.com/maskformer/mask2former/coco/panoptic/maskf
 )
 def test_a_file_of_the_zoo_is_identified_by_its_digits_in_any_folder(name):
     assert identify_checkpoint(name) == PublishedCheckpoint(
-        "coco_panoptic", "cc-by-nc-4.0", "Mask2Former R50, COCO panoptic, detectron2 zoo", "PQ 51.9", False
+        "coco_panoptic", "cc-by-nc-4.0", "Mask2Former R50, COCO panoptic, detectron2 zoo", "PQ 51.9", "images"
     )
 
 
@@ -49,19 +50,30 @@ def test_rows_of_the_zoo(digits, dataset, title, metric):
 
 def test_the_zoo_is_complete():
     rows = list(_zoo().values())
-    assert len(rows) == len(set(rows)) == 59
-    assert {dataset for _, dataset, _ in rows} == {*DATASETS, "youtube_vis_2019", "youtube_vis_2021"}
-    metrics = {"panoptic": "PQ", "instance": "AP", "semantic": "mIoU", "2019": "AP", "2021": "AP"}
+    assert len(rows) == len(set(rows)) == 47
+    videos = {model.dataset for model in video_catalog()}
+    assert {dataset for _, dataset, _ in rows} == set(DATASETS) - videos
+    metrics = {"panoptic": "PQ", "instance": "AP", "semantic": "mIoU"}
     for _, dataset, metric in rows:
         name, number = metric.split()
         assert name == metrics[dataset.split("_")[-1]]
         assert 25 < float(number) < 90
 
 
-def test_a_video_network_of_the_zoo_has_no_dataset_of_ours():
-    found = identify_checkpoint("model_final_34112b.pkl")
-    assert (found.dataset, found.video, found.metric) == (None, True, "AP 46.4")
-    assert found.title == "Mask2Former R50, YouTube-VIS 2019, detectron2 zoo"
+@pytest.mark.parametrize("model", video_catalog(), ids=lambda model: model.name)
+def test_a_network_for_videos_is_identified_by_its_file(model):
+    for name in (model.address, model.address.rsplit("/", 1)[1]):
+        found = identify_checkpoint(name)
+        assert (found.dataset, found.metric) == (model.dataset, model.metric)
+        assert (found.license, found.trained_on) == (model.license, model.trained_on)
+
+
+def test_networks_for_videos_tell_who_trained_them():
+    titles = [identify_checkpoint(name).title for name in ("model_final_34112b.pkl", "minvis_ovis_swin_large.pth")]
+    assert titles == [
+        "Mask2Former R50, YouTube-VIS 2019 instance, detectron2 zoo",
+        "Mask2Former Swin-L (IN21k), OVIS instance, MinVIS",
+    ]
 
 
 HUB = """
@@ -85,7 +97,7 @@ def test_all_models_on_the_hub_are_identified_with_the_zoo_s_metric():
         found = identify_checkpoint(name)
         assert found.dataset in DATASETS
         assert found.dataset.split("_")[-1] == name.split("-")[-1]
-        assert (found.license, found.video) == ("cc-by-nc-4.0", False)
+        assert (found.license, found.trained_on) == ("cc-by-nc-4.0", "images")
         assert found.metric is not None
     base = identify_checkpoint("facebook/mask2former-swin-base-ade-semantic")
     larger = identify_checkpoint("facebook/mask2former-swin-base-IN21k-ade-semantic")
@@ -108,7 +120,11 @@ def test_a_model_on_the_hub_is_identified_by_its_address_too(name):
 def test_a_video_network_on_the_hub():
     found = identify_checkpoint("facebook/video-mask2former-swin-base-youtubevis-2021-instance")
     assert found == PublishedCheckpoint(
-        None, "cc-by-nc-4.0", "Mask2Former Swin-B, YouTube-VIS 2021, Hugging Face hub", "AP 52.0", True
+        "youtube_vis_2021_instance",
+        "cc-by-nc-4.0",
+        "Mask2Former Swin-B, YouTube-VIS 2021 instance, Hugging Face hub",
+        "AP 52.0",
+        "clips",
     )
 
 
@@ -160,13 +176,17 @@ def test_lucid_s_conversions_keep_the_license(name, dataset):
             "ade20k_semantic",
             "Swin-B, ADE20K semantic, MMSegmentation",
         ),
-        ("r50_8xb2-8e_youtubevis2021_20230426_131833-5d215283", None, "R50, YouTube-VIS 2021, MMDetection"),
+        (
+            "r50_8xb2-8e_youtubevis2021_20230426_131833-5d215283",
+            "youtube_vis_2021_instance",
+            "R50, YouTube-VIS 2021 instance, MMDetection",
+        ),
     ],
 )
 def test_files_of_openmmlab(name, dataset, title):
     found = identify_checkpoint(f"https://download.openmmlab.com/x/mask2former_{name}.pth")
-    video = "youtubevis" in name
-    assert found == PublishedCheckpoint(dataset, "apache-2.0", f"Mask2Former {title}", None, video)
+    trained_on = "clips" if "youtubevis" in name else "images"
+    assert found == PublishedCheckpoint(dataset, "apache-2.0", f"Mask2Former {title}", None, trained_on)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +197,9 @@ def test_files_of_openmmlab(name, dataset, title):
         "model_final.pkl",
         "model_final_94dc53.pkl",  # not in the zoo
         "model_final_94dc52.pth",
+        "model_final_34112c.pkl",
+        "minvis_ytvis19_R50.pkl",
+        "minvis_ytvis19_R18.pth",
         "my_model_final_94dc52.pkl",
         "model_final_94dc52.pkl/epoch_3.pth",
         "mask2former-swin-tiny-ade-semantic",  # the owner is missing

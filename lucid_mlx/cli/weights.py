@@ -4,12 +4,13 @@ import click
 
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
+from lucid_mlx.preprocessing import published_image_config
 from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.cache import cached_path, remove_cached
-from lucid_mlx.weights.catalog import DEMO, SWIN_SIZES, catalog
+from lucid_mlx.weights.catalog import DEMO, SWIN_SIZES, CatalogEntry, catalog, video_catalog
 from lucid_mlx.weights.download import download
 
-DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas")
+DATASETS = ("coco", "ade20k", "cityscapes", "mapillary_vistas", "youtube_vis_2019", "youtube_vis_2021", "ovis")
 
 
 @click.group()
@@ -36,9 +37,11 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
     """List the models that have a name: published accuracy, license, and whether they are on this disk.
 
     The first, demo, comes with the package and needs no network: it knows drawn scenes of garments and nothing else.
+    video_mask2former_... were trained on clips of videos, minvis_... on their single frames. The column "at" has the
+    shorter side of the images whose accuracy was published, and the most that the longer may be.
     """
-    rows = [("name", "dataset", "MB", "queries", "published accuracy", "license", "cached")]
-    for model in (DEMO, *catalog()):
+    rows = [("name", "dataset", "MB", "queries", "published accuracy", "at", "license", "cached")]
+    for model in (DEMO, *catalog(), *video_catalog()):
         wanted = (
             (task is None or model.task == task)
             and (dataset is None or model.dataset.startswith(dataset))
@@ -48,12 +51,18 @@ def list_weights(task: str | None, dataset: str | None, size: str | None, cached
         if wanted and (here or not cached):
             megabytes = f"{model.num_parameters * model.bytes_per_parameter / 1e6:.0f}"
             rows.append(
-                (model.name, model.dataset, megabytes, str(model.num_queries), model.metric or "-", model.license,
-                 "in the package" if model is DEMO else "yes" if here else "no")
+                (model.name, model.dataset, megabytes, str(model.num_queries), model.metric or "-", _test_size(model),
+                 model.license, "in the package" if model is DEMO else "yes" if here else "no")
             )  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _test_size(model: CatalogEntry) -> str:
+    """Return the sides at which the accuracy was published, such as "800/1333"."""
+    config = published_image_config(model.dataset, model.backbone)
+    return "-" if config is None else f"{config.shortest_edge}/{config.longest_edge}"
 
 
 @weights.command()

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import mlx.core as mx
 
-from lucid_mlx.backends import memory_size
+from lucid_mlx import backends
 from lucid_mlx.errors import InputError
 
 Frame = TypeVar("Frame")
@@ -36,7 +36,7 @@ def computed_in_turn(function: Callable[[Frame], list[mx.array]], frames: Iterab
 
 def frames_that_fit(frame_bytes: int) -> int:
     """Return how many frames of a clip fit into memory, if each of them takes so many bytes."""
-    return memory_size() // frame_bytes
+    return backends.memory_size() // frame_bytes
 
 
 def check_clip(frames: int, frame_bytes: int, height: int, width: int) -> None:
@@ -44,7 +44,7 @@ def check_clip(frames: int, frame_bytes: int, height: int, width: int) -> None:
 
     Args:
         frames: of all clips together.
-        frame_bytes: what stays in memory of each frame.
+        frame_bytes: what is in memory of each frame at the most.
         height: of a frame, in pixels.
         width: of a frame, in pixels.
 
@@ -53,7 +53,15 @@ def check_clip(frames: int, frame_bytes: int, height: int, width: int) -> None:
     """
     most = frames_that_fit(frame_bytes)
     if frames > most:
-        raise InputError(
-            f"{frames} frames of {width}x{height} pixels at once take about {frames * frame_bytes / 1e9:.1f} GB of "
-            f"memory, and there are {memory_size() / 1e9:.1f}: {most} would fit; give fewer frames, or smaller ones"
+        fewer = (
+            f"{most} would fit; give fewer frames, or smaller ones" if most else "not one would fit; give smaller ones"
         )
+        raise InputError(
+            f"{frames} {'frames' if frames > 1 else 'frame'} of {width}x{height} pixels at once "
+            f"{'take' if frames > 1 else 'takes'} about {_gigabytes(frames * frame_bytes)} of memory, and there are "
+            f"{_gigabytes(backends.memory_size())}: {fewer}"
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"

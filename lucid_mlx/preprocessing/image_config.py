@@ -236,13 +236,28 @@ _TEST_SIZES = {
     "mapillary_vistas_semantic": (2048, 2048),
     "mapillary_vistas_panoptic": (2048, 2048),
 }
-_ADE20K_SEMANTIC_TEST_SIZES = {
-    "resnet_50": (512, 2048),
-    "resnet_101": (512, 2048),
-    "swin_tiny": (512, 2048),
-    "swin_small": (512, 2048),
-    "swin_base": (640, 2560),
-    "swin_large": (640, 2560),
+# Of the datasets whose sizes differ from backbone to backbone. YouTube-VIS and OVIS have detectron2's default for the
+# longer side.
+_TEST_SIZES_BY_BACKBONE = {
+    "ade20k_semantic": {
+        "resnet_50": (512, 2048),
+        "resnet_101": (512, 2048),
+        "swin_tiny": (512, 2048),
+        "swin_small": (512, 2048),
+        "swin_base": (640, 2560),
+        "swin_large": (640, 2560),
+    },
+    **dict.fromkeys(
+        ("youtube_vis_2019_instance", "youtube_vis_2021_instance", "ovis_instance"),
+        {
+            "resnet_50": (360, 1333),
+            "resnet_101": (360, 1333),
+            "swin_tiny": (480, 1333),
+            "swin_small": (360, 1333),
+            "swin_base": (360, 1333),
+            "swin_large": (480, 1333),
+        },
+    ),
 }
 
 
@@ -257,10 +272,7 @@ def published_image_config(dataset: str, backbone: str | None) -> ImageConfig | 
         The configuration, or None if nothing was published.
     """
     check_values(("dataset", dataset, str), ("backbone", backbone, str | None))
-    if dataset == "ade20k_semantic":
-        sizes = _ADE20K_SEMANTIC_TEST_SIZES.get(backbone or "")
-    else:
-        sizes = _TEST_SIZES.get(dataset)
+    sizes = _TEST_SIZES.get(dataset) or _TEST_SIZES_BY_BACKBONE.get(dataset, {}).get(backbone or "")
     if sizes is None:
         return None
     return ImageConfig(size=None, shortest_edge=sizes[0], longest_edge=sizes[1], divisor_mode="pad")

@@ -1,5 +1,6 @@
-"""The public Mask2Former checkpoints: those of lucid's registry, and the official ones on the Hugging Face hub."""
+"""The public checkpoints: those of lucid's registry, the official ones on the Hugging Face hub, those for videos."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,9 @@ class CatalogEntry:
         metric: published accuracy at the original test size; empty if it is not certain which model this is.
         license: of the weights, as the Hugging Face hub writes it.
         bytes_per_parameter: in its file.
+        address: of its file; empty if the name tells.
+        trained_on: "clips" for a network that sees all frames of a clip at once, else "images".
+        backbone: its name in the model registry, such as "resnet_50"; empty for the demo's.
     """
 
     name: str
@@ -35,6 +39,9 @@ class CatalogEntry:
     metric: str
     license: str = ZOO_LICENSE
     bytes_per_parameter: int = 4
+    address: str = ""
+    trained_on: str = "images"
+    backbone: str = ""
 
     @property
     def task(self) -> str:
@@ -58,6 +65,30 @@ def catalog() -> tuple[CatalogEntry, ...]:
     return (*_registered(metrics), *official)
 
 
+@lru_cache
+def video_catalog() -> tuple[CatalogEntry, ...]:
+    """Return the checkpoints for videos: the original project's, trained on clips, then MinVIS's, trained on images.
+
+    MinVIS's repository has a few that were trained on a part of the annotations: 10, 5 or 1 percent of the frames.
+    """
+    table = (files("lucid_mlx.weights") / "video_models.tsv").read_text(encoding="utf-8")
+    return tuple(
+        CatalogEntry(
+            row["name"],
+            row["backbone"].removeprefix("swin_") if row["backbone"].startswith("swin_") else "",
+            row["dataset"],
+            int(row["queries"]),
+            int(row["parameters"]),
+            row["published metric"],
+            row["license"],
+            address=row["address"],
+            trained_on=row["trained on"],
+            backbone=row["backbone"],
+        )
+        for row in csv.DictReader(table.splitlines(), delimiter="\t")
+    )
+
+
 def _registered(metrics: dict[tuple[str, str], list[str]]) -> Iterator[CatalogEntry]:
     for size in SWIN_SIZES:
         for entry in _entries(size).values():
@@ -68,7 +99,8 @@ def _registered(metrics: dict[tuple[str, str], list[str]]) -> Iterator[CatalogEn
             metric = published[0] if len(published) == 1 else ""
             name = f"{entry.meta['model']}:{entry.tag}"
             queries = entry.meta["config"]["num_queries"]
-            yield CatalogEntry(name, size, entry.dataset, queries, entry.meta["parameters"], metric)
+            parameters = entry.meta["parameters"]
+            yield CatalogEntry(name, size, entry.dataset, queries, parameters, metric, backbone=f"swin_{size}")
 
 
 def _official() -> Iterator[CatalogEntry]:
@@ -77,7 +109,8 @@ def _official() -> Iterator[CatalogEntry]:
         name, queries, metric, _ = line.split("\t")
         size = next(size for size in SWIN_SIZES if f"swin-{size}-" in name)
         dataset = name.split(f"swin-{size}-")[1].removeprefix("IN21k-").replace("ade-", "ade20k-").replace("-", "_")
-        yield CatalogEntry(name, size, dataset, int(queries), _num_parameters(size, dataset, int(queries)), metric)
+        parameters = _num_parameters(size, dataset, int(queries))
+        yield CatalogEntry(name, size, dataset, int(queries), parameters, metric, backbone=f"swin_{size}")
 
 
 def _num_parameters(size: str, dataset: str, num_queries: int) -> int:
