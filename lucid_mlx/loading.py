@@ -1,6 +1,7 @@
 """Load a checkpoint from any name, file or folder, and load its weights into a network."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import mlx.core as mx
@@ -12,6 +13,7 @@ from lucid_mlx.convert.origin import identify_checkpoint
 from lucid_mlx.convert.pipeline import convert_in_memory
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
+from lucid_mlx.models.vision.mask2former.provenance import Provenance
 from lucid_mlx.preprocessing.image_config import ImageConfig, published_image_config
 from lucid_mlx.utils.parameters import load_parameters
 from lucid_mlx.utils.text import shown
@@ -105,9 +107,15 @@ def build_model(checkpoint: Checkpoint, dtype: mx.Dtype | str | None = None) -> 
     if floating is not None:
         model.set_dtype(floating)
     model.eval()
+    model.provenance = _provenance(checkpoint)
     # Arrays that are not evaluated belong to this thread; other threads could not use the model.
     mx.eval(model.parameters())
     return model
+
+
+def _provenance(checkpoint: Checkpoint) -> Provenance:
+    metadata = {name: value for name, value in checkpoint.metadata.items() if name != "format"}
+    return Provenance(metadata, checkpoint.preprocessor, checkpoint.config.get("quantization"))
 
 
 def _floating(dtype: mx.Dtype | str) -> mx.Dtype:
@@ -137,6 +145,7 @@ def load_into(model: Mask2Former, weights: WeightsLike | Checkpoint, strict: boo
         raise InputError(f"the weights are of a network that computes differently: {'; '.join(differing)}")
     load_parameters(model, dequantized_arrays(checkpoint), strict=strict)
     mx.eval(model.parameters())
+    model.provenance = replace(_provenance(checkpoint), quantization=None)
     if config.num_labels == model.config.num_labels:
         model.config.id2label = config.id2label
 

@@ -63,7 +63,8 @@ def pipeline(
         image_processor: how images are prepared, in place of what the checkpoint says: an `ImageConfig`, the contents
             of a `preprocessor_config.json`, a folder with one, or an image processor of transformers.
         device: ignored, with a warning: MLX computes on its default device.
-        dtype: floating-point type to compute in, such as "float16"; None or "auto" for the checkpoint's.
+        dtype: floating-point type to compute in, such as "float16", which is faster on a GPU; "auto" for that of the
+            checkpoint's weights; None for float32.
         batch_size: images with inputs of one size that run together.
         **options: `subtask`, `threshold`, `mask_threshold` and `overlap_mask_area_threshold`, for calls that give none.
 
@@ -241,7 +242,9 @@ def _decoded(source: str) -> Any:
 
 def _dtype(dtype: Any) -> Any:
     """Return a dtype as `build_model` takes it; torch's are known by their names."""
-    if dtype is None or dtype == "auto":
+    if dtype is None:
+        return mx.float32
+    if isinstance(dtype, str) and dtype == "auto":
         return None
     return str(dtype).removeprefix("torch.") if type(dtype).__module__ == "torch" else dtype
 

@@ -1,5 +1,6 @@
-"""The parts of the Hugging Face hub's API that downloads use, served on 127.0.0.1."""
+"""The parts of the Hugging Face hub's API that downloads and uploads use, served on 127.0.0.1."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -25,6 +26,11 @@ class Hub:
         cut: send so many bytes of a file at most, then hang up; also for files outside of repositories.
         requests: (method, path) of all requests.
         before: called before a file is sent.
+        tokens: names of the users by their tokens; uploads need one of the repository's owner.
+        private: repositories that were made private.
+        commits: (repository, message) of all uploads.
+        large: large files by their digests, before they are committed.
+        refuse_files: if not None, what large files are answered with.
     """
 
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -32,6 +38,11 @@ class Hub:
     cut: int | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)
     before: Callable[[], None] | None = None
+    tokens: dict[str, str] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
+    commits: list[tuple[str, str]] = field(default_factory=list)
+    large: dict[str, bytes] = field(default_factory=dict)
+    refuse_files: int | None = None
     url: str = ""
 
     def start(self) -> "Hub":
@@ -48,7 +59,9 @@ class Hub:
 
     def reset(self) -> None:
         self.files, self.status, self.cut, self.before = {}, None, None, None
+        self.tokens, self.private, self.large, self.refuse_files = {}, set(), {}, None
         self.requests.clear()
+        self.commits.clear()
 
     def add(self, repository: str, folder: Path, *names: str) -> None:
         """Put the files of a folder into a repository."""
@@ -58,6 +71,11 @@ class Hub:
     def downloads(self) -> list[str]:
         """The files that were sent, or begun to be."""
         return [path for method, path in self.requests if method == "GET" and "/api/" not in path]
+
+
+def _mode(name: str) -> str:
+    """How a file is uploaded: what the hub's .gitattributes say."""
+    return "lfs" if name.endswith((".safetensors", ".bin")) else "regular"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,11 +91,100 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
+    def do_PUT(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.state.requests.append((self.command, path))
+        data, digest = self._body(), path.rsplit("/", 1)[1]
+        if self.state.refuse_files is not None:
+            return self._error(self.state.refuse_files, None)
+        assert hashlib.sha256(data).hexdigest() == digest
+        self.state.large[digest] = data
+        self._json({})
+
+    def do_POST(self) -> None:
+        hub, path = self.state, unquote(urlsplit(self.path).path)
+        hub.requests.append((self.command, path))
+        body = self._body()
+        if hub.status is not None:
+            return self._error(hub.status, None)
+        user = self._user()
+        if user is None:
+            return self._error(401, None)
+        parts = path.strip("/").split("/")
+        if path == "/api/repos/create":
+            wanted = json.loads(body)
+            repository = f"{wanted.get('organization') or user}/{wanted['name']}"
+            if repository.split("/")[0] != user:
+                return self._error(403, None)
+            answer = {"url": f"{hub.url}/{repository}", "name": repository}
+            if repository in hub.files:
+                return self._json(answer, 409)
+            hub.files[repository] = {}
+            if wanted.get("private") or wanted.get("visibility") == "private":
+                hub.private.add(repository)
+            return self._json(answer)
+        if path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        repository = "/".join(parts[2:4] if parts[0] == "api" else parts[:2]).removesuffix(".git")
+        if repository not in hub.files or repository.split("/")[0] != user:
+            return self._error(404, "RepoNotFound")
+        if parts[4:5] == ["preupload"]:
+            modes = [
+                {"path": file["path"], "uploadMode": _mode(file["path"]), "shouldIgnore": False, "oid": None}
+                for file in json.loads(body)["files"]
+            ]
+            return self._json({"files": modes})
+        if path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {**each, "actions": {"upload": {"href": f"{hub.url}/lfs/{each['oid']}"}}}
+                for each in json.loads(body)["objects"]
+            ]
+            return self._json({"objects": objects, "transfer": "basic"})
+        assert parts[4:] == ["commit", "main"], path
+        lines = [json.loads(line) for line in body.splitlines() if line.strip()]
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "header":
+                hub.commits.append((repository, value["summary"]))
+            elif line["key"] == "file":
+                hub.files[repository][value["path"]] = base64.b64decode(value["content"])
+            else:
+                assert line["key"] == "lfsFile"
+                hub.files[repository][value["path"]] = hub.large[value["oid"]]
+        commit = commit_of(repository)
+        return self._json(
+            {"commitUrl": f"{hub.url}/{repository}/commit/{commit}", "commitOid": commit, "success": True}
+        )
+
+    def _user(self) -> str | None:
+        return self.state.tokens.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _json(self, answer: dict[str, object], status: int = 200) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def _answer(self, body: bool) -> None:
         hub, path = self.state, unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path))
         if hub.status is not None:
             return self._error(hub.status, None)
+        if path == "/api/whoami-v2":
+            user = self._user()
+            return self._error(401, None) if user is None else self._json({"name": user, "type": "user"})
         parts = path.strip("/").split("/")
         if parts[0] == "web":
             data = hub.files["web"].get("/".join(parts[1:]))

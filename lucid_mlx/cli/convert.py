@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,15 @@ from lucid_mlx.convert import Conversion, convert_in_memory
 from lucid_mlx.convert.card import license_text
 from lucid_mlx.convert.export import export_huggingface
 from lucid_mlx.convert.families import FAMILIES
+from lucid_mlx.convert.publish import checked_license, publish
 from lucid_mlx.convert.rules import match_rules
 from lucid_mlx.errors import InputError
 from lucid_mlx.profiling.verification import verify
 from lucid_mlx.utils.text import echo
-from lucid_mlx.weights.checkpoint import ensure_empty
+from lucid_mlx.weights.checkpoint import ensure_empty, is_converted
 from lucid_mlx.weights.download import download
 from lucid_mlx.weights.quantize import BITS, GROUP_SIZES
+from lucid_mlx.weights.upload import check_login, check_repository
 
 LARGEST_ERROR = 1e-2  # of logits, relative to the largest, that rounding of float32 explains
 
@@ -51,17 +55,23 @@ LARGEST_ERROR = 1e-2  # of logits, relative to the largest, that rounding of flo
 @click.option("--ema", is_flag=True, help="Take the averaged (EMA) weights if there are both. Default: the raw ones.")
 @click.option("--dry-run", is_flag=True, help="Show totals, configuration and where each key goes; write nothing.")
 @click.option("--verify", "verifying", is_flag=True, help="Compare the result with transformers on random images.")
+@click.option("--upload-repo", metavar="OWNER/NAME", help="Publish DEST as this repository on the Hugging Face hub.")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option(
+    "--license", "license_", help="License of the weights, as the hub writes it. Default: that of the source."
+)
 @click.option("--force", is_flag=True, help="Replace DEST if it is a converted folder; nothing else is ever replaced.")
 def convert(
     source: str, target: Path | None, output: Path | None, to: str, dry_run: bool, verifying: bool, force: bool,
-    quantize: str | None, dtype: str | None, group_size: str, class_names: str | None, **options: Any,
+    quantize: str | None, dtype: str | None, group_size: str, class_names: str | None, upload_repo: str | None,
+    private: bool, license_: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Convert a Mask2Former checkpoint SOURCE to an MLX folder DEST.
 
     SOURCE is a file (.safetensors, .bin, .pth, .pt, .ckpt, .pkl) or a folder, of Hugging Face transformers, detectron2,
     lucid 2 or 3, or OpenMMLab; a name on the Hugging Face hub; an hf:// or https:// address; a tag that
-    `lucid-mlx weights list` shows; or a converted folder, to change its type, quantization or class names. DEST (or -o
-    DEST) must not exist, or be empty; if left out, it is named after the source.
+    `lucid-mlx weights list` shows; or a converted folder, to change its type, quantization or class names, or to
+    publish it as it is. DEST (or -o DEST) must not exist, or be empty; if left out, it is named after the source.
 
     \b
     Examples:
@@ -69,10 +79,23 @@ def convert(
       lucid-mlx convert model_final_94dc52.pkl -o r50-mlx --dtype float16
       lucid-mlx convert mask2former_swin_small:ADE20K_SEMANTIC -o small-mlx --quantize 8
       lucid-mlx convert small-mlx -o small-huggingface --to huggingface
+      lucid-mlx convert model_final.pth -o mine --license mit --upload-repo you/mine
+      lucid-mlx convert mine --upload-repo you/mine
     """
+    if upload_repo is None and private:
+        raise click.UsageError("--private goes with --upload-repo.")
+    if upload_repo is not None:
+        if to == "huggingface" or dry_run:
+            raise click.UsageError("--upload-repo goes without --to huggingface and --dry-run.")
+        check_repository(upload_repo)
+        check_login()  # now, and not after minutes of converting
+        changes = (target, output, dtype, quantize, class_names, license_, verifying, *options.values())
+        if is_converted(Path(source)) and not any(changes):
+            _publish(Path(source), upload_repo, private)
+            return
     folder = destination(target, output) or default_destination(source, to, quantize, dtype)
     if to == "huggingface":
-        if dry_run or verifying or any((dtype, quantize, class_names, *options.values())):
+        if dry_run or verifying or any((dtype, quantize, class_names, license_, *options.values())):
             raise click.UsageError(
                 "--to huggingface takes an MLX folder as it is, and no other option: convert it with these first."
             )
@@ -89,6 +112,9 @@ def convert(
         labels=class_names,
         **options,
     )
+    if license_ is not None:
+        checked = str(checked_license(conversion.metadata, license_))
+        conversion = replace(conversion, metadata={**conversion.metadata, "license": checked})
     if dry_run:
         describe(conversion)
         return
@@ -99,6 +125,18 @@ def convert(
         echo(f"note: {note}", fg="yellow", err=True)
     if verifying:
         _verify(conversion, written)
+    if upload_repo is not None:
+        _publish(written, upload_repo, private)
+
+
+def _publish(folder: Path, repository: str, private: bool) -> None:
+    """Publish a folder; if that fails, say how to go on without converting again."""
+    try:
+        url = publish(folder, repository, private=private)
+    except InputError as error:
+        again = shlex.join(["lucid-mlx", "convert", str(folder), "--upload-repo", repository])
+        raise InputError(f"{error}; the folder {folder} is whole: {again} tries again") from None
+    echo(f"published: {url}")
 
 
 def _verify(conversion: Conversion, written: Path) -> None:

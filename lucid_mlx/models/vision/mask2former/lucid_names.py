@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -11,6 +13,7 @@ import mlx.nn as nn
 from lucid_mlx.models.vision.mask2former.config import Mask2FormerConfig
 from lucid_mlx.models.vision.mask2former.criterion import compute_losses, scored_predictions
 from lucid_mlx.models.vision.mask2former.matcher import match
+from lucid_mlx.models.vision.mask2former.provenance import Provenance
 from lucid_mlx.models.vision.mask2former.targets import read_targets
 from lucid_mlx.weights.registry import WeightsLike
 
@@ -21,9 +24,14 @@ Model = TypeVar("Model", bound="LucidNames")
 
 
 class LucidNames(nn.Module):
-    """The names and methods that lucid's model has beside the network itself, for `Mask2Former` alone."""
+    """The names and methods that the models of lucid and transformers have beside the network, for `Mask2Former`.
+
+    Attributes:
+        provenance: where the weights came from.
+    """
 
     config: Mask2FormerConfig
+    provenance: Provenance = Provenance()
 
     @property
     def model(self) -> "Body":
@@ -98,6 +106,63 @@ class LucidNames(nn.Module):
         from lucid_mlx.convert.lucid_state import load_lucid_state_dict
 
         load_lucid_state_dict(self._network, state_dict, strict)
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike[str],
+        *,
+        image_config: Any = None,
+        license: str | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write a folder that `lucid_mlx.load` reads, completely or not at all.
+
+        Args:
+            save_directory: the folder; it must not exist, or be empty, without `force`.
+            image_config: the `ImageConfig` to write; None for that of what the model was loaded from.
+            license: as the hub writes it; None for that of what the model was loaded from.
+            force: replace a folder that was written like this.
+
+        Returns:
+            The folder.
+
+        Raises:
+            InputError: if the folder may not be replaced or cannot be written, or the license does not fit.
+        """
+        from lucid_mlx.convert.publish import save_model
+
+        return save_model(self._network, save_directory, image_config=image_config, license=license, force=force)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        license: str | None = None,
+        commit_message: str | None = None,
+        image_config: Any = None,
+    ) -> str:
+        """Publish this model on the Hugging Face hub, with a model card; the token is found in its usual places.
+
+        Args:
+            repo_id: `owner/name`; made if there is none.
+            private: make a new repository private.
+            license: as `save_pretrained` takes it.
+            commit_message: of the commit.
+            image_config: as `save_pretrained` takes it.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            InputError: if weights for non-commercial use would get another license, there is no token that may write,
+                or the hub cannot be reached.
+        """
+        from lucid_mlx.convert.publish import push_model
+
+        return push_model(
+            self._network, repo_id, private=private, license=license, message=commit_message, image_config=image_config
+        )
 
     @property
     def _network(self) -> "Mask2Former":
