@@ -1,73 +1,32 @@
 """Videos are made here, segmented, and read back with PyAV."""
 
 import os
-from fractions import Fraction
+import time
 
 import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import PHOTO, small_model
+from video_files import CONSTANT_RATE, GREEN, copy, frames, make, packets
 
 from lucid_mlx import InputError, Segmenter
 from lucid_mlx.cli.main import main
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.segment import Segment
-from lucid_mlx.video import io
-from lucid_mlx.video.segment_video import segment_video
+from lucid_mlx.video import VideoSegmenter, segment_video
+from lucid_mlx.video.color import ColorConverter
+from lucid_mlx.video.reader import VideoReader
+from lucid_mlx.video.writer import VideoWriter
 from lucid_mlx.visualization import palette
 from lucid_mlx.visualization.colors import shade
 
-MILLISECONDS = Fraction(1, 1000)
-CONSTANT_RATE = [40 * number for number in range(12)]
 VARIABLE_RATE = [0, 40, 80, 200, 210, 250, 400, 440, 480, 600, 640, 1000]
-GREEN = (30, 160, 60)
-
-
-def make(path, times=CONSTANT_RATE, size=(64, 48), audio=None, rotation=0, last=40):
-    """Write a video of a bright square that moves right by two pixels a frame; the last frame lasts `last` ms."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
-        stream.codec_context.time_base = MILLISECONDS
-        if rotation:
-            stream.set_display_rotation(rotation)
-        audio_stream = container.add_stream(audio, rate=16000, layout="mono") if audio else None
-        for number, time in enumerate(times):
-            pixels = np.full((size[1], size[0], 3), GREEN, np.uint8)
-            pixels[10:26, 2 * number : 2 * number + 16] = 250
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = time, MILLISECONDS
-            container.mux(stream.encode(frame))
-        for packet in stream.encode():
-            if packet.pts * packet.time_base == times[-1] * MILLISECONDS:
-                packet.duration = int(last * MILLISECONDS / packet.time_base)
-            container.mux(packet)
-        if audio_stream is not None:
-            wave = 0.3 * np.sin(np.arange(16 * times[-1]) * 440 * 2 * np.pi / 16000)
-            sample_format = audio_stream.codec_context.format.name
-            samples = wave.astype(np.float32) if sample_format == "fltp" else (wave * 32767).astype(np.int16)
-            frame = av.AudioFrame.from_ndarray(samples[None], format=sample_format, layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
-            container.mux(audio_stream.encode(frame))
-            container.mux(audio_stream.encode())
-    return path
-
-
-def frames(path):
-    with av.open(str(path)) as container:
-        return [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-
-
-def packets(path):
-    with av.open(str(path)) as container:
-        found = [packet for packet in container.demux(audio=0) if packet.size]
-        return [(packet.pts * packet.time_base, bytes(packet)) for packet in found]
 
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter(small_model(), "semantic", size="64")
+    return VideoSegmenter(small_model(), "semantic", size="64")
 
 
 class Fake(Segmenter):
@@ -135,7 +94,7 @@ def test_colors_do_not_change(tmp_path, monkeypatch, size):
         container.mux(stream.encode())
     fake = Fake()
     monkeypatch.setattr(fake, "stream", lambda images, **options: (empty(image) for image in images))
-    segment_video(fake, source, tmp_path / "out.mp4")
+    segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4")
     _, image = frames(tmp_path / "out.mp4")[0]
     np.testing.assert_allclose(np.median(image, axis=(0, 1)), GREEN, atol=3)
 
@@ -153,7 +112,7 @@ def test_odd_sides_are_made_even(tmp_path, segmenter):
 def test_a_segment_keeps_its_shade_while_others_come_and_go(tmp_path):
     fake = Fake()
     source = make(tmp_path / "in.mp4")
-    segment_video(fake, source, tmp_path / "out.mp4", opacity=1.0)
+    segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4", opacity=1.0)
     first, second = (shade(tuple(palette(fake.labels)[0].tolist()), number) for number in (0, 1))
     for number, (_, image) in enumerate(frames(tmp_path / "out.mp4")):
         inside = image[8 * 22, 8 * (2 * number + 3)]  # the square is listed second in the first frame
@@ -161,20 +120,20 @@ def test_a_segment_keeps_its_shade_while_others_come_and_go(tmp_path):
         assert np.abs(inside.astype(int) - first).max() > 30
 
 
-def test_no_more_than_a_batch_is_in_memory(tmp_path, monkeypatch):
-    read, pending = [], []
-    network = Segmenter(small_model(), "semantic", size="64")
-    to_rgb = io._to_rgb
-    monkeypatch.setattr(io, "_to_rgb", lambda *args: read.append(1) or to_rgb(*args))
-    write = io.VideoWriter.write
+def test_few_frames_are_in_memory_however_long_the_film(tmp_path, monkeypatch):
+    read, waiting = [], []
+    to_rgb, write = ColorConverter.to_rgb, VideoWriter.write
+    monkeypatch.setattr(ColorConverter, "to_rgb", lambda *args: read.append(1) or to_rgb(*args))
 
-    def counting_write(self, image):
-        pending.append(len(read) - len(pending))
+    def slow_write(self, image):
+        time.sleep(0.02)
+        waiting.append(len(read) - len(waiting))
         write(self, image)
 
-    monkeypatch.setattr(io.VideoWriter, "write", counting_write)
-    segment_video(network, make(tmp_path / "in.mp4"), tmp_path / "out.mp4", batch_size=4)
-    assert max(pending) == 4
+    monkeypatch.setattr(VideoWriter, "write", slow_write)
+    source = make(tmp_path / "in.mp4", [40 * number for number in range(60)])
+    assert segment_video(VideoSegmenter(Fake()), source, tmp_path / "out.mp4", batch_size=4) == 60
+    assert max(waiting) <= 16  # of the batch that is read, the one that is segmented, and a few
 
 
 def run(*arguments, code=0):
@@ -226,7 +185,7 @@ def test_a_video_of_frames_above_the_limit_is_refused(name, folder, monkeypatch)
     monkeypatch.setenv("LUCID_MLX_MAX_IMAGE_MB", "1")
     assert "the limit is 1 MB: make it smaller, or set LUCID_MLX_MAX_IMAGE_MB" in run(name, "out.mp4", code=2).stderr
     monkeypatch.setenv("LUCID_MLX_MAX_IMAGE_MB", "2")
-    with io.VideoReader(folder / name) as reader:
+    with VideoReader(folder / name) as reader:
         assert next(reader.frames()).shape == (480, 640, 3)
 
 
@@ -236,7 +195,7 @@ def test_the_video_is_never_overwritten_in_python(target, folder):
     (folder / "link.mp4").symlink_to("in.mp4")
     (folder / "hard.mp4").hardlink_to("in.mp4")
     with pytest.raises(InputError, match="is also an input"):
-        segment_video(Fake(), "in.mp4", target)
+        segment_video(VideoSegmenter(Fake()), "in.mp4", target)
 
 
 def truncate(path):
@@ -256,7 +215,7 @@ def truncate(path):
         ("audio.mp4", "audio.mp4 has no video stream"),
         ("list.m3u8", "list.m3u8 is not a video"),
         ("truncated.mp4", "truncated.mp4 is not a video, or damaged"),
-        ("truncated_fast.mp4", "truncated_fast.mp4 is damaged or incomplete"),
+        ("truncated_fast.mp4", "truncated_fast.mp4 is incomplete: it ends inside of a packet"),
         ("truncated.mkv", "truncated.mkv is incomplete: it ends after"),
     ],
 )
@@ -285,14 +244,7 @@ def test_bad_videos_give_one_sentence_and_leave_no_file(folder, name, message):
 def faststart(path, times):
     """Write a video whose index comes first, and truncate it."""
     make(path, times, audio="aac")
-    whole = path.with_name("whole.mp4")
-    with av.open(str(path)) as container, av.open(str(whole), "w", options={"movflags": "faststart"}) as copy:
-        streams = {stream.index: copy.add_stream_from_template(stream) for stream in container.streams}
-        for packet in container.demux():
-            if packet.size:
-                packet.stream = streams[packet.stream.index]
-                copy.mux(packet)
-    whole.replace(path)
+    copy(path, path.with_name("whole.mp4"), options={"movflags": "faststart"}).replace(path)
     truncate(path)
 
 
@@ -326,7 +278,7 @@ def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(fake, "stream", interrupted)
     source = make(tmp_path / "in.mp4", audio="aac")
     with pytest.raises(KeyboardInterrupt):
-        segment_video(fake, source, tmp_path / "out.mp4")
+        segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -334,8 +286,8 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     def full(self, image):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(io.VideoWriter, "write", full)
+    monkeypatch.setattr(VideoWriter, "write", full)
     source = make(tmp_path / "in.mp4", CONSTANT_RATE[:2])
     with pytest.raises(InputError, match="cannot be written: No space left"):
-        segment_video(Fake(), source, tmp_path / "out.mp4")
+        segment_video(VideoSegmenter(Fake()), source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
