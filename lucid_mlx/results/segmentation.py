@@ -185,9 +185,10 @@ class Segmentation(Exports):
         """Return what the `Segmenter` would return for this photo with another threshold, without the network.
 
         It needs `Segmenter(..., keep_candidates=True)`: each result then keeps the mask logits of whatever may become
-        a segment, at a quarter of the network's input along each side. For one query at 800x1088 that is 0.2 MB (half
-        of it in float16), and there are as many as find an object in a panoptic segmentation, or are among the `top_k`
-        pairs in an instance segmentation: some to 100 of 100. The photo and the map of a megapixel take 7 MB.
+        a segment, at a quarter of the network's input along each side: 0.2 MB for a query at 800x1088, and half of it
+        in float16. In a panoptic segmentation these are the queries whose likeliest class is an object, in an instance
+        segmentation those among the `top_k` pairs; at most all that the network has, often 100. For comparison, the
+        photo and the map of a megapixel take 7 MB.
 
         Args:
             threshold: minimum score of a segment, 0 to 1.

@@ -53,7 +53,7 @@ def _joined(ring: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     tree = cKDTree(ring)
     detours: list[tuple[int, np.ndarray]] = []
     for other in others:
-        distances, nearest = tree.query(other)
+        distances, nearest = (np.asarray(each) for each in tree.query(other))
         start = int(distances.argmin())
         around = np.roll(other, -start, axis=0)
         detours.append((int(nearest[start]), np.concatenate([around, around[:1]])))

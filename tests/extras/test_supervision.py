@@ -1,7 +1,9 @@
 """The library supervision reads what `segment` writes and what results give; `pip install supervision`."""
 
+import re
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +94,13 @@ def test_supervision_reads_the_masks_and_the_classes(tmp_path):
     assert image.shape == result.image.shape
     assert detections.class_id.tolist() == [segment.label_id for segment in result.segments]
     assert np.array_equal(detections.mask, result.masks)
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DEMO_FOLDER / "scene.png", "photo.jpg")
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    (example,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "supervision" in one]
+    exec(example, names := {})
+    assert "coat" in capsys.readouterr().out
+    assert (names["picture"] != names["result"].image).any()

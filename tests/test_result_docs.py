@@ -1,0 +1,60 @@
+"""The page on results runs as it stands, on the scene in the package, and names what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers import run_cli
+from PIL import Image
+
+from lucid_mlx import Segmentation
+from lucid_mlx.cli.formats import CUTOUTS, FORMATS
+from lucid_mlx.weights.address import DEMO_FOLDER
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+EXPORTS, _, THRESHOLD = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)  # the second is in tests/extras
+TABLE = re.findall(r"^\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\| `(tests/[^|]*)` \|$", PAGE, re.M)
+
+
+@pytest.fixture(autouse=True)
+def photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.open(DEMO_FOLDER / "scene.png").convert("RGB").save("photo.jpg", quality=95)
+
+
+def test_a_photo_goes_everywhere(capsys):
+    exec(EXPORTS, names := {})
+    assert names["same"].segments == names["result"].segments
+    assert "coat" in capsys.readouterr().out
+    written = {path.name for path in Path().iterdir()}
+    assert written == {
+        "photo.jpg", "picture.png", "coat.png", "blurred.png", "white.png", "photo.geojson", "photo.txt", "photo.csv",
+        "photo.result.json",
+    }  # fmt: skip
+
+
+def test_a_threshold_changes(capsys):
+    exec(THRESHOLD, {})
+    assert len(set(capsys.readouterr().out.splitlines())) > 1
+
+
+def test_commands_run():
+    for line in re.findall(r"^lucid-mlx segment photo.jpg (.*)$", PAGE, re.M):
+        run_cli("segment", "photo.jpg", *line.replace("'", "").split())
+    assert Path("photo-segmented-cutout.png").exists()
+    assert Path("photo-segmented-replace-background.png").exists()
+
+
+def test_the_table_names_methods_formats_and_tests_that_exist():
+    assert len(TABLE) > 10
+    for _, calls, formats, _, test in TABLE:
+        assert (ROOT / test).exists(), test
+        for name in re.findall(r"`(?:Segmentation\.)?(\w+)", calls):
+            assert callable(getattr(Segmentation, name)), name
+        for name in re.findall(r"`([\w-]+)", formats):
+            assert name in FORMATS or name == "-", name
+    listed = {name for _, _, formats, _, _ in TABLE for name in re.findall(r"`([\w-]+)", formats)}
+    assert listed >= set(FORMATS) - {"overlay", "mask", "json", *CUTOUTS}
+    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert all(f"\n| `{name}` | " in commands for name in FORMATS)
