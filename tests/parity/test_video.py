@@ -1,4 +1,4 @@
-"""The network for videos: on a single frame it computes what the network for images does."""
+"""The network for videos: whole clips; and on a single frame it computes what the network for images does."""
 
 import math
 from collections.abc import Callable
@@ -112,3 +112,38 @@ def test_a_converted_video_checkpoint_gives_the_logits_frame_positions(
     ours = lucid_mlx.load(convert(tmp_path / "video.safetensors", tmp_path / "ours"))(mx.array(photo_batch(96, 130)))
     got = {key: torch.from_numpy(np.array(ours[key])) for key in KEYS}
     assert difference(got, logits(model, frame_positions)) < 1e-4
+
+
+def clip_logits(model: torch.nn.Module, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The reference's logits of a clip, (T, 3, H, W), in float64.
+
+    transformers has no network for clips, but its decoder takes maps of any height: the maps of the frames, one below
+    the other, are a clip if the positions are a clip's. With sides that are multiples of 32 no mask is interpolated
+    across the border of two frames.
+    """
+    count, tall = len(frames), lambda x: x.permute(1, 0, 2, 3).flatten(1, 2)[None]
+
+    def positions(shape: torch.Size) -> torch.Tensor:
+        _, channels, height, width = shape
+        return tall(video_positions(count, height // count, width, channels))
+
+    model.double()
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        features = model.model.pixel_level_module(frames.double(), output_hidden_states=True)
+        module = model.model.transformer_module
+        patch.setattr(module.position_embedder, "forward", lambda shape, *_: positions(shape))
+        decoded = module([tall(x) for x in features.decoder_hidden_states], tall(features.decoder_last_hidden_state))
+        masks = decoded.masks_queries_logits[-1].unflatten(2, (count, -1))
+        classes = model.class_predictor(decoded.intermediate_hidden_states[-1].transpose(0, 1))
+    return {"class_queries_logits": classes, "masks_queries_logits": masks}
+
+
+def test_a_clip_gives_the_reference_s_logits(reference: Reference, ties: Ties) -> None:
+    model, folder = reference
+    frames = np.concatenate([photo_batch(96, 128), photo_batch(96, 128)[:, :, ::-1], photo_batch(96, 160)[..., 32:]])
+    ours = lucid_mlx.load(folder).forward_clip(mx.array(frames)[None])
+    mx.eval(ours)
+    got = {key: torch.from_numpy(np.array(ours[key])) for key in KEYS}
+    wanted = clip_logits(model, torch.from_numpy(frames.copy()))
+    assert got["masks_queries_logits"].shape[2] == len(frames)
+    assert difference(got, wanted) < 1e-4
