@@ -23,10 +23,10 @@ class Clock:
         end: the latest end of a packet so far, in seconds.
     """
 
-    def __init__(self, container: "av.container.InputContainer", start: float):
+    def __init__(self, container: "av.container.InputContainer", start: Fraction):
         # A time below zero belongs to samples that come before the first that is heard.
         begin = Fraction(max(0, container.start_time or 0), MICROSECONDS)
-        self.shift = begin + Fraction(start)
+        self.shift = begin + start
         self._may_jump = bool(container.format.flags & TIMES_MAY_JUMP)
         self._shifts = [self.shift]  # one for each part of a joined stream
         self._parts: dict[int, int] = {}  # the part that each stream is in

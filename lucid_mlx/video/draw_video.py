@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import count, islice
 from os import PathLike
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +113,8 @@ class _Clock:
     audio_packets: deque[Any] = field(default_factory=deque)
     audio_streams: tuple[Any, ...] = ()
     rotation: int = 0
-    stream: Any = field(default_factory=lambda: SimpleNamespace(sample_aspect_ratio=None))
+    sample_aspect_ratio: Fraction | None = None
+    end: Fraction | None = None
 
 
 def draw_frames(
@@ -145,7 +145,7 @@ def draw_frames(
     rate = Fraction(frame_rate).limit_denominator(1001)
     clock = _Clock(rate, 1 / rate, deque((number, 1) for number in range(total)))
     draw, number = Drawing(result.labels, options), 0
-    with atomic_write(target) as path, VideoWriter(path, cast(VideoReader, clock)) as writer:
+    with atomic_write(target) as path, VideoWriter(path, clock) as writer:
         for number, frame in enumerate(islice(frames, total), 1):
             writer.write(draw(result.segmentation(number - 1, read_image(frame))))
         if number < total or not total:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -56,6 +56,8 @@ class VideoReader:
             `start` is the time zero.
         audio_packets: audio packets that were read but not yet written.
         rotation: counterclockwise rotation in degrees that makes a frame upright, a multiple of 90.
+        sample_aspect_ratio: width by height of a pixel before the rotation; None if unknown.
+        end: where the part that is read ends, in seconds from `start`; None for the end of the video.
 
     Raises:
         InputError: if PyAV is missing, the file is not a video, or a value is out of range.
@@ -78,8 +80,9 @@ class VideoReader:
         if end is not None and end <= start:
             raise InputError(f"end must be after start, got {end:g} s and {start:g} s")
         self._path = path
-        self._start, self._every, self._max_frames = Fraction(start), every, max_frames
-        self._end = None if end is None else Fraction(end) - self._start
+        self._start = Fraction(start).limit_denominator(MICROSECONDS)
+        self._every, self._max_frames = every, max_frames
+        self.end = None if end is None else Fraction(end).limit_denominator(MICROSECONDS) - self._start
         self.timestamps: deque[tuple[int, int]] = deque()
         self.audio_packets: deque[av.Packet[Any]] = deque()
         self.rotation = 0
@@ -108,12 +111,13 @@ class VideoReader:
         self._check_size()
         self.stream.codec_context.options = limit
         self.stream.thread_type = "AUTO"
+        self.sample_aspect_ratio = self.stream.sample_aspect_ratio or None
         self.audio_streams = self._container.streams.audio
         rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self._source_rate = rate
         self.frame_rate = rate / self._every
         self.time_base = self.stream.time_base or 1 / rate
-        self._clock = Clock(self._container, float(self._start))
+        self._clock = Clock(self._container, self._start)
         self._damaged = self._resized = 0
         self._failure = ""
 
@@ -142,11 +146,11 @@ class VideoReader:
         count: float | None = None
         if self._container.duration:
             seconds = Fraction(self._container.duration, MICROSECONDS) - self._start
-            seconds = seconds if self._end is None else min(seconds, self._end)
+            seconds = seconds if self.end is None else min(seconds, self.end)
             count = max(0.0, float(seconds * self._source_rate))
-        elif self._end is not None:
-            count = float(self._end * self._source_rate)
-        if self.stream.frames and not self._start and self._end is None:
+        elif self.end is not None:
+            count = float(self.end * self._source_rate)
+        if self.stream.frames and not self._start and self.end is None:
             count = self.stream.frames
         if count is None:
             return self._max_frames
@@ -172,8 +176,8 @@ class VideoReader:
                 if time < -TOLERANCE:
                     continue
                 if self._max_frames is not None and number == self._max_frames * self._every:
-                    self._end = time  # the sound ends there too
-                if self._end is not None and time >= self._end - TOLERANCE:
+                    self.end = time  # the sound ends there too
+                if self.end is not None and time >= self.end - TOLERANCE:
                     self._read_audio()
                     break
                 number += 1
@@ -228,7 +232,7 @@ class VideoReader:
             self._open()
         return self._decode()
 
-    def _decode(self) -> "Iterator[tuple[int, int, av.VideoFrame]]":
+    def _decode(self) -> "Generator[tuple[int, int, av.VideoFrame], None, None]":
         """Yield the timestamp, the duration and the picture of each frame, in order of time."""
         timestamp: int | None = None
         default_duration = max(1, round(1 / (self._source_rate * self.time_base)))
@@ -264,7 +268,7 @@ class VideoReader:
             return self.stream.decode(packet)
         except av.FFmpegError as error:
             self._damaged += not packet.is_corrupt  # those were counted
-            self._failure = error.strerror
+            self._failure = error.strerror or str(error)
             return []
 
     def _keep_audio(self, packet: "av.Packet[Any]") -> None:
@@ -274,17 +278,17 @@ class VideoReader:
         time = None if packet.pts is None else packet.pts * Fraction(packet.time_base)
         # Samples before the first that is heard belong to a video that is read from its beginning.
         early = self._start and time is not None and time < -TOLERANCE
-        late = self._end is not None and time is not None and time >= self._end
+        late = self.end is not None and time is not None and time >= self.end
         if not early and not late:
             self.audio_packets.append(packet)
 
     def _read_audio(self) -> None:
         """Read the sound up to the end, which may come later in the file than the frames."""
-        assert self._end is not None
+        assert self.end is not None
         waiting = {stream.index for stream in self.audio_streams}
         for packet in self._packets() if waiting else ():
             self._keep_audio(packet)
-            if packet.pts is not None and packet.pts * Fraction(packet.time_base) >= self._end:
+            if packet.pts is not None and packet.pts * Fraction(packet.time_base) >= self.end:
                 waiting.discard(packet.stream_index)
             if not waiting:
                 return

@@ -2,13 +2,14 @@
 
 from collections import deque
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lucid_mlx.errors import InputError
-from lucid_mlx.video.reader import VideoReader, ffmpeg_errors
+from lucid_mlx.video.reader import ffmpeg_errors
 
 if TYPE_CHECKING:
     import av
@@ -33,6 +34,19 @@ def check_suffix(path: Path) -> None:
         raise InputError(f"{path} does not name a video format; expected a suffix of {', '.join(SUFFIXES)}")
 
 
+class Source(Protocol):
+    """What a writer asks of where the frames come from; see `VideoReader`."""
+
+    frame_rate: Fraction
+    time_base: Fraction
+    timestamps: deque[tuple[int, int]]
+    audio_streams: "tuple[av.AudioStream, ...]"
+    audio_packets: "deque[av.Packet[Any]]"
+    rotation: int
+    sample_aspect_ratio: Fraction | None
+    end: Fraction | None
+
+
 class VideoWriter:
     """Writes frames as H.264, with the timestamps and the audio of the video that they come from.
 
@@ -41,7 +55,7 @@ class VideoWriter:
         source: the video that the frames come from, which is read at the same time.
     """
 
-    def __init__(self, path: Path, source: VideoReader):
+    def __init__(self, path: Path, source: Source):
         import av
         from av.video.reformatter import VideoReformatter
 
@@ -91,6 +105,7 @@ class VideoWriter:
         self._durations.append(duration)
         with ffmpeg_errors(self._failure):
             self._encode(frame)
+            self._mux_audio(frame.pts * self._source.time_base)
 
     def flush(self) -> None:
         """Write the frames that are still in the encoder, and the rest of the audio.
@@ -100,17 +115,17 @@ class VideoWriter:
         """
         with ffmpeg_errors(self._failure):
             self._encode(None)
+            self._mux_audio(self._source.end)
 
     def _encode(self, frame: "av.VideoFrame | None") -> None:
         for packet in self._stream.encode(frame):  # x264 drops durations; without B-frames the order is unchanged
             packet.duration = self._durations.popleft()
             self._container.mux(packet)
-        self._mux_audio()
 
     def _start_encoding(self, width: int, height: int) -> None:
         from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-        encoder, aspect_ratio = self._stream.codec_context, self._source.stream.sample_aspect_ratio
+        encoder, aspect_ratio = self._stream.codec_context, self._source.sample_aspect_ratio
         encoder.width, encoder.height, encoder.time_base = width, height, self._source.time_base
         encoder.colorspace, encoder.color_range = Colorspace.ITU709, ColorRange.MPEG
         encoder.color_primaries, encoder.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -127,8 +142,13 @@ class VideoWriter:
             ) from error
         self._started = True
 
-    def _mux_audio(self) -> None:
-        while self._source.audio_packets:
-            packet = self._source.audio_packets.popleft()
+    def _mux_audio(self, end: Fraction | None) -> None:
+        """Write the audio up to a time in seconds; all of it if None."""
+        packets = self._source.audio_packets
+        while packets:
+            packet = packets[0]
+            if end is not None and packet.pts is not None and packet.pts * packet.time_base >= end:
+                return
             packet.stream = self._audio_streams[packet.stream.index]
             self._container.mux(packet)
+            packets.popleft()
