@@ -3,20 +3,23 @@
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
 from lucid_mlx.convert.card import FOLDER, base_model, model_card
 from lucid_mlx.convert.origin import identify_checkpoint
+from lucid_mlx.datasets import TASKS
 from lucid_mlx.errors import InputError
 from lucid_mlx.models.vision.mask2former import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import printable, shown
+from lucid_mlx.utils.validation import check_choice, whole_numbers
 from lucid_mlx.weights.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
@@ -139,7 +142,7 @@ def published_card(text: str, metadata: Mapping[str, str], repository: str) -> s
         card = ModelCard(text)
     except (ValueError, YAMLError) as error:
         raise InputError(f"the head of {CARD_FILE} cannot be read: {printable(str(error))[:200]}") from None
-    data = card.data
+    data: Any = card.data
     data.license = checked_license(metadata, data.license or None)
     if data.license is None:
         warnings.warn(
@@ -160,6 +163,8 @@ def save_model(
     *,
     image_config: ImageConfig | None = None,
     license: str | None = None,
+    task: str | None = None,
+    thing_ids: Collection[int] | None = None,
     force: bool = False,
 ) -> Path:
     """Write a model to a folder that `lucid_mlx.load` reads, completely or not at all.
@@ -169,6 +174,8 @@ def save_model(
         folder: it must not exist, or be empty, without `force`.
         image_config: how images are prepared for it; None for the configuration of what the model was loaded from.
         license: as the hub writes it; None for that of what the model was loaded from.
+        task: "semantic", "instance" or "panoptic", for which it was trained; None for that of what it was loaded from.
+        thing_ids: the classes that have countable objects; None for those of what it was loaded from.
         force: replace a folder that was written like this.
 
     Returns:
@@ -183,6 +190,12 @@ def save_model(
     metadata = {"source": "a model in memory", "family": "mlx", **provenance.metadata}
     if (chosen := checked_license(metadata, license)) is not None:
         metadata["license"] = chosen
+    if task is not None:
+        check_choice("task", task, TASKS)
+        metadata["task"] = task
+    if thing_ids is not None:
+        things = whole_numbers("thing_ids", list(thing_ids), most=model.config.num_labels - 1)
+        metadata["things"] = " ".join(map(str, sorted(things)))
     preprocessor = image_config.to_dict() if image_config else dict(provenance.preprocessor) or ImageConfig().to_dict()
     config = model.config.to_dict()
     if provenance.quantization and any(name.endswith(".scales") for name in named_parameters(model)):

@@ -86,7 +86,8 @@ def pipeline(
     if isinstance(model, Mask2Former):
         if dtype is not None:
             raise InputError("dtype goes with the name of a model; set a model's own with model.set_dtype")
-        network, config = model.eval(), ImageConfig()
+        network, config = model, ImageConfig()
+        network.eval()
     else:
         checkpoint = load_checkpoint(model)
         network = build_model(checkpoint, _dtype(dtype))

@@ -18,8 +18,9 @@ def blocks(page):
 
 
 QUICK_START, LUCID = blocks("README.md")
-SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER, SAVE, EVALUATE = blocks("docs/python.md")
+SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER, SAVE, PIPELINE, EVALUATE = blocks("docs/python.md")
 (CONVERT,) = blocks("docs/converting.md")
+(LUCID_3,) = blocks("docs/compatibility.md")
 (TRAIN,) = blocks("docs/training.md")
 
 
@@ -72,6 +73,17 @@ def test_a_network_is_written_as_a_folder(photos):
     exec(SAVE, names := {})
     assert names["segmenter"].labels == {0: "cat", 1: "dog", 2: "grass"}
     assert (names["segmenter"].task, names["segmenter"].thing_ids) == ("panoptic", {0, 1})
+
+
+def test_a_pipeline_is_called_as_in_transformers(photos):
+    exec(PIPELINE.replace("threshold=0.5", 'subtask="semantic"'), names := {})  # random weights are sure of nothing
+    assert names["found"]["mask"].size == (600, 400)
+    exec(PIPELINE, {})
+
+
+def test_lucid_3s_names_build_a_network(capsys):
+    exec(LUCID_3, {})
+    assert capsys.readouterr().out.strip() == LUCID_3.rsplit("# ", 1)[1].strip()
 
 
 def test_accuracy_is_measured(monkeypatch):

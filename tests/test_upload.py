@@ -281,6 +281,14 @@ class TestModels:
         assert after.config == before.config
         assert all(mx.array_equal(before.arrays[name], after.arrays[name]).item() for name in before.arrays)
 
+    def test_its_task_and_the_classes_of_things_may_be_given(self, tmp_path):
+        folder = small_model().save_pretrained(tmp_path / "a", task="panoptic", thing_ids={3, 1})
+        segmenter = lucid_mlx.Segmenter(folder)
+        assert (segmenter.task, segmenter.thing_ids) == ("panoptic", {1, 3})
+        for wrong in ({"task": "x"}, {"thing_ids": [5]}, {"license": 3}, {"image_config": {}}):
+            with pytest.raises(InputError, match=next(iter(wrong))):
+                small_model().save_pretrained(tmp_path / "b", **wrong)
+
     def test_a_folder_is_not_replaced_without_force(self, tmp_path):
         small_model(1).save_pretrained(tmp_path / "a")
         with pytest.raises(InputError, match="exists already"):

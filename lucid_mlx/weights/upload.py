@@ -26,7 +26,7 @@ def check_repository(repository: str) -> str:
         InputError: if it is no such name.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented as public
 
     try:
         validate_repo_id(repository)

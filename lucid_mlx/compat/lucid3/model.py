@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from types import SimpleNamespace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -104,7 +104,8 @@ class Mask2FormerForSemanticSegmentation(nn.Module):
         """
         if not only_trainable:
             return self.network.parameter_size
-        return sum(x.size for _, x in tree_flatten(self.network.trainable_parameters()))
+        trainable = cast(list[tuple[str, mx.array]], tree_flatten(self.network.trainable_parameters()))
+        return sum(array.size for _, array in trainable)
 
     def state_dict(self) -> dict[str, mx.array]:
         """Return the parameters under lucid 3's keys, in its shapes (convolutions O, I, H, W)."""

@@ -21,7 +21,7 @@ def as_array(name: str, value: Any) -> mx.array:
         value: an array of MLX or NumPy, or a torch tensor in the CPU's memory.
 
     Returns:
-        The array, float64 as float32.
+        The array, in the same shape; float64 becomes float32.
 
     Raises:
         InputError: if it is no array of numbers.

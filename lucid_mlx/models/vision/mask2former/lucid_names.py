@@ -1,6 +1,6 @@
 """What lucid 2 calls the parts of the model, and the methods of it that load, save and publish."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -113,6 +113,8 @@ class LucidNames(nn.Module):
         *,
         image_config: Any = None,
         license: str | None = None,
+        task: str | None = None,
+        thing_ids: Collection[int] | None = None,
         force: bool = False,
     ) -> Path:
         """Write a folder that `lucid_mlx.load` reads, completely or not at all.
@@ -121,6 +123,8 @@ class LucidNames(nn.Module):
             save_directory: the folder; it must not exist, or be empty, without `force`.
             image_config: the `ImageConfig` to write; None for that of what the model was loaded from.
             license: as the hub writes it; None for that of what the model was loaded from.
+            task: "semantic", "instance" or "panoptic"; None for that of what the model was loaded from.
+            thing_ids: the classes that have countable objects; None for those of what the model was loaded from.
             force: replace a folder that was written like this.
 
         Returns:
@@ -131,7 +135,15 @@ class LucidNames(nn.Module):
         """
         from lucid_mlx.convert.publish import save_model
 
-        return save_model(self._network, save_directory, image_config=image_config, license=license, force=force)
+        return save_model(
+            self._network,
+            save_directory,
+            image_config=image_config,
+            license=license,
+            task=task,
+            thing_ids=thing_ids,
+            force=force,
+        )
 
     def push_to_hub(
         self,
