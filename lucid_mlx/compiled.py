@@ -14,8 +14,9 @@ from lucid_mlx.utils.parameters import named_parameters
 
 COMPILED_SHAPES = 16  # image configurations make sides multiples of 32, so that a folder of photos has few
 LOGITS = ("class_queries_logits", "masks_queries_logits")
+STATES = "transformer_decoder_intermediate_states"  # the queries after each layer, of which the last is used
 
-Forward = Callable[[mx.array], Mapping[str, mx.array]]
+Forward = Callable[[mx.array], Mapping[str, Any]]
 
 
 class Compiled:
@@ -31,8 +32,8 @@ class Compiled:
     def __init__(self, model: Mask2Former):
         self._model, self._for_shape = model, _by_shape(model)
 
-    def __call__(self, pixels: mx.array) -> Mapping[str, mx.array]:
-        """Return `class_queries_logits` and `masks_queries_logits` of (B, num_channels, H, W)."""
+    def __call__(self, pixels: mx.array) -> Mapping[str, Any]:
+        """Return what `LOGITS` names, and the last of `STATES`, for (B, num_channels, H, W)."""
         return self._for_shape(pixels.shape)(pixels)
 
     def __reduce__(self) -> Any:
@@ -43,16 +44,16 @@ def _by_shape(original: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
     folding = FoldedModel(original)
     model = folding.model
 
-    def forward(pixels: mx.array) -> dict[str, mx.array]:
+    def forward(pixels: mx.array) -> dict[str, Any]:
         outputs = model(pixels)
-        return {name: outputs[name] for name in LOGITS}
+        return {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
 
     @lru_cache(maxsize=COMPILED_SHAPES)
     def for_shape(shape: tuple[int, ...]) -> Forward:
         compiled_forward: Forward = mx.compile(lambda pixels: forward(pixels), inputs=model.state)
         traced: set[tuple[mx.Dtype, mx.Dtype]] = set()
 
-        def run(pixels: mx.array) -> Mapping[str, mx.array]:
+        def run(pixels: mx.array) -> Mapping[str, Any]:
             folding.refresh()
             if (pixels.dtype, model.dtype) in traced:
                 return compiled_forward(pixels)

@@ -3,15 +3,17 @@
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
+from typing import Any
 
 import mlx.core as mx
 
 from lucid_mlx import backends
-from lucid_mlx.compiled import LOGITS, Compiled, Forward, evaluate
+from lucid_mlx.compiled import LOGITS, STATES, Compiled, Forward, evaluate
+from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
 
-Logits = Mapping[str, mx.array]  # those that `LOGITS` names, computed
+Logits = Mapping[str, Any]  # those that `LOGITS` names, and the last of `STATES`; computed
 
 
 class Running:
@@ -84,6 +86,32 @@ class Inference:
         too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
         if too_large:
             outputs = in_float32(self.model)(pixels)
-        logits = {name: outputs[name] for name in LOGITS}
+        logits = {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
         mx.eval(logits)  # other threads go on with them
         return logits, too_large
+
+
+def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> None:
+    """Check that the maps of a forward fit into memory, before they are made.
+
+    Args:
+        model: the network.
+        height: of its input, in pixels.
+        width: of its input, in pixels.
+        batch: images that run together.
+
+    Raises:
+        InputError: if even a low estimate, 50 to 98 % of what was measured, is more than the machine has.
+    """
+    config = model.config
+    backbone = config.backbone_config or {}
+    # At a quarter of the input's sides: the maps of the backbone's first stage, the mask features, the masks.
+    channels = 16 * (backbone.get("embed_dim") or backbone.get("embedding_size") or 64)
+    channels += 4 * config.mask_feature_size + 2 * config.num_queries
+    needed, there = batch * height * width // 16 * channels * model.dtype.size, backends.memory_size()
+    if needed > there:
+        raise InputError(
+            f"a forward at {width}x{height} pixels{f', {batch} at a time,' if batch > 1 else ''} takes more than "
+            f"{needed / 1e9:.0f} GB of memory, and there are {there / 1e9:.0f}; give a smaller size, such as 1024"
+            f"{', or a smaller batch size' if batch > 1 else ''}"
+        )

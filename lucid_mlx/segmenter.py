@@ -18,7 +18,7 @@ from lucid_mlx import backends
 from lucid_mlx.compiled import evaluate
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
-from lucid_mlx.inference import Inference, Logits, Running
+from lucid_mlx.inference import Inference, Logits, Running, check_memory
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.postprocessing.inputs import Thresholds
@@ -71,6 +71,7 @@ class _Options(NamedTuple):
     bgr: bool
     skip: bool
     progress: bool
+    for_tracking: bool
 
 
 class Segmenter:
@@ -229,7 +230,7 @@ class Segmenter:
     def stream(
         self, images: Iterable[Any], *, batch_size: int = 1, thresholds: Thresholds | None = None,
         threshold: float | None = None, bgr: bool = False, on_error: Literal["raise", "skip"] = "raise",
-        progress: bool = False,
+        progress: bool = False, for_tracking: bool = False,
     ) -> Iterator[Segmentation]:  # fmt: skip
         """Segment any number of images, in order; of those that are at hand the next batch is read meanwhile.
 
@@ -241,6 +242,7 @@ class Segmenter:
             bgr: arrays and tensors are BGR, as OpenCV has them.
             on_error: what to do about an image that cannot be read: "raise", or "skip" it with a warning at the end.
             progress: show a progress bar, if standard error is a terminal or this a notebook.
+            for_tracking: keep in each result what `lucid_mlx.video.Tracker` needs: a small mask of each segment.
 
         Returns:
             The results, each computed when it is asked for; none of an image that was skipped.
@@ -248,7 +250,7 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        options = self._options(batch_size, thresholds, threshold, bgr, on_error, progress)
+        options = self._options(batch_size, thresholds, threshold, bgr, on_error, progress, for_tracking)
         single = isinstance(images, str | bytes | PathLike | mx.array) or hasattr(images, "__array__")
         if single or hasattr(images, "read") or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
@@ -256,7 +258,7 @@ class Segmenter:
 
     def _options(
         self, batch_size: int, thresholds: Thresholds | None, threshold: float | None, bgr: bool, on_error: str,
-        progress: bool = False,
+        progress: bool = False, for_tracking: bool = False,
     ) -> _Options:  # fmt: skip
         check_values(
             ("task", self.task, Literal["semantic", "instance", "panoptic"]),
@@ -266,6 +268,7 @@ class Segmenter:
             ("bgr", bgr, bool),
             ("on_error", on_error, Literal["raise", "skip"]),
             ("progress", progress, bool),
+            ("for_tracking", for_tracking, bool),
         )
         self._warn_of(threshold, 4)
         thresholds = thresholds or Thresholds()
@@ -274,7 +277,7 @@ class Segmenter:
         chosen = self.threshold if threshold is None else threshold
         if thresholds.threshold is None and chosen is not None:
             thresholds = replace(thresholds, threshold=chosen)
-        return _Options(batch_size, thresholds, bgr, on_error == "skip", progress)
+        return _Options(batch_size, thresholds, bgr, on_error == "skip", progress, for_tracking)
 
     def _warn_of(self, threshold: float | None, stacklevel: int) -> None:
         if threshold is not None and self.task == "semantic":
@@ -299,7 +302,7 @@ class Segmenter:
         started = ((photos, self._start([photo for photo in photos if photo is not None])) for photos in read)
         with tqdm(total=total, unit="image", disable=hide_bar(options.progress)) as bar, closing(read):
             for photos, group in one_ahead(started, _cancel) if ahead else started:
-                results = self._finish(group, options.thresholds)
+                results = self._finish(group, options)
                 for photo in photos:
                     bar.update()
                     count += 1
@@ -334,12 +337,12 @@ class Segmenter:
             for numbers, images in (batches(pixels, self.image_config, len(photos)) if photos else ())
         ]
 
-    def _finish(self, started: list[_Batch], thresholds: Thresholds) -> Iterator[Segmentation]:
+    def _finish(self, started: list[_Batch], options: _Options) -> Iterator[Segmentation]:
         """Wait for the network, and yield the photos' results in order."""
         results: dict[int, Segmentation] = {}
         for batch in started:
             logits = batch.running.logits()
-            found = backends.POSTPROCESSING.run(self._postprocess, logits, batch.images, batch.photos, thresholds)
+            found = backends.POSTPROCESSING.run(self._postprocess, logits, batch.images, batch.photos, options)
             results |= dict(zip(batch.numbers, found, strict=True))
         yield from (results[number] for number in range(len(results)))
 
@@ -348,7 +351,7 @@ class Segmenter:
         logits: Logits,
         images: ImageBatch,
         photos: list[_Photo],
-        thresholds: Thresholds,
+        options: _Options,
     ) -> list[Segmentation]:
         """Turn logits into results at the photos' own sizes."""
         return segmentations(
@@ -357,36 +360,11 @@ class Segmenter:
             self.task,
             self.labels,
             thing_ids=self.thing_ids,
-            thresholds=thresholds,
+            thresholds=options.thresholds,
             resize_scores=self._resize_scores,
             keep_candidates=self.keep_candidates,
+            for_tracking=options.for_tracking,
             sizes={"input_size": images.pixels.shape[1:3], "content_sizes": images.content_sizes},
-        )
-
-
-def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> None:
-    """Check that the maps of a forward fit into memory, before they are made.
-
-    Args:
-        model: the network.
-        height: of its input, in pixels.
-        width: of its input, in pixels.
-        batch: images that run together.
-
-    Raises:
-        InputError: if even a low estimate, 50 to 98 % of what was measured, is more than the machine has.
-    """
-    config = model.config
-    backbone = config.backbone_config or {}
-    # At a quarter of the input's sides: the maps of the backbone's first stage, the mask features, the masks.
-    channels = 16 * (backbone.get("embed_dim") or backbone.get("embedding_size") or 64)
-    channels += 4 * config.mask_feature_size + 2 * config.num_queries
-    needed, there = batch * height * width // 16 * channels * model.dtype.size, backends.memory_size()
-    if needed > there:
-        raise InputError(
-            f"a forward at {width}x{height} pixels{f', {batch} at a time,' if batch > 1 else ''} takes more than "
-            f"{needed / 1e9:.0f} GB of memory, and there are {there / 1e9:.0f}; give a smaller size, such as 1024"
-            f"{', or a smaller batch size' if batch > 1 else ''}"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lucid_mlx.postprocessing import instance_segmentation, panoptic_segmentation, semantic_segmentation
 from lucid_mlx.postprocessing.inputs import Outputs, Thresholds
+from lucid_mlx.results.appearance import appearances
 from lucid_mlx.results.segmentation import Segmentation
 
 Photo = tuple[np.ndarray, str | None]  # (H, W, 3) uint8, RGB, and its name if it has one
@@ -23,6 +24,7 @@ def segmentations(
     thresholds: Thresholds,
     resize_scores: bool,
     keep_candidates: bool,
+    for_tracking: bool,
     sizes: Mapping[str, Any],
 ) -> list[Segmentation]:
     """Find the segments of a batch of photos.
@@ -36,6 +38,7 @@ def segmentations(
         thresholds: what counts as found.
         resize_scores: as of `semantic_segmentation`.
         keep_candidates: keep in each result what `Segmentation.with_threshold` needs.
+        for_tracking: keep in each result what `lucid_mlx.video.Tracker` needs.
         sizes: `input_size` and `content_sizes` of the batch, as post-processing takes them.
 
     Returns:
@@ -45,7 +48,7 @@ def segmentations(
     if task == "semantic":
         maps = semantic_segmentation(logits, resize_scores=resize_scores, **sizes)
         return [
-            Segmentation.from_semantic(pixels, np.array(classes), labels, name)
+            replace(Segmentation.from_semantic(pixels, np.array(classes), labels, name), _appearances={})
             for (pixels, name), classes in zip(photos, maps, strict=True)
         ]
     threshold = thresholds.score_threshold(task)
@@ -69,4 +72,6 @@ def segmentations(
             Segmentation.from_instances(pixels, found, threshold, labels, name, keep_candidates=keep_candidates)
             for (pixels, name), found in zip(photos, instances, strict=True)
         ]
-    return [replace(result, thresholds=replace(thresholds, threshold=threshold)) for result in results]
+    used = replace(thresholds, threshold=threshold)
+    kept = appearances(results, logits, sizes) if for_tracking else [None] * len(results)
+    return [replace(result, thresholds=used, _appearances=each) for result, each in zip(results, kept, strict=True)]

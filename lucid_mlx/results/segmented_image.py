@@ -10,6 +10,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.postprocessing.instance import InstanceCandidates
 from lucid_mlx.postprocessing.panoptic import PanopticCandidates
+from lucid_mlx.results.appearance import Appearance
 from lucid_mlx.results.packed_mask import unpack
 from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.text import shown
@@ -45,6 +46,7 @@ class SegmentedImage:
     _packed_masks: dict[int, bytes] | None = None  # of instances, by id, highest score first; masks may overlap
     thresholds: Thresholds | None = None
     _candidates: PanopticCandidates | InstanceCandidates | None = None  # for `with_threshold`
+    _appearances: Mapping[int, Appearance] | None = None  # by query, for `lucid_mlx.video.Tracker`
 
     def mask(self, segment: Segment) -> np.ndarray:
         """Return the mask of a segment, (H, W) bool."""
