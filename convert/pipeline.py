@@ -14,6 +14,7 @@ from lucid_mlx.convert.detectron2_yaml import Detectron2Config, read_detectron2_
 from lucid_mlx.convert.families import FAMILIES, CheckpointFamily
 from lucid_mlx.convert.infer import infer_config
 from lucid_mlx.convert.labels import choose_labels, fit_to_head, has_names, with_names
+from lucid_mlx.convert.lucid_config import from_lucid3, is_lucid3_config
 from lucid_mlx.convert.network import open_network
 from lucid_mlx.convert.origin import PublishedCheckpoint, identify_checkpoint
 from lucid_mlx.convert.other_models import name_other_model
@@ -306,6 +307,8 @@ def _network_config(
     named: bool,
 ) -> Mask2FormerConfig:
     """Read the configuration of the network from `config.json`, or infer it from the shapes of the parameters."""
+    if source.config is not None and is_lucid3_config(source.config):
+        return from_lucid3(source.config)
     if source.config is not None:
         head = renamed.get("transformer_decoder.class_head.weight")
         fitted = source.config if head is None else fit_to_head(source.config, head.shape[0] - 1, named)

@@ -17,12 +17,11 @@ from PIL import Image
 
 from lucid_mlx import backends
 from lucid_mlx.errors import InputError
-from lucid_mlx.inference import Inference
+from lucid_mlx.inference import Inference, check_memory
 from lucid_mlx.loading import build_model, default_image_config, load_checkpoint
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.postprocessing import huggingface
 from lucid_mlx.preprocessing import ImageConfig, batches, read_image
-from lucid_mlx.segmenter import check_memory
 from lucid_mlx.utils.files import local_path, read_json
 from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import MAX_BATCH_SIZE, check_choice, check_value, check_values

@@ -140,6 +140,9 @@ def test_a_folder_of_lucid_3_is_written_and_read(tmp_path):
     x = lucid3.randn(1, 3, 32, 32)
     assert again.config == model.config
     assert mx.array_equal(again(x).logits, model(x).logits)
+    network = lucid_mlx.load(tmp_path / "saved")
+    assert network.config == model.network.config
+    assert mx.array_equal(network(x)["class_queries_logits"], model.network(x)["class_queries_logits"])
     with pytest.raises(InputError, match="exists already"):
         model.save_pretrained(tmp_path / "saved")
 

@@ -8,19 +8,10 @@ from os import PathLike
 from typing import Any, ClassVar
 
 from lucid_mlx import models
+from lucid_mlx.convert.lucid_config import LUCID_3_NAMES, LUCID_3_SWIN, from_lucid3
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path, read_json, write_file
 from lucid_mlx.utils.text import shown
-
-# lucid 3's names of this package's fields; those that are the same in both are not listed.
-_NAMES = {
-    "num_classes": "num_labels",
-    "in_channels": "num_channels",
-    "n_head": "num_attention_heads",
-    "num_encoder_layers": "encoder_layers",
-    "num_decoder_layers": "decoder_layers",
-    "deep_supervision": "use_auxiliary_loss",
-}
 
 
 @dataclass(frozen=True)
@@ -102,22 +93,7 @@ class Mask2FormerConfig:
 
     def to_network(self) -> models.Mask2FormerConfig:
         """Return this package's configuration of the same network."""
-        own = {field.name for field in fields(models.Mask2FormerConfig)}
-        values = {_NAMES.get(name, name): value for name, value in asdict(self).items()}
-        backbone = {
-            "model_type": "swin",
-            "num_channels": self.in_channels,
-            "embed_dim": self.swin_embed_dim,
-            "depths": list(self.swin_depths),
-            "num_heads": list(self.swin_num_heads),
-            "window_size": self.swin_window_size,
-            "mlp_ratio": self.swin_mlp_ratio,
-            "drop_path_rate": 0.0,
-            "out_features": ["stage1", "stage2", "stage3", "stage4"],
-        }
-        values |= {"feature_size": self.d_model, "hidden_dim": self.d_model, "backbone_config": backbone}
-        values["feature_strides"] = list(self.feature_strides)
-        return models.Mask2FormerConfig(**{name: value for name, value in values.items() if name in own})
+        return from_lucid3(asdict(self))
 
     @classmethod
     def from_network(cls, config: models.Mask2FormerConfig) -> "Mask2FormerConfig":
@@ -135,12 +111,10 @@ class Mask2FormerConfig:
         backbone = config.backbone_config or {}
         if backbone.get("model_type") != "swin" or config.feature_size != config.hidden_dim:
             raise InputError("lucid 3's Mask2Former has a Swin backbone, and decoders of one width; this one has not")
-        values = {field.name: getattr(config, _NAMES.get(field.name, field.name), None) for field in fields(cls)}
-        known = {name: value for name, value in values.items() if value is not None}
-        for name in ("embed_dim", "depths", "num_heads", "window_size", "mlp_ratio"):
-            if name in backbone:
-                known[f"swin_{name}"] = backbone[name]
-        return cls(**{**known, "d_model": config.hidden_dim})
+        known = {field.name for field in fields(cls)}
+        values = {LUCID_3_NAMES.get(field.name, field.name): getattr(config, field.name) for field in fields(config)}
+        values |= {f"swin_{name}": backbone[name] for name in LUCID_3_SWIN if name in backbone}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and `model_type`."""
