@@ -1,11 +1,16 @@
 """Print the table of checkpoints that stands in docs/choosing.md: python docs/checkpoint_table.py"""
 
 from lucid_mlx.datasets import DATASETS
-from lucid_mlx.weights.catalog import SWIN_SIZES, CatalogEntry, catalog
+from lucid_mlx.preprocessing import published_image_config
+from lucid_mlx.weights.catalog import SWIN_SIZES, CatalogEntry, catalog, video_catalog
 
 HEADER = """\
 | dataset | backbone | million parameters | MB | queries | published accuracy | on the Hugging Face hub | lucid's tag |
 |---|---|---|---|---|---|---|---|"""
+
+VIDEO_HEADER = """\
+| dataset | backbone | million parameters | MB | queries | published accuracy | at | trained on | name |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -17,6 +22,9 @@ def main() -> None:
                 for row in rows([m for m in catalog() if (m.task, m.dataset, m.size) == (task, dataset, size)]):
                     print(row)
         print()
+    print(f"### Videos\n\n{VIDEO_HEADER}")
+    for model in video_catalog():
+        print(video_row(model))
 
 
 def rows(models: list[CatalogEntry]) -> list[str]:
@@ -35,6 +43,18 @@ def row(model: CatalogEntry, hub: str = "", tag: str = "") -> str:
     sizes = f"{model.num_parameters / 1e6:.0f} | {model.num_parameters * 4 / 1e6:.0f} | {model.num_queries}"
     names = " | ".join(f"`{name}`" if name else "-" for name in (hub, tag))
     return f"| {data} | {backbone} | {sizes} | {model.metric or '-'} | {names} |"
+
+
+def video_row(model: CatalogEntry) -> str:
+    """Return the row of a checkpoint for videos; `at` is the shorter side of the frames, and the most of the longer."""
+    data = model.dataset.removesuffix("_instance").replace("youtube_vis_", "YouTube-VIS ").replace("ovis", "OVIS")
+    backbone = model.backbone.replace("resnet_", "R") if not model.size else f"Swin-{model.size[0].upper()}"
+    sizes = f"{model.num_parameters / 1e6:.0f} | {model.num_parameters * 4 / 1e6:.0f} | {model.num_queries}"
+    config = published_image_config(model.dataset, model.backbone)
+    at = "-" if config is None else f"{config.shortest_edge}/{config.longest_edge}"
+    part = f", {model.name.split('_')[-2]} % of them" if model.name.endswith("PERCENT") else ""
+    frames = "clips" if model.trained_on == "clips" else f"frames{part}"
+    return f"| {data} | {backbone} | {sizes} | {model.metric} | {at} | {frames} | `{model.name}` |"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def computed_in_turn(function: Callable[[Frame], list[mx.array]], frames: Iterab
         except ValueError as error:
             if "transformations" not in str(error):
                 raise
-    return [mx.concatenate(arrays) for arrays in zip(*results, strict=True)]
+    return [mx.concatenate(list(arrays)) for arrays in zip(*results, strict=True)]
 
 
 def frames_that_fit(frame_bytes: int) -> int:
