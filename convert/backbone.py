@@ -4,21 +4,27 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx.convert import detectron2, huggingface, torchvision
 from lucid_mlx.convert.families import CheckpointFamily
+from lucid_mlx.convert.infer import infer_backbone
 from lucid_mlx.convert.locate import find_network, locate_network
 from lucid_mlx.convert.lucid import reorder_relative_position_bias
 from lucid_mlx.convert.rules import Rule, rename, to_mlx_layout
-from lucid_mlx.convert.source import read_source
+from lucid_mlx.convert.source import SourceCheckpoint, read_source
 from lucid_mlx.errors import InputError
-from lucid_mlx.models.vision.backbones import build_backbone
+from lucid_mlx.models.vision.backbones import build_backbone, parse_backbone_config
+from lucid_mlx.preprocessing.image_config import ImageConfig
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import shown
+
+# Of Hugging Face's configurations.
+UNTOLD_BY_SHAPES = ("downsample_in_bottleneck", "layer_norm_eps")
+NORMALIZATION = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
 
 _IN_MASK2FORMER = "model.pixel_level_module.encoder."
 _BLOCK = "layers.{i}.blocks.{j}."
@@ -38,6 +44,7 @@ TORCHVISION_RESNET = [*torchvision.resnet(""), Rule("fc.{wb}", None, _HEAD)]
 
 HUGGINGFACE_RESNET = [
     *_replace_prefix(huggingface.RESNET, _IN_MASK2FORMER, "resnet."),
+    *_replace_prefix(huggingface.RESNET, _IN_MASK2FORMER, ""),  # of a ResNetModel or ResNetBackbone
     Rule("classifier.1.{wb}", None, _HEAD),
 ]
 
@@ -63,12 +70,21 @@ HUGGINGFACE_SWIN = [
     *_replace_prefix(huggingface.SWIN, _IN_MASK2FORMER + "encoder.", "swin.encoder."),
     *_replace_prefix(huggingface.SWIN_IN_MEMORY, _IN_MASK2FORMER + "swin.", "swin."),
     Rule("swin.layernorm.{wb}", None, _NORM),
+    *_replace_prefix(huggingface.SWIN, _IN_MASK2FORMER, ""),  # of a SwinModel or SwinBackbone
+    *_replace_prefix(huggingface.SWIN_IN_MEMORY, _IN_MASK2FORMER + "swin.", ""),
+    Rule("layernorm.{wb}", None, _NORM),
     Rule("classifier.{wb}", None, _HEAD),
+]
+
+DETECTRON2_RESNET = [
+    *_replace_prefix(detectron2.RESNET, "backbone.", ""),
+    Rule("stem.fc.{wb}", None, _HEAD),
 ]
 
 _SWIN = [
     *_replace_prefix(detectron2.SWIN, "backbone.patch_embed.", "patch_embed."),
     *_replace_prefix(detectron2.SWIN, "backbone." + _BLOCK, _BLOCK),
+    *_replace_prefix(detectron2.SWIN, "backbone.norm", "norm"),  # of the four maps, in a backbone that was trained on
     Rule(_BLOCK + "attn_mask", None, "follows from the size of the image"),
     Rule("norm.{wb}", None, _NORM),
 ]
@@ -103,6 +119,7 @@ BACKBONE_FAMILIES = {
         CheckpointFamily("torchvision's or timm's ResNet", TORCHVISION_RESNET),
         CheckpointFamily("Hugging Face's ResNet", HUGGINGFACE_RESNET),
         CheckpointFamily("lucid 2's ResNet", LUCID2_RESNET),
+        CheckpointFamily("detectron2's ResNet", DETECTRON2_RESNET),
         CheckpointFamily("the original or lucid 2's Swin", ORIGINAL_SWIN, reorder_relative_position_bias),
         CheckpointFamily("timm's Swin", TIMM_SWIN),
         CheckpointFamily("Hugging Face's Swin", HUGGINGFACE_SWIN),
@@ -110,24 +127,41 @@ BACKBONE_FAMILIES = {
 }
 
 
-def read_backbone(path: str | PathLike[str], config: Mapping[str, Any]) -> dict[str, mx.array]:
-    """Read the backbone of a pretrained image classifier, to load it into a `Mask2Former` with `strict=False`.
+class PretrainedBackbone(NamedTuple):
+    """A backbone to start from.
+
+    Attributes:
+        arrays: float32 arrays by parameter name, which starts with `backbone.`, in the shapes of the parameters in
+            MLX's layout. A classifier does not have the norms of a Swin's four feature maps; they keep their initial
+            values.
+        config: its `backbone_config`.
+        image_config: with the normalization that comes with it; None if nothing says which.
+    """
+
+    arrays: dict[str, mx.array]
+    config: dict[str, Any]
+    image_config: ImageConfig | None
+
+
+def read_backbone(path: str | PathLike[str], config: Mapping[str, Any] | None = None) -> PretrainedBackbone:
+    """Read the backbone of a pretrained image classifier.
 
     Args:
         path: a .safetensors, .bin, .pth, .pt or .pkl file, or a folder with one: a ResNet with the keys of
-            torchvision, timm, Hugging Face or lucid 2, or a Swin with the keys of its original release, timm,
-            Hugging Face or lucid 2. No code in the file is run.
-        config: the `backbone_config` of the model.
+            torchvision, timm, Hugging Face, detectron2 or lucid 2, or a Swin with the keys of its original release,
+            timm, Hugging Face or lucid 2. No code in the file is run.
+        config: the `backbone_config` of the model. None for that of the file: its shapes, and what a `config.json`
+            beside it adds.
 
     Returns:
-        Float32 arrays by parameter name, which starts with `backbone.`, in the shapes of the parameters in MLX's
-        layout. A classifier does not have the norms of a Swin's four feature maps; they keep their initial values.
+        The backbone.
 
     Raises:
         InputError: if the file is damaged, holds another model or code to run, or the configuration is wrong; one
             error lists all keys and parameters that are missing, unknown or mis-shaped.
     """
-    backbone = cast(nn.Module, build_backbone(config))
+    if config is not None:
+        parse_backbone_config(config)
     source = read_source(path)
     family = locate_network(source.arrays, BACKBONE_FAMILIES).family
     is_whole = any(".class_" in key or ".cls_embed" in key or key.startswith("class_p") for key in source.arrays)
@@ -139,14 +173,49 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any]) -> dict[
         )
     found = find_network(source, BACKBONE_FAMILIES)
     renamed, problems = rename(family.rules, family.reorder(found.select(source.arrays)))
-    expected = {
-        f"backbone.{name}": tuple(array.shape)
-        for name, array in named_parameters(backbone).items()
-        if not name.startswith("norms.")
-    }
-    if expected.keys().isdisjoint(renamed):
+    if config is None:
+        config = _own_config(source, renamed)
+    shapes = _expected_shapes(config, renamed)
+    if shapes.keys().isdisjoint(renamed):
         raise InputError(f"{path} holds {family.name}, but backbone_config describes a {config['model_type']!r}")
-    arrays = to_mlx_layout(renamed, expected, problems)
+    try:
+        arrays = to_mlx_layout(renamed, shapes, problems)
+    except InputError as error:
+        raise InputError(f"{source.name} has another backbone than backbone_config, or none: {error}") from None
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
-    return {name: array.astype(mx.float32) for name, array in arrays.items()}
+    arrays = {name: array.astype(mx.float32) for name, array in arrays.items()}
+    return PretrainedBackbone(arrays, dict(config), _image_config(source))
+
+
+def _own_config(source: SourceCheckpoint, renamed: Mapping[str, mx.array]) -> dict[str, Any]:
+    """Return the `backbone_config` of a file: what its shapes tell, and what they cannot from a `config.json`."""
+    try:
+        config = infer_backbone({name: tuple(array.shape) for name, array in renamed.items()})
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}; give a backbone_config") from None
+    theirs = source.config or {}
+    told = UNTOLD_BY_SHAPES if theirs.get("model_type") == config["model_type"] else ()
+    return config | {name: theirs[name] for name in told if name in theirs}
+
+
+def _expected_shapes(config: Mapping[str, Any], renamed: Mapping[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the parameters that a file must have; a classifier lacks the norms of a Swin's maps."""
+    parameters = named_parameters(cast(nn.Module, build_backbone(config)))
+    shapes = {f"backbone.{name}": tuple(array.shape) for name, array in parameters.items()}
+    return {name: shape for name, shape in shapes.items() if name in renamed or ".norms." not in name}
+
+
+def _image_config(source: SourceCheckpoint) -> ImageConfig | None:
+    """Return the normalization of a Hugging Face or timm folder."""
+    timm = (source.config or {}).get("pretrained_cfg")
+    if source.preprocessor:
+        raw = {name: x for name, x in source.preprocessor.items() if name in NORMALIZATION}
+    elif isinstance(timm, Mapping) and {"mean", "std"} <= timm.keys():
+        raw = {"image_mean": timm["mean"], "image_std": timm["std"]}
+    else:
+        return None
+    try:
+        return ImageConfig.from_dict(raw)
+    except InputError as error:
+        raise InputError(f"{source.name}: {error}") from None

@@ -1,7 +1,8 @@
 """Infer the configuration of a network from the shapes of its parameters, for checkpoints without a config.json."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from lucid_mlx.errors import InputError
@@ -27,12 +28,38 @@ def infer_config(shapes: Shapes) -> Mask2FormerConfig:
     Raises:
         InputError: if a parameter that is needed for this is missing.
     """
-    try:
+    with _as_input_errors():
         return _infer(shapes)
+
+
+def infer_backbone(shapes: Shapes) -> dict[str, Any]:
+    """Infer the `backbone_config` of a backbone from shapes.
+
+    Args:
+        shapes: of the parameters by our names, in torch's layout.
+
+    Returns:
+        What shapes tell; the rest has the defaults of `SwinConfig` or `ResNetConfig`.
+
+    Raises:
+        InputError: if a parameter that is needed for this is missing.
+    """
+    with _as_input_errors():
+        return _backbone(shapes)
+
+
+@contextmanager
+def _as_input_errors() -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
         raise InputError(f"the configuration cannot be inferred: the checkpoint has no {error.args[0]}") from None
     except (ValueError, IndexError, ZeroDivisionError) as error:  # arrays of another rank, or empty ones
         raise InputError(f"the configuration cannot be inferred: {error}") from error
+
+
+def _backbone(shapes: Shapes) -> dict[str, Any]:
+    return _swin(shapes) if "backbone.patch_embedding.projection.weight" in shapes else _resnet(shapes)
 
 
 def _infer(shapes: Shapes) -> Mask2FormerConfig:
@@ -58,8 +85,7 @@ def _infer(shapes: Shapes) -> Mask2FormerConfig:
         values["num_attention_heads"] = logits // (NUM_LEVELS * POINTS)
     if decoder_layers:
         values["dim_feedforward"] = shapes["transformer_decoder.layers.0.linear1.weight"][0]
-    swin = "backbone.patch_embedding.projection.weight" in shapes
-    backbone = _swin(shapes) if swin else _resnet(shapes)
+    backbone = _backbone(shapes)
     return Mask2FormerConfig(**values, num_channels=backbone["num_channels"], backbone_config=backbone)
 
 

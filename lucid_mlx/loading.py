@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from lucid_mlx import backends
-from lucid_mlx.convert.backbone import read_backbone
+from lucid_mlx.convert.backbone import PretrainedBackbone, read_backbone
 from lucid_mlx.convert.origin import identify_checkpoint
 from lucid_mlx.convert.pipeline import convert_in_memory
 from lucid_mlx.errors import InputError
@@ -161,8 +161,24 @@ def load_backbone_into(model: Mask2Former, weights: WeightsLike, backbone_config
     Raises:
         InputError: if the weights are not available or do not fit; the model is then unchanged.
     """
-    load_parameters(model, read_backbone(download(weights).path, backbone_config), strict=False)
+    load_parameters(model, load_backbone(weights, backbone_config).arrays, strict=False)
     mx.eval(cast(nn.Module, model.backbone).parameters())
+
+
+def load_backbone(weights: WeightsLike, backbone_config: Mapping[str, Any] | None = None) -> PretrainedBackbone:
+    """Load a pretrained backbone, from which training starts.
+
+    Args:
+        weights: a path, name or address of a file that `lucid_mlx.convert.backbone.read_backbone` reads.
+        backbone_config: of the model; None for that of the file.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        InputError: if the weights are not available or do not fit.
+    """
+    return read_backbone(download(weights).path, backbone_config)
 
 
 def default_image_config(checkpoint: Checkpoint) -> tuple[ImageConfig, str]:

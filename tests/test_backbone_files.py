@@ -1,4 +1,6 @@
+import json
 import pickle
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from lucid_mlx import InputError
 from lucid_mlx.convert.backbone import BACKBONE_FAMILIES, read_backbone
 from lucid_mlx.convert.families import detect_family
 from lucid_mlx.models import mask2former_swin_tiny
-from lucid_mlx.models.vision.backbones import build_backbone
+from lucid_mlx.models.vision.backbones import build_backbone, parse_backbone_config
 from lucid_mlx.utils.parameters import named_parameters
 
 BASIC = {**RESNET, "depths": [1, 2, 1, 1]}
@@ -40,7 +42,7 @@ HUGGINGFACE_SWIN_NAMES = [
     ("linear1", "intermediate.dense"),
     ("linear2", "output.dense"),
 ]
-IN_MEMORY_SWIN_NAMES = [
+IN_MEMORY_SWIN_SUBSTITUTIONS = [
     *HUGGINGFACE_SWIN_NAMES,
     ("attention.output.dense", "attention.o_proj"),
     ("attention.self.relative", "attention.relative_position_bias.relative"),
@@ -64,6 +66,17 @@ LUCID_BOTTLENECK_NAMES = [
     *((f"convs.{i}.norm", f"conv{i + 1}.bn") for i in range(2)),
     *LUCID_BASIC_NAMES,
 ]
+DETECTRON2_NAMES = [
+    ("stem.0.conv", "stem.conv1"),
+    ("stem.1.conv", "stem.conv2"),
+    ("stem.2.conv", "stem.conv3"),
+    *((f"stem.{i}.norm", f"stem.conv{i + 1}.norm") for i in range(3)),
+    *((f"stages.{i}.", f"res{i + 2}.") for i in range(4)),
+    ("shortcut.conv", "shortcut"),
+    ("shortcut.norm", "shortcut.norm"),
+    *((f"convs.{i}.conv", f"conv{i + 1}") for i in range(3)),
+    *((f"convs.{i}.norm", f"conv{i + 1}.norm") for i in range(3)),
+]
 HUGGINGFACE_RESNET_NAMES = [
     ("stem.0.", "resnet.embedder.embedder."),
     *((f"stages.{i}.", f"resnet.encoder.stages.{i}.layers.") for i in range(4)),
@@ -86,6 +99,14 @@ def split_qkv(name, words, substitutions):
     return [substituted(substitutions, name.replace("qkv", word)) for word in words]
 
 
+SAVED_SWIN_NAMES = partial(
+    split_qkv, words=("self.query", "self.key", "self.value"), substitutions=HUGGINGFACE_SWIN_NAMES
+)
+IN_MEMORY_SWIN_NAMES = partial(
+    split_qkv, words=("q_proj", "k_proj", "v_proj"), substitutions=IN_MEMORY_SWIN_SUBSTITUTIONS
+)
+
+
 def head(*keys):
     return {key: np.ones((7, 3), np.float32) for key in keys}
 
@@ -100,6 +121,13 @@ def indices(arrays, name):
         for key in arrays
         if key.endswith("relative_position_bias_table")
     }
+
+
+def without(prefix, names):
+    """The keys of a model that a classifier has under a prefix."""
+    return lambda name: [
+        key.removeprefix(prefix) for key in (names(name) if callable(names) else [substituted(names, name)])
+    ]
 
 
 SWIN_HEAD = head("norm.weight", "norm.bias", "head.weight", "head.bias")
@@ -129,6 +157,10 @@ CASES = {
         HUGGINGFACE_RESNET_NAMES,
         lambda arrays: counters(arrays) | head("classifier.1.weight", "classifier.1.bias"),
     ),
+    "hugging face's resnet without a head": (BASIC, without("resnet.", HUGGINGFACE_RESNET_NAMES), counters),
+    "detectron2, basic": (BASIC, DETECTRON2_NAMES, lambda arrays: head("stem.fc.weight", "stem.fc.bias")),
+    "detectron2, bottleneck": (BOTTLENECK, DETECTRON2_NAMES, lambda arrays: {}),
+    "detectron2, deep": ({**BOTTLENECK, "stem": "deep"}, DETECTRON2_NAMES, counters),
     "original swin": (
         SWIN,
         SWIN_NAMES,
@@ -143,15 +175,25 @@ CASES = {
     "timm's swin without a head": (SWIN, TIMM_SWIN_NAMES, lambda arrays: {}),
     "hugging face's swin, saved": (
         SWIN,
-        partial(split_qkv, words=("self.query", "self.key", "self.value"), substitutions=HUGGINGFACE_SWIN_NAMES),
+        SAVED_SWIN_NAMES,
         lambda arrays: (
             indices(arrays, "relative_position_index")
             | head("swin.layernorm.weight", "swin.layernorm.bias", "classifier.weight", "classifier.bias")
         ),
     ),
+    "hugging face's swin without a head": (
+        SWIN,
+        without("swin.", SAVED_SWIN_NAMES),
+        lambda arrays: indices(arrays, "relative_position_index") | head("layernorm.weight", "layernorm.bias"),
+    ),
+    "hugging face's swin without a head, in memory": (
+        SWIN,
+        without("swin.", IN_MEMORY_SWIN_NAMES),
+        lambda arrays: head("layernorm.weight", "layernorm.bias"),
+    ),
     "hugging face's swin, in memory": (
         SWIN,
-        partial(split_qkv, words=("q_proj", "k_proj", "v_proj"), substitutions=IN_MEMORY_SWIN_NAMES),
+        IN_MEMORY_SWIN_NAMES,
         lambda arrays: head("swin.layernorm.weight", "swin.layernorm.bias", "classifier.weight", "classifier.bias"),
     ),
 }
@@ -187,7 +229,62 @@ def assert_same(got, wanted):
 @pytest.mark.parametrize("name", CASES)
 def test_every_array_of_each_family_becomes_its_parameter(name, tmp_path):
     arrays, wanted = classifier(name)
-    assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors"), CASES[name][0]), wanted)
+    assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors"), CASES[name][0]).arrays, wanted)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_a_configuration_the_shape_is_that_of_the_file(name, tmp_path):
+    arrays, wanted = classifier(name)
+    read = read_backbone(written(arrays, tmp_path / "x.safetensors"))
+    assert_same(read.arrays, wanted)
+    given, got = (parse_backbone_config(config) for config in (CASES[name][0], read.config))
+    untold = {"layer_type": None, "drop_path_rate": None}  # no shapes tell these
+    assert asdict(got) | untold == asdict(given) | untold
+    assert getattr(got, "bottleneck", None) == getattr(given, "bottleneck", None)
+
+
+def test_a_configuration_beside_the_file_tells_what_shapes_do_not(tmp_path):
+    arrays, _ = classifier("hugging face, bottleneck")
+    written(arrays, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet", "downsample_in_bottleneck": True}))
+    assert read_backbone(tmp_path).config["downsample_in_bottleneck"] is True
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "downsample_in_bottleneck": True}))
+    assert "downsample_in_bottleneck" not in read_backbone(tmp_path).config
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "mean", "rescale_factor"),
+    [
+        ("preprocessor_config.json", {"size": 224, "image_mean": [0.5, 0.4, 0.3]}, (0.5, 0.4, 0.3), 1 / 255),
+        ("preprocessor_config.json", {"do_normalize": False, "do_rescale": False}, (0.0, 0.0, 0.0), 1.0),
+        ("config.json", {"pretrained_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2] * 3}}, (0.5, 0.4, 0.3), 1 / 255),
+    ],
+)
+def test_the_normalization_is_that_of_the_folder(file, content, mean, rescale_factor, tmp_path):
+    written(classifier("timm's swin")[0], tmp_path / "model.safetensors")
+    assert read_backbone(tmp_path).image_config is None
+    (tmp_path / file).write_text(json.dumps(content))
+    got = read_backbone(tmp_path).image_config
+    assert (got.mean, got.rescale_factor) == (mean, rescale_factor)
+
+
+def test_a_normalization_that_is_none_is_reported(tmp_path):
+    written(classifier("timm's swin")[0], tmp_path / "model.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": "gray"}))
+    with pytest.raises(InputError, match=f"{tmp_path.name}: the image configuration's mean"):
+        read_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["original swin without a head", "hugging face's swin without a head"])
+def test_the_norms_of_a_backbone_that_was_trained_on_are_read(name, tmp_path):
+    arrays, wanted = classifier(name)
+    keys = "hidden_states_norms.stage{}." if name.startswith("hugging") else "norm{}."
+    for stage, width in enumerate((8, 16, 32, 64)):
+        value = np.full(width, 2.0, np.float32)
+        arrays[keys.format(stage + name.startswith("hugging")) + "weight"] = value
+        arrays[keys.format(stage + name.startswith("hugging")) + "bias"] = value
+        wanted |= {f"backbone.norms.{stage}.weight": value, f"backbone.norms.{stage}.bias": value}
+    assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors")).arrays, wanted)
 
 
 def test_every_family_has_a_case_and_every_rule_has_a_reason():
@@ -207,14 +304,14 @@ def test_bias_tables_of_lucid_2_are_reordered_by_their_index(by_column, tmp_path
         index = right * side + down if by_column else down * side + right
         arrays[key.replace("relative_position_bias_table", "relative_pos_index")] = index.astype(np.float64)
     arrays |= MASK | SWIN_HEAD
-    assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors"), SWIN), wanted)
+    assert_same(read_backbone(written(arrays, tmp_path / "x.safetensors"), SWIN).arrays, wanted)
 
 
 def test_a_pickle_that_nests_its_arrays_and_half_precision_are_read(tmp_path):
     arrays, wanted = classifier("original swin")
     half = {key: array.astype(np.float16) if array.dtype == np.float32 else array for key, array in arrays.items()}
     (tmp_path / "swin.pkl").write_bytes(pickle.dumps({"model": half}))
-    got = read_backbone(tmp_path / "swin.pkl", SWIN)
+    got = read_backbone(tmp_path / "swin.pkl", SWIN).arrays
     assert {array.dtype for array in got.values()} == {mx.float32}
     assert_same(got, {name: array.astype(np.float16).astype(np.float32) for name, array in wanted.items()})
 

@@ -15,6 +15,7 @@ import lucid_mlx
 from lucid_mlx import InputError
 from lucid_mlx.training import LargeScaleJitter, Trainer, read_config
 from lucid_mlx.training.config import NetworkConfig, ReportsConfig
+from lucid_mlx.training.monitor import Monitor
 from lucid_mlx.training.optimizer import OptimizerConfig
 from lucid_mlx.training.resume import config_of_run, keep_config, resumed_config
 from lucid_mlx.utils.parameters import named_parameters
@@ -181,11 +182,11 @@ def test_an_evaluation_does_not_hold_up_a_signal(tmp_path, monkeypatch):
     config = small_run(tmp_path, reports=ReportsConfig(log=1, save=100, evaluate=1))
     run = Trainer(config, tmp_path / "out", log=messages.append)
 
-    def evaluate(step, metrics):
+    def evaluate(monitor, step, segmenter):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(run, "_validate", evaluate)
+    monkeypatch.setattr(Monitor, "validate", evaluate)
     assert run.fit() is False
     assert run.stopped_by == signal.SIGTERM
     assert "stopped at step 1" in messages[-1]

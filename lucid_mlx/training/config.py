@@ -25,6 +25,7 @@ RANGES: dict[str, Range] = {
     "pictures": (0, MAX_COUNT),
     "images": (1, 1000),
     "evaluate": (0, MAX_COUNT),
+    "patience": (0, MAX_COUNT),
     "steps": (1, MAX_COUNT),
     "batch_size": (1, MAX_BATCH_SIZE),
     "gradient_accumulation_steps": (1, MAX_BATCH_SIZE),
@@ -116,6 +117,9 @@ class NetworkConfig:
 
     Attributes:
         weights: what to start from: anything that `lucid_mlx.load` takes; None for random weights.
+        backbone_weights: a pretrained image classifier or backbone to start from, if there are no `weights`: a file or
+            folder of torchvision, timm, Hugging Face, detectron2 or the original Swin, or a name on the Hugging Face
+            hub. The backbone has its shape, and the rest of the network random weights.
         freeze_backbone: keep the backbone's parameters as they are.
         gradient_checkpointing: compute layers again in the backward pass: less memory, more time.
         size: the size at which the trained model sees images, as `lucid-mlx segment --size`; None for the size of the
@@ -127,6 +131,7 @@ class NetworkConfig:
     """
 
     weights: str | None = None
+    backbone_weights: str | None = None
     freeze_backbone: bool = False
     gradient_checkpointing: bool = False
     size: str | None = None
@@ -134,6 +139,12 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
+        if self.weights is not None and self.backbone_weights is not None:
+            raise FieldError(
+                "weights are of a whole network, with its backbone: leave out backbone_weights or weights",
+                "backbone_weights",
+                "weights",
+            )
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,8 @@ class ReportsConfig:
         pictures: steps between two sets of pictures of the predictions for validation images; 0 for none.
         images: validation images of such a set.
         evaluate: steps between two evaluations on all validation images; 0 for none.
+        keep_best: keep the weights with the best evaluation so far, by mIoU, AP or PQ, in the folder `best`.
+        patience: stop after so many evaluations in a row that are no better than an earlier one; 0 for never.
         tensorboard: also write the metrics for TensorBoard, to `training/tensorboard`. It takes another library:
             `pip install 'lucid-mlx[tensorboard]'`.
 
@@ -158,10 +171,14 @@ class ReportsConfig:
     pictures: int = 1000
     images: int = 4
     evaluate: int = 0
+    keep_best: bool = True
+    patience: int = 0
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
+        if self.patience and not self.evaluate:
+            raise FieldError("patience counts evaluations: set evaluate, the steps between two of them", "patience")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lucid_mlx.convert.publish import known_license
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.data.label_values import IGNORE_INDEX
 from lucid_mlx.errors import InputError
@@ -21,6 +22,7 @@ from lucid_mlx.utils.text import markdown, printable
 from lucid_mlx.weights.checkpoint import MLX_FORMAT, PREPROCESSOR_FILE, WEIGHTS_FILE, ensure_empty, write_checkpoint
 
 TRAINING_FOLDER = "training"
+BEST_FOLDER = "best"
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 
@@ -64,7 +66,9 @@ class RunFolder:
         source: str | None,
     ):
         self.path, self._config, self._image_config = path, config, image_config
+        license = known_license({"source": source or ""})
         self._metadata = {
+            **({"license": license} if license else {}),
             "source": printable(source or "random weights"),
             "family": "lucid_mlx.training",
             "dataset": printable(f"{dataset_name}_{dataset.task}"),
@@ -99,6 +103,11 @@ class RunFolder:
         return self.path / TRAINING_FOLDER
 
     @property
+    def best(self) -> Path:
+        """The folder of the model with the best weights so far."""
+        return self.path / BEST_FOLDER
+
+    @property
     def state(self) -> Path:
         """The file of the training state."""
         return self.training / STATE_FILE
@@ -118,9 +127,23 @@ class RunFolder:
             InputError: if the folder is not empty.
         """
         check_new(self.path)
-        config = self._config.to_dict()
-        write_checkpoint(self.path, config, arrays, self._metadata, self._preprocessor(), self._card())
+        self._write_model(self.path, arrays)
         self.training.mkdir()
+
+    def write_best(self, arrays: Mapping[str, mx.array]) -> None:
+        """Write a model with the best weights so far, and remove the earlier ones.
+
+        Args:
+            arrays: the weights by name.
+
+        Raises:
+            InputError: if it cannot be written; the earlier one is then unchanged.
+        """
+        self._write_model(self.best, arrays, force=True)
+
+    def _write_model(self, path: Path, arrays: Mapping[str, mx.array], force: bool = False) -> None:
+        config = self._config.to_dict()
+        write_checkpoint(path, config, arrays, self._metadata, self._preprocessor(), self._card(), force=force)
 
     def write_preprocessor(self) -> None:
         """Write how images are prepared again: a run that goes on may have another size.

@@ -66,7 +66,7 @@ def resumed_config(training: Path, config: TrainingConfig) -> tuple[TrainingConf
     if not (training / CONFIG_OF_RUN).exists():
         return config, []
     kept = config_of_run(training)
-    fixed: dict[str, Any] = {"weights": kept.network.weights, "fields": kept.network.fields}
+    fixed: dict[str, Any] = {name: getattr(kept.network, name) for name in ("weights", "backbone_weights", "fields")}
     for name, value in fixed.items():
         now = getattr(config.network, name)
         if now and _plain(now) != _plain(value):

@@ -2,8 +2,7 @@
 
 import math
 import shlex
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from os import PathLike
 from typing import Any, cast
@@ -18,17 +17,19 @@ from tqdm.auto import tqdm
 from lucid_mlx.backends import memory_given_back, tune_for_cpu
 from lucid_mlx.data.validate import validate
 from lucid_mlx.errors import InputError
+from lucid_mlx.models import Mask2Former
+from lucid_mlx.preprocessing import ImageConfig
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.training.config import TrainingConfig
 from lucid_mlx.training.folder import STATE_FILE, TRAINING_FOLDER, RunFolder, check_new
 from lucid_mlx.training.gradients import loss_and_gradients
 from lucid_mlx.training.interrupt import Interrupt, deferred_interrupt
 from lucid_mlx.training.loader import Batch, Loader
+from lucid_mlx.training.monitor import Monitor
 from lucid_mlx.training.optimizer import ExponentialMovingAverage, Optimizer
-from lucid_mlx.training.progress import plan, step_line
-from lucid_mlx.training.report import MetricsLog, plot_metrics, write_predictions
+from lucid_mlx.training.progress import plan
 from lucid_mlx.training.resume import keep_config, resumed_config
-from lucid_mlx.training.start import initial_model, open_data, resumed_model, set_training_mode
+from lucid_mlx.training.start import initial_model, open_data, resumed_model, set_training_mode, source_of
 from lucid_mlx.training.state import Progress, check_state, load_state, save_state
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.optional_dependency import require
@@ -50,6 +51,9 @@ class Trainer:
         resume: continue from the state in the folder, with the network that is there; what else has changed in the
             configuration is told. If False, the folder must not exist, or be empty.
         log: called with each message for the user, in the main process.
+        model: to train, in place, such as of a builder or of `lucid_mlx.load`, for as many classes as the labels have;
+            None for the network that the configuration describes.
+        image_config: how images are normalized; None for what belongs to the weights.
 
     Attributes:
         config: the configuration of the run.
@@ -76,8 +80,13 @@ class Trainer:
         output: str | PathLike[str],
         resume: bool = False,
         log: Log = lambda message: None,
+        model: Mask2Former | None = None,
+        image_config: ImageConfig | None = None,
     ):
         check_value("config", config, TrainingConfig)
+        check_value("image_config", image_config, ImageConfig | None)
+        if resume and (model is not None or image_config is not None):
+            raise InputError("a run that goes on has its model in the folder: leave out model= and image_config=")
         output = local_path(output, "output")
         tune_for_cpu()
         self.group = mx.distributed.init()
@@ -102,7 +111,7 @@ class Trainer:
         if resume:
             self.model, self.image_config = resumed_model(config, output, dataset)
         else:
-            self.model, self.image_config, messages = initial_model(config, dataset)
+            self.model, self.image_config, messages = initial_model(config, dataset, model, image_config)
         trained = cast(list[tuple[str, mx.array]], tree_flatten(self.model.trainable_parameters()))
         num_trained = sum(array.size for _, array in trained)
         for message in (*plan(config, dataset, self.validation, num_trained), *messages):
@@ -124,9 +133,8 @@ class Trainer:
         self.ema = ExponentialMovingAverage(self.model, decay) if decay else None
         self.progress = Progress()
         self._saved_step = self._batches = self._empty_batches = 0
-        self._warned = False
         self.folder = RunFolder(
-            output, self.model.config, self.image_config, dataset, config.dataset_name, config.network.weights
+            output, self.model.config, self.image_config, dataset, config.dataset_name, source_of(config.network, model)
         )
         if resume:
             self.progress = load_state(self.folder.state, self.model, self.optimizer, self.ema)
@@ -174,25 +182,22 @@ class Trainer:
         with ExitStack() as stack:
             stack.enter_context(closing(batches))
             stack.enter_context(bar)
-            metrics = stack.enter_context(self._metrics_log()) if self.is_main_process else None
+            monitor = self._monitor(pace) if self.is_main_process else None
+            stack.enter_context(monitor or nullcontext())
             interrupt = stack.enter_context(deferred_interrupt(self.log))
             while self.progress.step < last:
                 losses, grad_norm = self.step(batches)
                 pace.finish_step()
                 bar.set_postfix_str(f"loss {losses['loss']:.3f}", refresh=False)
                 bar.update()
-                stop = self._any(interrupt())
-                if metrics is not None:
-                    self._report(
-                        losses,
-                        grad_norm,
-                        pace,
-                        metrics,
-                        to_people=bool(bar.disable),
-                        is_last=stop or self.progress.step == last,
-                    )
+                early = monitor is not None and monitor.is_past_its_best
+                stop = self._any(interrupt() or early)
+                if monitor is not None:
+                    is_last = stop or self.progress.step == last
+                    monitor.report(self.progress.step, losses, grad_norm, to_people=bool(bar.disable), last=is_last)
+                    monitor.warn_of_empty_batches(self._empty_batches, self._batches, is_last)
                     with pace.pause():
-                        stop = self._save_and_validate(metrics, last, stop, interrupt)
+                        stop = self._save_and_validate(monitor, last, stop, interrupt)
                 if stop:
                     self.stopped_by = interrupt.number
                     again = f"lucid-mlx train --output {shlex.quote(str(self.folder.path))} --resume"
@@ -200,63 +205,20 @@ class Trainer:
                     break
         return self.progress.step >= config.steps
 
-    @contextmanager
-    def _metrics_log(self) -> Iterator[MetricsLog]:
-        """Open the file of metrics, and draw its curves at the end."""
-        tensorboard = self.folder.training / "tensorboard" if self.config.reports.tensorboard else None
-        with MetricsLog(self.folder.metrics, self.progress.step, tensorboard) as metrics:
-            yield metrics
-            self._plot(metrics)
+    def _monitor(self, pace: Pace) -> Monitor:
+        return Monitor(self.config, self.folder, self.validation, self.log, pace, self.progress.step)
 
-    def _plot(self, metrics: MetricsLog) -> None:
-        plot_metrics(metrics.read(), self.folder.training / "curves.png")
-
-    def _report(
-        self,
-        losses: Mapping[str, float],
-        grad_norm: float,
-        pace: Pace,
-        log: MetricsLog,
-        *,
-        to_people: bool,
-        is_last: bool,
-    ) -> None:
-        """Log a step and tell people of it, if it is time: the bar tells them, if there is one."""
-        step, every = self.progress.step, self.config.reports
-        evaluates = every.evaluate and step % every.evaluate == 0
-        told = to_people and (pace.line_is_due() or evaluates or is_last)
-        logged = is_last or step % every.log == 0
-        if not (told or logged):
-            return
-        values = self._metrics(losses, grad_norm, pace.images_per_second())
-        if logged:
-            log.write(step, values)
-        if told:
-            self.log(step_line(step, self.config.steps, values, pace.time_left()))
-        self._warn_of_empty_batches(is_last)
-
-    def _warn_of_empty_batches(self, is_last: bool) -> None:
-        """Warn once if most batches had no object: there is nothing to learn from them."""
-        empty, count = self._empty_batches, self._batches
-        if not self._warned and 2 * empty > count and (count >= 20 or is_last):
-            self._warned = True
-            warnings.warn(
-                f"{empty} of {count} batches had no object to learn from; are the annotations of these images, and is "
-                "the crop of [augmentation] large enough?",
-                stacklevel=5,
-            )
-
-    def _save_and_validate(self, metrics: MetricsLog, last: int, stop: bool, interrupt: Interrupt) -> bool:
+    def _save_and_validate(self, monitor: Monitor, last: int, stop: bool, interrupt: Interrupt) -> bool:
         """Save and evaluate, if it is time; return whether the run shall stop."""
         step = self.progress.step
         if step % self.config.reports.save == 0 or step == last or stop:
             self.save()
-            self._plot(metrics)
-        if stop:
-            return True
+            monitor.plot()
+        if stop or not monitor.validation_is_due(step):
+            return stop
         try:
-            with interrupt.at_once() if self.group.size() == 1 else nullcontext():
-                self._validate(step, metrics)
+            with interrupt.at_once() if self.group.size() == 1 else nullcontext(), self._inference_weights():
+                monitor.validate(step, self.segmenter())
         except KeyboardInterrupt:
             self.save()
             return True
@@ -334,24 +296,6 @@ class Trainer:
         dataset = self.loader.dataset
         return Segmenter(self.model, dataset.task, image_config=self.image_config, thing_ids=dataset.thing_ids)
 
-    def _validate(self, step: int, metrics: MetricsLog) -> None:
-        """Draw predictions and evaluate the model, if it is time."""
-        every = self.config.reports
-        draw_now = every.pictures and step % every.pictures == 0
-        evaluate_now = every.evaluate and step % every.evaluate == 0
-        if self.validation is None or not (draw_now or evaluate_now):
-            return
-        with self._inference_weights():
-            if draw_now:
-                folder = self.folder.training / "predictions"
-                write_predictions(folder, step, self.segmenter(), self.validation, every.images)
-            if evaluate_now:
-                from lucid_mlx.evaluation import evaluate
-
-                result = evaluate(self.segmenter(), self.validation, batch_size=self.config.batch_size)
-                metrics.write(step, {"evaluation": dict(result.metrics)})
-                self.log(f"evaluation after step {step}: {result}")
-
     @contextmanager
     def _inference_weights(self) -> Iterator[None]:
         """Load the averaged weights into the model for the time of the block."""
@@ -363,16 +307,6 @@ class Trainer:
         finally:
             self.model.load_weights(list(trained.items()))
             set_training_mode(self.model, self.config.network)
-
-    def _metrics(self, losses: Mapping[str, float], grad_norm: float, speed: float) -> dict[str, float]:
-        optimizer = self.config.optimizer
-        return {
-            **losses,
-            "grad_norm": grad_norm,
-            "learning_rate": optimizer.learning_rate * optimizer.factor(self.progress.step - 1, self.config.steps),
-            "images_per_second": speed,
-            "memory": mx.get_peak_memory(),
-        }
 
     def _not_finite(self, loss: float, grad_norm: float) -> str:
         """Save the state, and return the message for a loss or gradient that is not finite."""

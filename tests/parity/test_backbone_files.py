@@ -41,7 +41,7 @@ RESNETS = {
 def assert_same_maps(path: Path, config: dict[str, Any], pixels: np.ndarray, wanted: list[torch.Tensor]) -> None:
     """Compare the maps of our backbone, with the weights of a file, with a reference's NCHW maps."""
     backbone: Any = build_backbone(config)
-    arrays = read_backbone(path, config)
+    arrays = read_backbone(path, config).arrays
     load_parameters(backbone, {name.removeprefix("backbone."): array for name, array in arrays.items()}, strict=False)
     backbone.eval()
     maps = backbone(mx.array(pixels.transpose(0, 2, 3, 1)))
