@@ -149,11 +149,11 @@ def read_results(path: str | PathLike[str], dataset: VideoDataset) -> dict[int, 
             problems.add(f"{name} is {shown(entry)}; expected an object with video_id, category_id and segmentations")
             continue
         score = entry.get("score")
-        if type(score) not in (int, float) or not abs(score) < float("inf"):
+        if not isinstance(score, int | float) or isinstance(score, bool) or not abs(score) < float("inf"):
             problems.add(f"{name} has the score {shown(score)}; expected a number")
             continue
         video_id, category_id = whole(entry.get("video_id")), identifier(entry.get("category_id"))
-        if video_id not in videos:
+        if video_id is None or video_id not in videos:
             problems.add(f"{name} is of video {shown(entry.get('video_id'))}, which the annotations do not list")
             continue
         masks = _masks(entry.get("segmentations"), videos[video_id], name, problems, notices)
@@ -208,7 +208,7 @@ def _read_objects(
         name = f"annotation {shown(entry.get('id', index))}"
         video_id, category_id = whole(entry.get("video_id")), identifier(entry.get("category_id"))
         crowd = flag(entry.get("iscrowd"))
-        if video_id not in videos:
+        if video_id is None or video_id not in videos:
             notices.add("annotation", "left out: of a video that the file does not list", name)
         elif category_id is None or category_id not in class_ids:
             notices.add("annotation", "left out: of a category that the file does not list", name)
