@@ -31,6 +31,7 @@ from lucid_mlx.weights.checkpoint import (
 from lucid_mlx.weights.upload import check_repository, upload
 
 _NON_COMMERCIAL = re.compile(r"(^|-)nc(-|$)|non-?commercial")
+MAX_GENERATIONS = 10  # of models that were trained from one another
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 
 
@@ -43,15 +44,25 @@ def known_license(metadata: Mapping[str, str]) -> str | None:
     Returns:
         The license as the hub writes it; None if it is not known.
     """
-    source = metadata.get("source", "")
-    published = identify_checkpoint(source)
-    found = [metadata.get("license"), published.license if published else None]
-    path = Path(source)
-    if "://" not in source and path.is_dir() and is_converted(path):  # a model that was trained from a folder here
-        before = read_checkpoint(path).metadata
-        found.append(known_license(before) if before != dict(metadata) else None)
-    licenses = [license for license in found if license]
+    licenses = []
+    for _ in range(MAX_GENERATIONS):
+        source = metadata.get("source", "")
+        published = identify_checkpoint(source)
+        licenses += [x for x in (metadata.get("license"), published.license if published else None) if x]
+        if not (before := _folder_metadata(source)):
+            break
+        metadata = before
     return next(filter(is_non_commercial, licenses), next(iter(licenses), None))
+
+
+def _folder_metadata(source: str) -> dict[str, str]:
+    """Return the metadata of the folder on this disk that a model was trained from; empty for another source."""
+    try:
+        if source and "://" not in source and is_converted(path := Path(source)):
+            return read_checkpoint(path).metadata
+    except (InputError, OSError, ValueError, RuntimeError):  # a damaged folder, or no name that a disk takes
+        pass
+    return {}
 
 
 def is_non_commercial(license: str) -> bool:

@@ -5,11 +5,14 @@ import json
 import mlx.core as mx
 import pytest
 import yaml
-from helpers import PHOTO, run_cli, small_model, write_huggingface
+from helpers import PHOTO, run_cli, small_config, small_model, write_huggingface
 
 import lucid_mlx
 from lucid_mlx import ImageConfig, InputError
 from lucid_mlx.convert.publish import checked_license, publish
+from lucid_mlx.data.dataset import Dataset
+from lucid_mlx.data.label_maps import LabelMapRecord
+from lucid_mlx.training.folder import RunFolder
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import read_checkpoint, write_checkpoint
 from lucid_mlx.weights.upload import upload
@@ -158,6 +161,29 @@ def test_what_is_trained_from_a_folder_keeps_its_license(account, tmp_path):
     assert checked_license(read_checkpoint(second).metadata, None) == "cc-by-nc-4.0"
     with pytest.raises(InputError, match="non-commercial"):
         checked_license(read_checkpoint(second).metadata, "mit")
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "~nobody", "", ".", "/"])
+def test_a_source_of_any_name_is_looked_at(source):
+    assert checked_license({"source": source}, None) is None
+
+
+def test_folders_that_name_each_other_end(tmp_path):
+    folder_of(tmp_path / "a", source=str(tmp_path / "b"))
+    folder_of(tmp_path / "b", source=str(tmp_path / "a"), license="mit")
+    assert checked_license({"source": str(tmp_path / "a")}, None) == "mit"
+
+
+def test_a_training_records_the_license_of_what_it_starts_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = folder_of(tmp_path / "first", source="x", license="cc-by-nc-4.0")
+    dataset = Dataset("semantic", ("a",), frozenset(), [LabelMapRecord(tmp_path, tmp_path, 5, 255, False)])
+    for number, (source, license) in enumerate(
+        [(str(first), "cc-by-nc-4.0"), (FACEBOOK, "cc-by-nc-4.0"), (None, None)]
+    ):
+        run = RunFolder(tmp_path / str(number), small_config(num_labels=1), ImageConfig(), dataset, "mine", source)
+        run.create({"x": mx.zeros(1)})
+        assert read_checkpoint(run.path).metadata.get("license") == license
 
 
 @pytest.mark.filterwarnings("default")
