@@ -22,6 +22,7 @@ from lucid_mlx.utils.text import markdown, printable
 from lucid_mlx.weights.checkpoint import MLX_FORMAT, PREPROCESSOR_FILE, WEIGHTS_FILE, ensure_empty, write_checkpoint
 
 TRAINING_FOLDER = "training"
+BEST_FOLDER = "best"
 STATE_FILE = "state.safetensors"
 METRICS_FILE = "metrics.jsonl"
 
@@ -102,6 +103,11 @@ class RunFolder:
         return self.path / TRAINING_FOLDER
 
     @property
+    def best(self) -> Path:
+        """The folder of the model with the best weights so far."""
+        return self.path / BEST_FOLDER
+
+    @property
     def state(self) -> Path:
         """The file of the training state."""
         return self.training / STATE_FILE
@@ -121,9 +127,23 @@ class RunFolder:
             InputError: if the folder is not empty.
         """
         check_new(self.path)
-        config = self._config.to_dict()
-        write_checkpoint(self.path, config, arrays, self._metadata, self._preprocessor(), self._card())
+        self._write_model(self.path, arrays)
         self.training.mkdir()
+
+    def write_best(self, arrays: Mapping[str, mx.array]) -> None:
+        """Write a model with the best weights so far, and remove the earlier ones.
+
+        Args:
+            arrays: the weights by name.
+
+        Raises:
+            InputError: if it cannot be written; the earlier one is then unchanged.
+        """
+        self._write_model(self.best, arrays, force=True)
+
+    def _write_model(self, path: Path, arrays: Mapping[str, mx.array], force: bool = False) -> None:
+        config = self._config.to_dict()
+        write_checkpoint(path, config, arrays, self._metadata, self._preprocessor(), self._card(), force=force)
 
     def write_preprocessor(self) -> None:
         """Write how images are prepared again: a run that goes on may have another size.
