@@ -88,6 +88,12 @@ def test_the_positions_of_a_clip_are_those_of_its_frames_and_their_number_added(
     np.testing.assert_allclose(np.array(got), wanted.reshape(-1, channels), atol=1e-5)
 
 
+def test_a_clip_may_be_an_array_of_numpy(model):
+    frames = clip(1, 2, 3, 32, 32)
+    got = model.forward_clip(np.array(frames))["masks_queries_logits"]
+    assert mx.array_equal(got, model.forward_clip(frames)["masks_queries_logits"])
+
+
 def test_a_compiled_network_takes_clips(model):
     frames = clip(1, 2, 3, 32, 32)
     compiled = mx.compile(lambda x: model.forward_clip(x)["masks_queries_logits"])
@@ -116,8 +122,8 @@ def test_a_frame_is_computed_before_the_next_one_begins(model):
     [
         (mx.zeros((2, 3, 32, 32)), "got (2, 3, 32, 32)"),
         (mx.zeros((1, 0, 3, 32, 32)), "got (1, 0, 3, 32, 32)"),
-        ("clip", "got 'clip'"),
-        (mx.zeros((1, 2, 4, 32, 32)), "got (2, 4, 32, 32)"),
+        ("clip", "must be an array of MLX or NumPy, got 'clip'"),
+        (mx.zeros((1, 2, 4, 32, 32)), "(batch, frames, 3, height, width), got (1, 2, 4, 32, 32)"),
     ],
 )
 def test_what_is_no_clip_is_refused(model, value, got):

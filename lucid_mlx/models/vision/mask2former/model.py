@@ -135,9 +135,6 @@ class Mask2Former(LucidNames):
         self._check(pixel_values, pixel_mask)
         hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
         attentions = config.output_attentions if output_attentions is None else output_attentions
-        auxiliary = config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
-        if auxiliary is None:
-            auxiliary = config.use_auxiliary_loss
 
         maps = self._maps(pixel_values)
         mask_features, memories = self.pixel_decoder(maps)
@@ -151,7 +148,7 @@ class Mask2Former(LucidNames):
             "loss": loss,
             "class_queries_logits": decoded.class_logits[-1],
             "masks_queries_logits": decoded.mask_logits[-1],
-            "auxiliary_logits": earlier if auxiliary else None,
+            "auxiliary_logits": earlier if self._wants_auxiliary(output_auxiliary_logits) else None,
             "encoder_last_hidden_state": _nchw(maps[-1]),
             "pixel_decoder_last_hidden_state": _nchw(mask_features),
             "transformer_decoder_last_hidden_state": decoded.hidden[-1],
@@ -186,28 +183,25 @@ class Mask2Former(LucidNames):
             - `transformer_decoder_intermediate_states`: `decoder_layers` times (Q, B, hidden_dim), after the norm.
 
         Raises:
-            InputError: for pixel values of another rank or number of channels, or a clip that does not fit into
-                memory; the error says how many frames would.
+            InputError: for pixel values of another shape, or a clip that does not fit into memory; the error says how
+                many frames would.
         """
-        if not isinstance(pixel_values, mx.array) or pixel_values.ndim != 5 or min(pixel_values.shape) < 1:
+        pixel_values, wanted = as_array("pixel_values", pixel_values), self.config.num_channels
+        shape = pixel_values.shape
+        if len(shape) != 5 or shape[2] != wanted or min(shape) < 1:
             raise InputError(
-                f"pixel_values must be an mlx.core.array of the shape (batch, frames, {self.config.num_channels}, "
-                f"height, width), got {shown(getattr(pixel_values, 'shape', pixel_values))}"
+                f"pixel_values must have the shape (batch, frames, {wanted}, height, width), got {tuple(shape)}"
             )
-        batch, frames, channels, height, width = pixel_values.shape
-        images = pixel_values.reshape(batch * frames, channels, height, width)
-        self._check(images, None)
+        batch, frames, _, height, width = shape
         check_clip(batch * frames, values_per_frame(self.config, height, width) * self.dtype.size, height, width)
-        mask_features, *memories = computed_in_turn(self._features, mx.split(images, batch * frames))
+        images = mx.split(pixel_values.flatten(0, 1), batch * frames)
+        mask_features, *memories = computed_in_turn(self._features, images)
         decoded = self.transformer_decoder(mask_features, memories, frames)
-        auxiliary = self.config.output_auxiliary_logits if output_auxiliary_logits is None else output_auxiliary_logits
-        if auxiliary is None:
-            auxiliary = self.config.use_auxiliary_loss
         earlier = self.get_auxiliary_logits(decoded.class_logits, decoded.mask_logits)
         return {
             "class_queries_logits": decoded.class_logits[-1],
             "masks_queries_logits": decoded.mask_logits[-1],
-            "auxiliary_logits": earlier if auxiliary else None,
+            "auxiliary_logits": earlier if self._wants_auxiliary(output_auxiliary_logits) else None,
             "transformer_decoder_last_hidden_state": decoded.hidden[-1],
             "transformer_decoder_intermediate_states": tuple(map(_qbc, decoded.states)),
         }
@@ -336,6 +330,12 @@ class Mask2Former(LucidNames):
         if return_scores:
             result["scores"] = mx.softmax(logits, axis=1).max(axis=1)
         return result
+
+    def _wants_auxiliary(self, asked: bool | None) -> bool:
+        """Return whether the earlier predictions belong into the outputs."""
+        config = self.config
+        settings = (asked, config.output_auxiliary_logits, config.use_auxiliary_loss)
+        return next(bool(setting) for setting in settings if setting is not None)
 
     def _maps(self, pixel_values: mx.array) -> list[mx.array]:
         """Return the backbone's four maps of (B, num_channels, H, W)."""
