@@ -1,9 +1,9 @@
 """A network that other threads start on batches, and wait for when they need what it says."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
 
@@ -13,6 +13,8 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 Logits = Mapping[str, Any]  # those that `LOGITS` names, and the last of `STATES`; computed
 
 
@@ -72,6 +74,32 @@ class Inference:
         """
         return Running(self, pixels)
 
+    def clip(self, pixels: mx.array) -> Logits:
+        """Run the network on a clip on the thread that computes, and wait for it.
+
+        Args:
+            pixels: (T, H, W, num_channels) float32, normalized.
+
+        Returns:
+            Those entries of what `Mask2Former.forward_clip` returns, computed.
+
+        Raises:
+            InputError: if the clip does not fit into memory.
+        """
+        evaluate("a parameter of the model", self.model.parameters())
+        outputs, too_large = backends.WORKER.run(self._compute_clip, pixels)
+        if too_large:
+            warnings.warn(overflow_warning(self.model.dtype), stacklevel=4)
+        return outputs
+
+    def _compute_clip(self, pixels: mx.array) -> tuple[Logits, bool]:
+        pixels = pixels.transpose(0, 3, 1, 2)[None]
+        outputs = self.model.forward_clip(pixels)
+        too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
+        if too_large:
+            outputs = in_float32(self.model).forward_clip(pixels)
+        return _used(outputs), too_large
+
     def compute(self, pixels: mx.array) -> tuple[Logits, bool]:
         """Compute logits on the thread at hand.
 
@@ -86,9 +114,20 @@ class Inference:
         too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
         if too_large:
             outputs = in_float32(self.model)(pixels)
-        logits = {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
-        mx.eval(logits)  # other threads go on with them
-        return logits, too_large
+        return _used(outputs), too_large
+
+
+def _used(outputs: Mapping[str, Any]) -> Logits:
+    logits = {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
+    mx.eval(logits)  # other threads go on with them
+    return logits
+
+
+def in_background(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call a function on the thread that turns outputs into results, and return what it returns."""
+    return backends.POSTPROCESSING.run(function, *args, **kwargs)
 
 
 def check_memory(model: Mask2Former, height: int, width: int, batch: int) -> None:

@@ -63,7 +63,7 @@ def _cancel(started: tuple[list[_Photo | None], list[_Batch]]) -> None:
         batch.running.cancel()
 
 
-class _Options(NamedTuple):
+class CallOptions(NamedTuple):
     """How a call segments its images; as the arguments of `Segmenter.stream`."""
 
     batch_size: int
@@ -104,6 +104,7 @@ class Segmenter:
         thing_ids: the classes that have countable objects; None if that is not known, and then all are taken for such.
         category_ids: the classes' numbers in the annotations of the dataset that the weights were trained on, such as
             COCO's 1 to 200, by class; None if the dataset is not known. For `Segmentation.to_coco`.
+        trained_on: "clips" if the network was trained on clips of videos, else "images".
 
     Raises:
         InputError: if the weights cannot be had, or a value does not fit.
@@ -132,6 +133,7 @@ class Segmenter:
             thing_ids = whole_numbers("thing_ids", thing_ids)
         trained_for: str | None = None
         dataset: str | None = None
+        self.trained_on = "images"
         if isinstance(weights, Mask2Former):
             if dtype is not None:
                 raise InputError("dtype goes with weights; set a model's own with model.set_dtype")
@@ -143,7 +145,7 @@ class Segmenter:
             checkpoint = load_checkpoint(weights)
             self.model = build_model(checkpoint, dtype or backends.default_dtype())
             config, note = default_image_config(checkpoint)
-            trained_for, dataset = checkpoint.task, checkpoint.dataset
+            trained_for, dataset, self.trained_on = checkpoint.task, checkpoint.dataset, checkpoint.trained_on
             thing_ids = checkpoint.thing_ids if thing_ids is None else thing_ids
         if image_config is not None:
             config, note = image_config, "the image configuration that was given"
@@ -157,7 +159,7 @@ class Segmenter:
             thing_ids = [class_id for class_id, entry in enumerate(known) if entry.is_thing]
         self.thing_ids = None if thing_ids is None else frozenset(thing_ids)
         self.category_ids = None if known is None else {n: entry.category_id for n, entry in enumerate(known)}
-        self.task = task or trained_for or "semantic"
+        self.task = task or trained_for or ("instance" if self.trained_on == "clips" else "semantic")
         self.threshold = threshold
         self.keep_candidates = keep_candidates
         # The original project makes the maps of networks for semantic segmentation alone in this order.
@@ -219,7 +221,7 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        options = self._options(batch_size, thresholds, threshold, bgr, on_error)
+        options = self.call_options(batch_size, thresholds, threshold, bgr, on_error)
         if isinstance(images, list | tuple):
             return list(self._stream(images, options))
         if isinstance(images, Iterator) and not hasattr(images, "read"):
@@ -250,16 +252,45 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        options = self._options(batch_size, thresholds, threshold, bgr, on_error, progress, for_tracking)
+        options = self.call_options(batch_size, thresholds, threshold, bgr, on_error, progress, for_tracking)
         single = isinstance(images, str | bytes | PathLike | mx.array) or hasattr(images, "__array__")
         if single or hasattr(images, "read") or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
+        return self.stream_with(images, options)
+
+    def stream_with(self, images: Iterable[Any], options: CallOptions) -> Iterator[Segmentation]:
+        """Segment as `stream` does.
+
+        Args:
+            images: as `stream` takes them.
+            options: what `call_options` returned.
+
+        Returns:
+            The results, each computed when it is asked for.
+        """
         return (result for result in self._stream(images, options) if result is not None)
 
-    def _options(
+    def call_options(
         self, batch_size: int, thresholds: Thresholds | None, threshold: float | None, bgr: bool, on_error: str,
         progress: bool = False, for_tracking: bool = False,
-    ) -> _Options:  # fmt: skip
+    ) -> CallOptions:  # fmt: skip
+        """Check the arguments of a call, and put them together.
+
+        Args:
+            batch_size: as of `stream`, and so are all others.
+            thresholds: see there.
+            threshold: see there.
+            bgr: see there.
+            on_error: see there.
+            progress: see there.
+            for_tracking: see there.
+
+        Returns:
+            The options.
+
+        Raises:
+            InputError: if a value has a wrong type or is out of range.
+        """
         check_values(
             ("task", self.task, Literal["semantic", "instance", "panoptic"]),
             ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE),
@@ -277,19 +308,19 @@ class Segmenter:
         chosen = self.threshold if threshold is None else threshold
         if thresholds.threshold is None and chosen is not None:
             thresholds = replace(thresholds, threshold=chosen)
-        return _Options(batch_size, thresholds, bgr, on_error == "skip", progress, for_tracking)
+        return CallOptions(batch_size, thresholds, bgr, on_error == "skip", progress, for_tracking)
 
     def _warn_of(self, threshold: float | None, stacklevel: int) -> None:
         if threshold is not None and self.task == "semantic":
             warnings.warn("semantic segmentation takes no threshold: every pixel gets a class", stacklevel=stacklevel)
 
-    def _stream(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
+    def _stream(self, images: Iterable[Any], options: CallOptions) -> Iterator[Segmentation | None]:
         """Segment images; an image that was skipped gives None."""
         if isinstance(images, list | tuple) and (lazy := [image for image in images if isinstance(image, mx.array)]):
             evaluate("an image", lazy)
         return self._results(images, options)
 
-    def _results(self, images: Iterable[Any], options: _Options) -> Iterator[Segmentation | None]:
+    def _results(self, images: Iterable[Any], options: CallOptions) -> Iterator[Segmentation | None]:
         total = len(images) if isinstance(images, Sized) else None
         skipped: list[str] = []
         numbered, count = enumerate(images), 0
@@ -311,7 +342,7 @@ class Segmenter:
             more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
             warnings.warn(f"skipped {len(skipped)} of {count} images: {'; '.join(skipped[:3])}{more}", stacklevel=3)
 
-    def _read(self, source: Any, number: int | None, options: _Options, skipped: list[str]) -> _Photo | None:
+    def _read(self, source: Any, number: int | None, options: CallOptions, skipped: list[str]) -> _Photo | None:
         """Read an image; if it cannot be read and may be skipped, note why, and return None."""
         name = _name(source)
         try:
@@ -337,7 +368,7 @@ class Segmenter:
             for numbers, images in (batches(pixels, self.image_config, len(photos)) if photos else ())
         ]
 
-    def _finish(self, started: list[_Batch], options: _Options) -> Iterator[Segmentation]:
+    def _finish(self, started: list[_Batch], options: CallOptions) -> Iterator[Segmentation]:
         """Wait for the network, and yield the photos' results in order."""
         results: dict[int, Segmentation] = {}
         for batch in started:
@@ -351,7 +382,7 @@ class Segmenter:
         logits: Logits,
         images: ImageBatch,
         photos: list[_Photo],
-        options: _Options,
+        options: CallOptions,
     ) -> list[Segmentation]:
         """Turn logits into results at the photos' own sizes."""
         return segmentations(

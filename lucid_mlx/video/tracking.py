@@ -1,72 +1,300 @@
-"""Track segments from frame to frame."""
+"""Follow objects from frame to frame: identities of the segments that a network finds in a video.
 
-from collections import defaultdict
+The segments of a frame are compared with the tracks so far in five ways: the embeddings of the queries that found
+them, the embeddings' ranks among all, the probabilities of the classes, the overlap of the masks, moved as camera and
+object move, and the colors. A weighted sum says how probable it is that two are one object (logistic regression), and
+the assignment with the largest sum of probabilities is taken, first for the tracks that the frame before had, then for
+those that were lost. How weights were measured: docs/video.md.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
+from lucid_mlx.errors import InputError
 from lucid_mlx.results import Segmentation
-from lucid_mlx.utils.validation import check_value
-from lucid_mlx.visualization.overlay import ids_to_indices
+from lucid_mlx.results.appearance import Appearance
+from lucid_mlx.results.segment import Segment
+from lucid_mlx.utils.validation import check_value, whole_numbers
+from lucid_mlx.video.camera import Camera
 
-MIN_IOU = 0.1  # minimum intersection over union of two segments of one track
+MEMORY = 75  # frames for which a lost track is kept: three seconds
+CELLS = 16_384  # masks are compared in about so many cells
+COLOR_LEVELS = 4  # of each channel, in histograms of colors
+TEMPERATURE = 0.1  # of the softmax over cosines of embeddings
+FADING = 10.0  # frames after which the place of a lost track counts e times less
+RENEWAL = 0.5  # how much of a track's embedding, classes and colors a segment of score 1 replaces
+VELOCITY = 0.5  # how much of what a velocity was wrong by it is corrected
+LEAST_PROBABILITY = 0.5  # that a segment continues a track
+
+
+class Weights(NamedTuple):
+    """Of the similarities, in the logarithm of the odds that a segment continues a track."""
+
+    bias: float = -4.0
+    embedding: float = 4.0
+    rank: float = 2.0
+    classes: float = 2.0
+    overlap: float = 4.0
+    color: float = 4.0
+    label: float = 0.3
+
+
+WEIGHTS = Weights()
+
+
+class _Looks(NamedTuple):
+    """What N segments are compared by.
+
+    Attributes:
+        embeddings: (N, C) float32, of length 1.
+        classes: (N, num_labels) float32, square roots of the probabilities.
+        colors: (N, bins) float32, square roots of the shares.
+        masks: (N, h, w) bool.
+        labels: (N,) int, ids of the classes.
+        scores: (N,) float32.
+    """
+
+    embeddings: np.ndarray
+    classes: np.ndarray
+    colors: np.ndarray
+    masks: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    def choose(self, numbers: list[int]) -> "_Looks":
+        """Return some of them."""
+        return _Looks(*(field[numbers] for field in self))
+
+
+@dataclass
+class _Track:
+    """An object that was seen.
+
+    Attributes:
+        id: its number.
+        embedding: (C,) float32 of length 1, a mean of all, the newest of which count most.
+        last_embedding: (C,), of the last segment.
+        classes: (num_labels,) float32, a mean as well; and so is `colors`, (bins,).
+        mask: (h, w) bool, of the last segment.
+        label: the class of the last segment.
+        center: (2,), row and column where the mask's center is expected in the frame at hand.
+        velocity: (2,), of the center, less that of the camera, in cells a frame.
+        age: frames since the last segment.
+    """
+
+    id: int
+    embedding: np.ndarray
+    last_embedding: np.ndarray
+    classes: np.ndarray
+    colors: np.ndarray
+    mask: np.ndarray
+    label: int
+    center: np.ndarray
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    age: int = 0
 
 
 class Tracker:
-    """Gives the segments of consecutive frames track numbers.
+    """Gives the segments of the frames of a video track ids: whole numbers from 1, each of one object.
 
-    The tracks of each class are numbered from 0. A segment continues the track of a segment of its class in the
-    previous frame, such that the sum of the intersections over union (of the visible pixels) is maximal. Other segments
-    start a track, with the lowest free number. A track ends as soon as a frame lacks it.
+    A thing is followed as the module says. A class of stuff, and each class of a semantic segmentation, is one track.
+    Where the film is cut all tracks end. The order of a frame's queries makes no difference.
+
+    Args:
+        thing_ids: the classes that have countable objects; None if all have.
+        memory: for how many frames a lost track can be found again.
     """
 
-    def __init__(self) -> None:
-        self._previous: tuple[Segmentation, list[int]] | None = None
+    def __init__(self, thing_ids: Collection[int] | None = None, memory: int = MEMORY):
+        check_value("memory", memory, int, 0, 1_000_000)
+        self._thing_ids = None if thing_ids is None else frozenset(whole_numbers("thing_ids", thing_ids))
+        self._memory = memory
+        self._numbers = count(1)
+        self._camera = Camera()
+        self._tracks: list[_Track] = []
+        self._stuff: dict[int, int] = {}  # from a class to its track
 
     def update(self, frame: Segmentation) -> list[int]:
         """Track the segments of the next frame.
 
         Args:
-            frame: the frame's segmentation, for the same task as before. If its size changes, all tracks end.
+            frame: the frame's segmentation, of `Segmenter.stream(..., for_tracking=True)`.
 
         Returns:
-            The track number of each segment, in the order of `frame.segments`.
+            The track id of each segment, in the order of `frame.segments`.
+
+        Raises:
+            InputError: if the result keeps nothing to track by.
         """
         check_value("frame", frame, Segmentation)
-        tracks: dict[int, int] = {}  # from the index of a segment to its track
-        if self._previous is not None and self._previous[0].map.shape == frame.map.shape:
-            previous, previous_tracks = self._previous
-            iou = _pairwise_iou(previous, frame)
-            iou[iou < MIN_IOU] = 0.0
-            rows, columns = linear_sum_assignment(iou, maximize=True)
-            tracks = {
-                int(column): previous_tracks[row]
-                for row, column in zip(rows, columns, strict=True)
-                if iou[row, column] > 0.0
-            }
-        taken: defaultdict[int, set[int]] = defaultdict(set)  # by class
-        for index, track in tracks.items():
-            taken[frame.segments[index].label_id].add(track)
-        for index, segment in enumerate(frame.segments):
-            if index not in tracks:
-                tracks[index] = next(track for track in count() if track not in taken[segment.label_id])
-                taken[segment.label_id].add(tracks[index])
-        result = [tracks[index] for index in range(len(frame.segments))]
-        self._previous = (frame, result)
-        return result
+        appearances = frame._appearances
+        if appearances is None:
+            raise InputError("the frame has nothing to track by; get it from Segmenter.stream(..., for_tracking=True)")
+        things = [one for one in frame.segments if self._is_thing(frame.task, one)]
+        things.sort(key=_order)
+        image = _small_image(frame.image)
+        motion = self._camera.update(image)
+        if motion.cut:
+            self._tracks, self._stuff = [], {}
+        size = np.array(image.shape[:2])
+        for track in self._tracks:
+            track.age += 1
+            track.center = track.center + motion.shift * size + track.velocity
+        looks = _looks([appearances[one.queries[0]] for one in things], things, image)
+        ids = {one.id: track for one, track in zip(things, self._follow(looks), strict=True)}
+        for one in sorted(frame.segments, key=_order):
+            if one.id not in ids:
+                if one.label_id not in self._stuff:
+                    self._stuff[one.label_id] = next(self._numbers)
+                ids[one.id] = self._stuff[one.label_id]
+        return [ids[one.id] for one in frame.segments]
+
+    def _is_thing(self, task: str, segment: Segment) -> bool:
+        return task != "semantic" and (self._thing_ids is None or segment.label_id in self._thing_ids)
+
+    def _follow(self, looks: _Looks) -> list[int]:
+        """Return the track ids of things, and renew the tracks."""
+        found: dict[int, _Track] = {}
+        for lost in (False, True):
+            tracks = [track for track in self._tracks if (track.age > 1) == lost and track.age > 0]
+            waiting = [number for number in range(len(looks.labels)) if number not in found]
+            if tracks and waiting:
+                probabilities = _probabilities(tracks, looks.choose(waiting))
+                for row, column in zip(*linear_sum_assignment(probabilities, maximize=True), strict=True):
+                    if probabilities[row, column] > LEAST_PROBABILITY:
+                        found[waiting[column]] = tracks[row]
+        for number, track in found.items():
+            _renew(track, looks, number)
+        self._tracks = [track for track in self._tracks if track.age <= self._memory]
+        for number in range(len(looks.labels)):
+            if number not in found:
+                found[number] = _new_track(next(self._numbers), looks, number)
+                self._tracks.append(found[number])
+        return [found[number].id for number in range(len(looks.labels))]
 
 
-def _pairwise_iou(one: Segmentation, other: Segmentation) -> np.ndarray:
-    """Return the intersection over union of all pairs of segments, (N, M); 0 for different classes."""
-    first, second = (
-        ids_to_indices(each.map, [segment.id for segment in each.segments]).astype(np.int64) for each in (one, other)
+def tracked(result: Segmentation, ids: Sequence[int]) -> Segmentation:
+    """Return a frame's result, whose segments have these track ids, without what they were found by."""
+    segments = tuple(replace(one, track_id=number) for one, number in zip(result.segments, ids, strict=True))
+    return replace(result, segments=segments, _appearances=None)
+
+
+def _order(segment: Segment) -> tuple[float, int, tuple[int, ...]]:
+    """Sort segments by what does not depend on the order of the queries."""
+    return -(segment.score or 0.0), segment.label_id, segment.box
+
+
+def _small_image(image: np.ndarray) -> np.ndarray:
+    """Return a frame with about `CELLS` pixels, or its own if it has fewer, (h, w, 3) uint8."""
+    height, width = image.shape[:2]
+    scale = min(1.0, (CELLS / (height * width)) ** 0.5)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=2.0))
+
+
+def _looks(appearances: list[Appearance], segments: list[Segment], image: np.ndarray) -> _Looks:
+    """Prepare what segments are compared by."""
+    if not segments:
+        empty = np.zeros((0, 1), np.float32)
+        return _Looks(empty, empty, empty, np.zeros((0, *image.shape[:2]), bool), np.zeros(0, int), np.zeros(0))
+    rows, columns = (
+        ((np.arange(side) + 0.5) * length / side).astype(int)
+        for side, length in zip(image.shape[:2], appearances[0].mask.shape, strict=True)
     )
-    shape = (len(one.segments) + 1, len(other.segments) + 1)  # the last row and column are for pixels of no segment
-    pairs = (first % shape[0]).ravel() * shape[1] + (second % shape[1]).ravel()
-    intersection = np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
-    union = intersection.sum(1, keepdims=True) + intersection.sum(0, keepdims=True) - intersection
-    label_ids = [np.array([segment.label_id for segment in each.segments], int) for each in (one, other)]
-    same_class = label_ids[0][:, None] == label_ids[1]
-    iou: np.ndarray = np.where(same_class, intersection[:-1, :-1] / np.maximum(union[:-1, :-1], 1), 0.0)
-    return iou
+    masks = np.stack([one.mask[rows[:, None], columns] for one in appearances])
+    embeddings = np.stack([_unit(one.embedding) for one in appearances])
+    probabilities = np.stack([one.class_probabilities for one in appearances])
+    codes = (image.astype(np.int32) * COLOR_LEVELS // 256) @ COLOR_LEVELS ** np.arange(3)
+    histograms = np.stack([np.bincount(codes[mask], minlength=COLOR_LEVELS**3) for mask in masks])
+    colors = np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    labels, scores = np.array([one.label_id for one in segments]), np.array([one.score or 0.0 for one in segments])
+    return _Looks(embeddings, np.sqrt(probabilities), colors, masks, labels, scores)
+
+
+def _probabilities(tracks: list[_Track], looks: _Looks) -> np.ndarray:
+    """Return how probably each track goes on in each segment, (tracks, N)."""
+    features = similarities(tracks, looks)
+    odds = WEIGHTS.bias + sum(getattr(WEIGHTS, name) * value for name, value in features.items())
+    probabilities: np.ndarray = 1.0 / (1.0 + np.exp(-odds))
+    return probabilities
+
+
+def similarities(tracks: list[_Track], looks: _Looks) -> dict[str, np.ndarray]:
+    """Compare tracks with segments.
+
+    Args:
+        tracks: T of them.
+        looks: N segments.
+
+    Returns:
+        By the names of `Weights`, (T, N) each, 0 to 1.
+    """
+    cosines = np.maximum(
+        *(
+            np.stack([getattr(track, name) for track in tracks]) @ looks.embeddings.T
+            for name in ("embedding", "last_embedding")
+        )
+    )
+    powers = np.exp(cosines / TEMPERATURE)
+    rank = (powers / powers.sum(axis=0) + powers / powers.sum(axis=1, keepdims=True)) / 2
+    moved = np.stack([_moved(track) for track in tracks]).reshape(len(tracks), -1).astype(np.float32)
+    masks = looks.masks.reshape(len(looks.labels), -1).astype(np.float32)
+    both = moved @ masks.T
+    union = moved.sum(axis=1)[:, None] + masks.sum(axis=1) - both
+    near = np.exp(-np.array([track.age - 1 for track in tracks]) / FADING)[:, None]
+    return {
+        "embedding": cosines,
+        "rank": rank,
+        "classes": np.sqrt(np.stack([track.classes for track in tracks])) @ looks.classes.T,
+        "overlap": near * both / np.maximum(union, 1),
+        "color": np.sqrt(np.stack([track.colors for track in tracks])) @ looks.colors.T,
+        "label": np.equal.outer([track.label for track in tracks], looks.labels).astype(np.float32),
+    }
+
+
+def _moved(track: _Track) -> np.ndarray:
+    """Return a track's mask where it is expected, (h, w) bool."""
+    height, width = track.mask.shape
+    down, right = np.round(track.center - _center(track.mask)).astype(int).tolist()
+    moved = np.zeros_like(track.mask)
+    if abs(down) < height and abs(right) < width:
+        moved[max(0, down) : height + down, max(0, right) : width + right] = track.mask[
+            max(0, -down) : height - down, max(0, -right) : width - right
+        ]
+    return moved
+
+
+def _new_track(number: int, looks: _Looks, index: int) -> _Track:
+    embedding, mask = looks.embeddings[index], looks.masks[index]
+    classes, colors = looks.classes[index] ** 2, looks.colors[index] ** 2
+    return _Track(number, embedding, embedding, classes, colors, mask, int(looks.labels[index]), _center(mask))
+
+
+def _renew(track: _Track, looks: _Looks, index: int) -> None:
+    """Let a segment continue a track."""
+    share, center = RENEWAL * float(looks.scores[index]), _center(looks.masks[index])
+    # What the camera does is in the expected center already.
+    track.velocity = track.velocity + VELOCITY * (center - track.center) if track.age == 1 else np.zeros(2)
+    track.center, track.mask, track.label, track.age = center, looks.masks[index], int(looks.labels[index]), 0
+    track.last_embedding = looks.embeddings[index]
+    track.embedding = _unit((1 - share) * track.embedding + share * track.last_embedding)
+    track.classes = (1 - share) * track.classes + share * looks.classes[index] ** 2
+    track.colors = (1 - share) * track.colors + share * looks.colors[index] ** 2
+
+
+def _center(mask: np.ndarray) -> np.ndarray:
+    """Return the mean row and column of a mask, (2,)."""
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    area = max(1, int(rows.sum()))
+    return np.array([rows @ np.arange(len(rows)), columns @ np.arange(len(columns))]) / area
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    length = float(np.linalg.norm(x))
+    return x / length if length > 0 else x
