@@ -1,9 +1,14 @@
-"""Small films for tests, made with PyAV, and what is in a film."""
+"""Small films for tests, made with PyAV, what is in a film, and a network that finds nothing in it."""
 
+import time
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
+
+from lucid_mlx.results import Segmentation
+from lucid_mlx.video import VideoSegmenter
 
 MILLISECONDS = Fraction(1, 1000)
 CONSTANT_RATE = [40 * number for number in range(12)]
@@ -72,3 +77,16 @@ def packets(path):
     with av.open(str(path)) as container:
         found = [packet for packet in container.demux(audio=0) if packet.size]
         return [(packet.pts * packet.time_base, bytes(packet)) for packet in found]
+
+
+class Still(VideoSegmenter):
+    """A network that finds nothing, after some seconds."""
+
+    def __init__(self, seconds=0.0):
+        self.segmenter = SimpleNamespace(labels={0: "square"}, task="panoptic")
+        self.seconds = seconds
+
+    def stream(self, video, **options):
+        for image in video:
+            time.sleep(self.seconds)
+            yield Segmentation("panoptic", image, np.zeros(image.shape[:2], np.int32), (), self.segmenter.labels)

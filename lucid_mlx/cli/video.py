@@ -21,6 +21,7 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.cli.outputs import parse_formats
+from lucid_mlx.cli.video_live import run_camera
 from lucid_mlx.cli.video_outputs import FILM, SUFFIXES, check_places, place, write_exports
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import VideoSegmentation
@@ -54,7 +55,7 @@ class Time(click.ParamType[float]):
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path), required=False)
 @click.argument("target", metavar="[OUT]", type=click.Path(path_type=Path), required=False)
 @output_option(
     "What to write, OUT: a video, or the file of another format; of masks a folder; of several formats a folder."
@@ -78,11 +79,17 @@ class Time(click.ParamType[float]):
     help="Take every so many-th frame: 2 for every second one.",
 )  # fmt: skip
 @click.option("--frames", "max_frames", type=click.IntRange(1, MAX_COUNT), help="Take at most so many frames.")
+@click.option(
+    "--camera",
+    help="In place of IN the number of a camera, from 0, or a file that plays in its place: a page for the browser "
+    "shows what it sees, and -o OUT writes it too. Ctrl-C ends it.",
+)
 @force_option
 def video(
-    source: Path, target: Path | None, output: Path | None, formats: str, weights: str | None, task: str | None,
+    source: Path | None, target: Path | None, output: Path | None, formats: str, weights: str | None, task: str | None,
     size: str | None, dtype: str | None, batch_size: int, threshold: float | None, labels: str | None, opacity: float,
-    start: float, end: float | None, every: int, max_frames: int | None, force: bool,
+    start: float, end: float | None, every: int, max_frames: int | None,
+    camera: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Segment each frame of the video IN, draw the segments over it, and write the video OUT
     (or -o OUT): .mp4, .mov or .mkv. Other formats have the tracks and their masks.
@@ -95,11 +102,19 @@ def video(
       lucid-mlx video street.mp4 -o cars.mp4 --weights facebook/mask2former-swin-tiny-coco-panoptic --labels car
       lucid-mlx video street.mp4 -o part.mp4 --weights demo --start 1:30 --end 2:00 --every 2
       lucid-mlx video street.mp4 -o found/ --weights demo --format mp4,json,masks
+      lucid-mlx video --camera 0 --weights demo
     """
     from lucid_mlx.video.reader import VideoReader
     from lucid_mlx.video.segment_video import segment_video
 
     kinds = parse_formats(formats, SUFFIXES)
+    if camera is not None:
+        if source is not None or kinds != [FILM]:
+            raise click.UsageError("--camera goes without IN and with the format mp4 alone; -o OUT names what to write")
+        run_camera(camera, output, weights, task, size, dtype, threshold, labels, opacity, max_frames, force)
+        return
+    if source is None:
+        raise click.MissingParameter(param_hint="'IN'", param_type="argument", ctx=click.get_current_context())
     target = destination(target, output)
     if target is None:
         raise click.UsageError("name the video to write: -o OUT")

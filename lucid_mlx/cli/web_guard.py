@@ -27,7 +27,7 @@ class OnlyThisMachine:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
-        if scope["type"] not in ("http", "websocket") or _is_allowed(scope):
+        if scope["type"] not in ("http", "websocket") or is_allowed(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -37,7 +37,8 @@ class OnlyThisMachine:
             await send({"type": "http.response.body", "body": REFUSAL})
 
 
-def _is_allowed(scope: Message) -> bool:
+def is_allowed(scope: Message) -> bool:
+    """Return whether a request comes from a page of this machine's own, or from none; the request is as ASGI has it."""
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").lower())

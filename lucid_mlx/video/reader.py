@@ -88,15 +88,19 @@ class VideoReader:
         self.rotation = 0
         self._open()
 
-    def _open(self) -> None:
+    def _open_container(self, options: dict[str, str]) -> "av.container.InputContainer":
         import av
 
         check_file(self._path, "a video")
-        limit = {"max_pixels": str(max_image_bytes() // BYTES_PER_PIXEL)}  # FFmpeg allocates no larger frame
         with ffmpeg_errors(f"{self._path} is not a video, or damaged"):
             # A playlist can name URLs; it must not open network connections.
-            options = {"protocol_whitelist": "file", **limit}
-            self._container = av.open(f"file:{self._path}", options=options)
+            return av.open(f"file:{self._path}", options={"protocol_whitelist": "file", **options})
+
+    def _open(self) -> None:
+        import av
+
+        limit = {"max_pixels": str(max_image_bytes() // BYTES_PER_PIXEL)}  # FFmpeg allocates no larger frame
+        self._container = self._open_container(limit)
         format_name = self._container.format.name
         video_streams = [
             stream

@@ -6,31 +6,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from video_files import CONSTANT_RATE, frames, make
+from video_files import CONSTANT_RATE, Still, frames, make
 
 from lucid_mlx import InputError
-from lucid_mlx.results import Segmentation
-from lucid_mlx.video import VideoSegmenter, segment_video
+from lucid_mlx.video import segment_video
 from lucid_mlx.video.draw_video import Drawing
 from lucid_mlx.video.reader import VideoReader
 from lucid_mlx.video.writer import VideoWriter
-
-
-class Still(VideoSegmenter):
-    """A network that finds nothing, after some seconds."""
-
-    def __init__(self, seconds=0.0):
-        self.segmenter = SimpleNamespace(labels={0: "square"}, task="panoptic")
-        self.seconds = seconds
-
-    def stream(self, video, **options):
-        for image in video:
-            time.sleep(self.seconds)
-            yield Segmentation("panoptic", image, np.zeros(image.shape[:2], np.int32), (), self.segmenter.labels)
 
 
 def threads():
@@ -112,7 +97,8 @@ SCRIPT = """
 import sys
 sys.path[:0] = {path}
 from pathlib import Path
-from test_video_threads import Still, threads
+from video_files import Still
+from test_video_threads import threads
 from lucid_mlx.video import segment_video
 def told(number, total):
     print(number, flush=True)
