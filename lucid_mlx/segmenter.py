@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Sized
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from typing import Any, Literal, NamedTuple, overload
@@ -15,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from lucid_mlx import backends
+from lucid_mlx.call_options import CallOptions, call_options, warn_of_threshold
 from lucid_mlx.compiled import evaluate
 from lucid_mlx.datasets import TASKS, known_classes
 from lucid_mlx.errors import InputError
@@ -30,7 +30,7 @@ from lucid_mlx.results import Segmentation
 from lucid_mlx.results.from_logits import segmentations
 from lucid_mlx.results.notebook import table
 from lucid_mlx.utils.text import examples, hide_bar, shown
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, check_choice, check_value, check_values, whole_numbers
+from lucid_mlx.utils.validation import MAX_COUNT, check_choice, check_value, whole_numbers
 from lucid_mlx.weights.registry import WeightsLike
 
 # What to expect of a task other than that which a network was trained for. One for panoptic segmentation does all.
@@ -61,17 +61,6 @@ class _Batch(NamedTuple):
 def _cancel(started: tuple[list[_Photo | None], list[_Batch]]) -> None:
     for batch in started[1]:
         batch.running.cancel()
-
-
-class CallOptions(NamedTuple):
-    """How a call segments its images; as the arguments of `Segmenter.stream`."""
-
-    batch_size: int
-    thresholds: Thresholds
-    bgr: bool
-    skip: bool
-    progress: bool
-    for_tracking: bool
 
 
 class Segmenter:
@@ -167,7 +156,7 @@ class Segmenter:
         self._inference = Inference(self.model)
         if expect := _EXPECT.get((trained_for or "", self.task)):
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
-        self._warn_of(threshold, 3)
+        warn_of_threshold(self.task, threshold, 3)
 
     def __repr__(self) -> str:
         return f"<Segmenter: {self.task} segmentation, {len(self.labels)} classes, {self.model.dtype}>"
@@ -221,7 +210,7 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        options = self.call_options(batch_size, thresholds, threshold, bgr, on_error)
+        options = call_options(self.task, self.threshold, batch_size, thresholds, threshold, bgr, on_error)
         if isinstance(images, list | tuple):
             return list(self._stream(images, options))
         if isinstance(images, Iterator) and not hasattr(images, "read"):
@@ -252,7 +241,9 @@ class Segmenter:
         Raises:
             InputError: if an image cannot be read, or a value has a wrong type or is out of range.
         """
-        options = self.call_options(batch_size, thresholds, threshold, bgr, on_error, progress, for_tracking)
+        options = call_options(
+            self.task, self.threshold, batch_size, thresholds, threshold, bgr, on_error, progress, for_tracking
+        )
         single = isinstance(images, str | bytes | PathLike | mx.array) or hasattr(images, "__array__")
         if single or hasattr(images, "read") or not isinstance(images, Iterable):
             raise InputError(f"stream takes several images, got a {type(images).__name__}; put it into a list")
@@ -269,50 +260,6 @@ class Segmenter:
             The results, each computed when it is asked for.
         """
         return (result for result in self._stream(images, options) if result is not None)
-
-    def call_options(
-        self, batch_size: int, thresholds: Thresholds | None, threshold: float | None, bgr: bool, on_error: str,
-        progress: bool = False, for_tracking: bool = False,
-    ) -> CallOptions:  # fmt: skip
-        """Check the arguments of a call, and put them together.
-
-        Args:
-            batch_size: as of `stream`, and so are all others.
-            thresholds: see there.
-            threshold: see there.
-            bgr: see there.
-            on_error: see there.
-            progress: see there.
-            for_tracking: see there.
-
-        Returns:
-            The options.
-
-        Raises:
-            InputError: if a value has a wrong type or is out of range.
-        """
-        check_values(
-            ("task", self.task, Literal["semantic", "instance", "panoptic"]),
-            ("batch_size", batch_size, int, 1, MAX_BATCH_SIZE),
-            ("thresholds", thresholds, Thresholds | None),
-            ("threshold", threshold, float | None, 0, 1),
-            ("bgr", bgr, bool),
-            ("on_error", on_error, Literal["raise", "skip"]),
-            ("progress", progress, bool),
-            ("for_tracking", for_tracking, bool),
-        )
-        self._warn_of(threshold, 4)
-        thresholds = thresholds or Thresholds()
-        if threshold is not None and thresholds.threshold is not None:
-            raise InputError("threshold is given twice, alone and in thresholds; give one")
-        chosen = self.threshold if threshold is None else threshold
-        if thresholds.threshold is None and chosen is not None:
-            thresholds = replace(thresholds, threshold=chosen)
-        return CallOptions(batch_size, thresholds, bgr, on_error == "skip", progress, for_tracking)
-
-    def _warn_of(self, threshold: float | None, stacklevel: int) -> None:
-        if threshold is not None and self.task == "semantic":
-            warnings.warn("semantic segmentation takes no threshold: every pixel gets a class", stacklevel=stacklevel)
 
     def _stream(self, images: Iterable[Any], options: CallOptions) -> Iterator[Segmentation | None]:
         """Segment images; an image that was skipped gives None."""

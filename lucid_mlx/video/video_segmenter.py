@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
+from lucid_mlx.call_options import CallOptions, call_options
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig
 from lucid_mlx.results import Segmentation, VideoSegmentation
-from lucid_mlx.segmenter import CallOptions, Segmenter
+from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.validation import check_choice, check_value
 from lucid_mlx.video.clip import clip_frames, minvis_frames
@@ -107,6 +108,10 @@ class VideoSegmenter:
         """Whether several frames are looked at together."""
         return self.mode == "clip" or self.association == "minvis"
 
+    @property
+    def _defaults(self) -> tuple[str, float | None]:
+        return self.segmenter.task, self.segmenter.threshold
+
     def __repr__(self) -> str:
         how = "clips" if self.mode == "clip" else f"online, {self.association}"
         return f"<VideoSegmenter: {how}; {self.segmenter!r}>"
@@ -133,7 +138,7 @@ class VideoSegmenter:
         name = str(video) if isinstance(video, str | PathLike) else None
         result = VideoSegmentation(self.segmenter.task, self.segmenter.labels, name)
         times: list[float] = []
-        options = self._options(batch_size, thresholds, threshold, bgr)
+        options = call_options(*self._defaults, batch_size, thresholds, threshold, bgr, for_tracking=not self._whole)
         for number, frame in enumerate(self._stream(video, options, times)):
             result.add(frame, times[number] if times else None)
         return result
@@ -157,14 +162,8 @@ class VideoSegmenter:
         Raises:
             InputError: if the video cannot be read, or a value has a wrong type or is out of range.
         """
-        return self._stream(video, self._options(batch_size, thresholds, threshold, bgr), None)
-
-    def _options(
-        self, batch_size: int, thresholds: Thresholds | None, threshold: float | None, bgr: bool
-    ) -> CallOptions:
-        return self.segmenter.call_options(
-            batch_size, thresholds, threshold, bgr, "raise", for_tracking=not self._whole
-        )
+        options = call_options(*self._defaults, batch_size, thresholds, threshold, bgr, for_tracking=not self._whole)
+        return self._stream(video, options, None)
 
     def _stream(self, video: Video, options: CallOptions, times: list[float] | None) -> Iterator[Segmentation]:
         """Segment a video; note the times of the frames of a file."""
