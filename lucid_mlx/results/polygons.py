@@ -30,19 +30,33 @@ def mask_polygons(mask: np.ndarray, box: Box, tolerance: float = 0.0) -> list[Po
     """
     left, top, right, bottom = box
     padded = np.pad(mask[top:bottom, left:right], 1)
-    generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.OuterOffset)
-    found: list[Polygon] = []
-    for points, offsets in zip(*generator.filled(0.5, 2.0), strict=True):
-        points += np.array([left - 0.5, top - 0.5])
-        rings = (_corners(points[start : end - 1]) for start, end in pairwise(offsets))
-        found.append([simplified(ring, tolerance) if tolerance else ring for ring in rings])
-    return found
+    generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.ChunkCombinedOffsetOffset)
+    (points,), (starts,), (polygons,) = generator.filled(0.5, 2.0)
+    if points is None:
+        return []
+    points, starts = _corners(points + np.array([left - 0.5, top - 0.5]), starts.astype(np.int64))
+    rings = [points[start:end] for start, end in pairwise(starts.tolist())]
+    if tolerance:
+        rings = [simplified(ring, tolerance) for ring in rings]
+    return [rings[start:end] for start, end in pairwise(polygons.tolist())]
 
 
-def _corners(ring: np.ndarray) -> np.ndarray:
-    """Leave out the points on straight lines."""
-    before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
-    return ring[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+def _corners(points: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the points on straight lines.
+
+    Args:
+        points: (N, 2), of all rings, each with its first point again at its end.
+        starts: (R + 1,) int, where each ring begins, and N.
+
+    Returns:
+        The points, (n, 2), of which no ring repeats its first one, and where each ring begins, and n.
+    """
+    after = np.diff(points, axis=0, append=points[:1])
+    before = np.roll(after, 1, axis=0)
+    before[starts[:-1]] = after[starts[1:] - 2]
+    kept = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    kept[starts[1:] - 1] = False
+    return points[kept], np.append(0, np.cumsum(kept))[starts]
 
 
 def simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:

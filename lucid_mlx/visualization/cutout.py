@@ -6,6 +6,7 @@ from PIL import Image, ImageColor, ImageFilter, ImageOps
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
 
+ROWS = 256  # that are computed at a time, for the sake of memory
 Background = str | tuple[int, int, int] | Image.Image | np.ndarray
 
 
@@ -53,10 +54,14 @@ def blur_behind(image: np.ndarray, mask: np.ndarray, alpha: Image.Image, radius:
     """
     photo, blur = Image.fromarray(image), ImageFilter.GaussianBlur(radius)
     behind = Image.composite(Image.new("RGB", photo.size), photo, Image.fromarray(mask))
-    weight = np.asarray(Image.fromarray(~mask).convert("L").filter(blur), np.float32)[..., None]
-    # Deep inside of the foreground nothing of the background is near: there the photo stands.
-    blurred = np.where(weight > 0, np.asarray(behind.filter(blur)) * (255 / np.maximum(weight, 1)), image)
-    return Image.composite(photo, Image.fromarray(blurred.clip(0, 255).round().astype(np.uint8)), alpha)
+    weights = np.asarray(Image.fromarray(~mask).convert("L").filter(blur))[..., None]
+    blurred = np.array(behind.filter(blur))
+    for start in range(0, len(blurred), ROWS):
+        rows = slice(start, start + ROWS)
+        brightened = blurred[rows] * (np.float32(255) / np.maximum(weights[rows], 1))
+        # Deep inside of the foreground nothing of the background is near: there the photo stands.
+        blurred[rows] = np.where(weights[rows] > 0, np.minimum(brightened, 255).round(), image[rows])
+    return Image.composite(photo, Image.fromarray(blurred), alpha)
 
 
 def is_color(text: str) -> bool:
