@@ -19,6 +19,8 @@ class CallOptions(NamedTuple):
         skip: whether an image that cannot be read is skipped.
         progress: whether to show a progress bar.
         for_tracking: whether results keep what `lucid_mlx.video.Tracker` needs.
+        ahead: whether images are read, and the network runs, before the results of images before them are asked for:
+            also if it is not known how many there are, as in a film. A camera's may still have to happen.
     """
 
     batch_size: int
@@ -27,6 +29,7 @@ class CallOptions(NamedTuple):
     skip: bool
     progress: bool
     for_tracking: bool
+    ahead: bool = False
 
 
 def call_options(

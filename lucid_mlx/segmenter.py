@@ -275,7 +275,7 @@ class Segmenter:
             [self._read(source, None if total == 1 else number, options, skipped) for number, source in batch]
             for batch in iter(lambda: list(islice(numbered, options.batch_size)), [])
         )
-        ahead = total is not None and total > options.batch_size  # else they may still have to happen, as a camera's do
+        ahead = options.ahead or (total is not None and total > options.batch_size)
         read = prefetch(read) if ahead else read
         started = ((photos, self._start([photo for photo in photos if photo is not None])) for photos in read)
         with tqdm(total=total, unit="image", disable=hide_bar(options.progress)) as bar, closing(read):

@@ -105,7 +105,7 @@ def segment_video(
                 yield frame
 
         frames = chain.from_iterable(beside(_batched(timed(reader.frames()), batch_size)))
-        found = beside(segmenter.stream(frames, batch_size=batch_size, thresholds=thresholds))
+        found = beside(segmenter.stream(frames, batch_size=batch_size, thresholds=thresholds, ahead=True))
         done: Iterable[Any] = kept(found) if writer is None else beside(map(draw, kept(found)))
         for picture in told(done, reader.frame_count, source.name) if progress else done:
             if writer is None:

@@ -14,6 +14,7 @@ from lucid_mlx.models import Mask2Former
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.preprocessing.image_config import ImageConfig
+from lucid_mlx.preprocessing.preprocess import prefetch
 from lucid_mlx.results import Segmentation, VideoSegmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import local_path
@@ -135,17 +136,19 @@ class VideoSegmenter:
         Raises:
             InputError: if the video cannot be read, or a value has a wrong type or is out of range.
         """
-        name = str(video) if isinstance(video, str | PathLike) else None
-        result = VideoSegmentation(self.segmenter.task, self.segmenter.labels, name)
+        source = local_path(video, "video") if isinstance(video, str | PathLike) else None
+        name = source.name if source else None
+        result = VideoSegmentation(self.segmenter.task, self.segmenter.labels, name, source)
         times: list[float] = []
         options = call_options(*self._defaults, batch_size, thresholds, threshold, bgr, for_tracking=not self._whole)
+        options = options._replace(ahead=True)
         for number, frame in enumerate(self._stream(video, options, times)):
             result.add(frame, times[number] if times else None)
         return result
 
     def stream(
         self, video: Video, *, batch_size: int = 1, thresholds: Thresholds | None = None,
-        threshold: float | None = None, bgr: bool = False,
+        threshold: float | None = None, bgr: bool = False, ahead: bool = False,
     ) -> Iterator[Segmentation]:  # fmt: skip
         """Segment a video, frame by frame.
 
@@ -155,6 +158,8 @@ class VideoSegmenter:
             thresholds: what counts as found.
             threshold: minimum score of a segment, where `thresholds` has none.
             bgr: arrays are BGR, as OpenCV has them.
+            ahead: read frames and run the network on them before the results of those before them are asked for, as is
+                done with a file. Not for frames that still have to happen, such as a camera's.
 
         Returns:
             The result of each frame, whose segments have a `track_id`, each computed when it is asked for.
@@ -162,7 +167,9 @@ class VideoSegmenter:
         Raises:
             InputError: if the video cannot be read, or a value has a wrong type or is out of range.
         """
+        check_value("ahead", ahead, bool)
         options = call_options(*self._defaults, batch_size, thresholds, threshold, bgr, for_tracking=not self._whole)
+        options = options._replace(ahead=ahead or isinstance(video, str | PathLike))
         return self._stream(video, options, None)
 
     def _stream(self, video: Video, options: CallOptions, times: list[float] | None) -> Iterator[Segmentation]:
@@ -180,8 +187,12 @@ class VideoSegmenter:
                     yield from minvis_frames(arrays, self.segmenter, options.thresholds, options.batch_size)
                 return
             tracker = Tracker(self.segmenter.thing_ids, self.memory)
-            for result in self.segmenter.stream_with(frames, options):
-                yield tracked(result, tracker.update(result))
+            results = self.segmenter.stream_with(frames, options)
+            if not options.ahead:
+                yield from (tracked(result, tracker.update(result)) for result in results)
+                return
+            with closing(prefetch(results)) as made:
+                yield from (tracked(result, tracker.update(result)) for result in made)
 
 
 def _check_video(video: Video) -> None:
