@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from results import LABELS, of_masks, segmented
 from scipy import ndimage
 
-from lucid_mlx import InputError, Segmentation
+from lucid_mlx import InputError, Segmentation, Segmenter
 from lucid_mlx.datasets import TASKS
 from lucid_mlx.results.polygons import mask_polygons, simplified
 
@@ -200,3 +200,9 @@ class TestNotebooks:
         many = of_masks(*np.eye(30, dtype=bool)[:, None, :])._repr_html_()
         assert many.count("<tr>") == 21
         assert "and 10 more" in many
+
+    def test_a_segmenter_shows_what_it_is(self):
+        shown = Segmenter("demo", threshold=0.25)._repr_html_()
+        assert "<td>panoptic</td>" in shown
+        assert "T-shirt" in shown
+        assert "<td>0.25</td>" in shown

@@ -1,5 +1,6 @@
 """Another threshold, without the network."""
 
+import pickle
 import threading
 
 import mlx.core as mx
@@ -129,3 +130,9 @@ def test_a_threshold_is_from_zero_to_one(threshold):
 def test_whether_to_keep_candidates_is_yes_or_no(value):
     with pytest.raises(InputError, match="keep_candidates must be True or False"):
         Segmenter("demo", keep_candidates=value)
+
+
+@pytest.mark.parametrize("task", FOUND)
+def test_candidates_go_to_another_process(task):
+    result = pickle.loads(pickle.dumps(segmented(task, 3, keep_candidates=True)))
+    assert same(result.with_threshold(0.3), segmented(task, 3, threshold=0.3))

@@ -1,6 +1,7 @@
 """Outlines of masks as polygons, from which the masks can be drawn again."""
 
 from itertools import pairwise
+from typing import Any
 
 import contourpy
 import numpy as np
@@ -31,7 +32,8 @@ def mask_polygons(mask: np.ndarray, box: Box, tolerance: float = 0.0) -> list[Po
     left, top, right, bottom = box
     padded = np.pad(mask[top:bottom, left:right], 1)
     generator = contourpy.contour_generator(z=padded, fill_type=contourpy.FillType.ChunkCombinedOffsetOffset)
-    (points,), (starts,), (polygons,) = generator.filled(0.5, 2.0)
+    filled: Any = generator.filled(0.5, 2.0)  # typed as what any fill type returns
+    (points,), (starts,), (polygons,) = filled
     if points is None:
         return []
     points, starts = _corners(points + np.array([left - 0.5, top - 0.5]), starts.astype(np.int64))
