@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import PHOTO, small_model
-from video_files import CONSTANT_RATE, GREEN, copy, frames, make, packets
+from video_files import CONSTANT_RATE, GREEN, Still, copy, frames, make, packets
 
-from lucid_mlx import InputError, Segmenter
+from lucid_mlx import InputError
 from lucid_mlx.cli.main import main
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.segment import Segment
@@ -29,22 +29,18 @@ def segmenter():
     return VideoSegmenter(small_model(), "semantic", size="64")
 
 
-class Fake(Segmenter):
+class Fake(Still):
     """Finds the bright square and, on even frames, a small second segment of the same class that is listed first."""
 
-    def __init__(self):
-        self.labels, self.task = {0: "square", 1: "ground"}, "panoptic"
-        self.read = []
-
-    def stream(self, images, **options):
-        for number, image in enumerate(images):
-            self.read.append(number)
-            square = image.min(axis=2) > 200
-            ids, segments = np.where(square, 7, 0).astype(np.int32), [Segment(7, 0, "square", 0.9, 256, (0, 0, 1, 1))]
+    def stream(self, video, **options):
+        for number, image in enumerate(video):
+            area = image.min(axis=2) > 200
+            ids = np.where(area, 7, 0).astype(np.int32)
+            segments = [Segment(7, 0, "square", 0.9, 256, (0, 0, 1, 1), track_id=1)]
             if number % 2 == 0:
                 ids[-6:, :6] = 1
-                segments.insert(0, Segment(1, 0, "square", 0.9, 36, (0, 0, 1, 1)))
-            yield Segmentation("panoptic", image, ids, tuple(segments), self.labels)
+                segments.insert(0, Segment(1, 0, "square", 0.9, 36, (0, 0, 1, 1), track_id=2))
+            yield Segmentation("panoptic", image, ids, tuple(segments), self.segmenter.labels)
 
 
 @pytest.mark.parametrize("times", [CONSTANT_RATE, VARIABLE_RATE], ids=["constant", "variable"])
@@ -80,7 +76,7 @@ def test_a_rotated_video_is_segmented_upright(tmp_path, segmenter):
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1280, 720)], ids=["small", "hd"])
-def test_colors_do_not_change(tmp_path, monkeypatch, size):
+def test_colors_do_not_change(tmp_path, size):
     """A green of unspecified color space is BT.601 in small videos and BT.709 in large ones, as in players."""
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as container:
@@ -92,15 +88,9 @@ def test_colors_do_not_change(tmp_path, monkeypatch, size):
         frame.colorspace = 2  # unspecified
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    fake = Fake()
-    monkeypatch.setattr(fake, "stream", lambda images, **options: (empty(image) for image in images))
-    segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4")
+    segment_video(Still(), source, tmp_path / "out.mp4")
     _, image = frames(tmp_path / "out.mp4")[0]
     np.testing.assert_allclose(np.median(image, axis=(0, 1)), GREEN, atol=3)
-
-
-def empty(image):
-    return Segmentation("panoptic", image, np.zeros(image.shape[:2], np.int32), (), {0: "square"})
 
 
 def test_odd_sides_are_made_even(tmp_path, segmenter):
@@ -112,8 +102,8 @@ def test_odd_sides_are_made_even(tmp_path, segmenter):
 def test_a_segment_keeps_its_shade_while_others_come_and_go(tmp_path):
     fake = Fake()
     source = make(tmp_path / "in.mp4")
-    segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4", opacity=1.0)
-    first, second = (shade(tuple(palette(fake.labels)[0].tolist()), number) for number in (0, 1))
+    segment_video(fake, source, tmp_path / "out.mp4", opacity=1.0)
+    first, second = (shade(tuple(palette(fake.segmenter.labels)[0].tolist()), number) for number in (0, 1))
     for number, (_, image) in enumerate(frames(tmp_path / "out.mp4")):
         inside = image[8 * 22, 8 * (2 * number + 3)]  # the square is listed second in the first frame
         np.testing.assert_allclose(inside, second, atol=6, err_msg=str(number))
@@ -132,7 +122,7 @@ def test_few_frames_are_in_memory_however_long_the_film(tmp_path, monkeypatch):
 
     monkeypatch.setattr(VideoWriter, "write", slow_write)
     source = make(tmp_path / "in.mp4", [40 * number for number in range(60)])
-    assert segment_video(VideoSegmenter(Fake()), source, tmp_path / "out.mp4", batch_size=4) == 60
+    assert segment_video(Fake(), source, tmp_path / "out.mp4", batch_size=4) == 60
     assert max(waiting) <= 16  # of the batch that is read, the one that is segmented, and a few
 
 
@@ -195,7 +185,7 @@ def test_the_video_is_never_overwritten_in_python(target, folder):
     (folder / "link.mp4").symlink_to("in.mp4")
     (folder / "hard.mp4").hardlink_to("in.mp4")
     with pytest.raises(InputError, match="is also an input"):
-        segment_video(VideoSegmenter(Fake()), "in.mp4", target)
+        segment_video(Fake(), "in.mp4", target)
 
 
 def truncate(path):
@@ -278,7 +268,7 @@ def test_an_interrupted_run_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(fake, "stream", interrupted)
     source = make(tmp_path / "in.mp4", audio="aac")
     with pytest.raises(KeyboardInterrupt):
-        segment_video(VideoSegmenter(fake), source, tmp_path / "out.mp4")
+        segment_video(fake, source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -289,5 +279,5 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write", full)
     source = make(tmp_path / "in.mp4", CONSTANT_RATE[:2])
     with pytest.raises(InputError, match="cannot be written: No space left"):
-        segment_video(VideoSegmenter(Fake()), source, tmp_path / "out.mp4")
+        segment_video(Fake(), source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
