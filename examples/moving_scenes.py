@@ -1,7 +1,7 @@
 """Make films whose labels are exact: garments that move over a ground, or a window that pans over a large scene.
 
     sudo apt-get install dataset-fashion-mnist                    # Debian, Ubuntu; see examples/fashion_scenes.py
-    python examples/moving_scenes.py film --kind return           # 100 frames as PNG, and their labels
+    python examples/moving_scenes.py film --kind return           # frames and labels, as PNGs
 
 What happens in a film is its kind: "pan" and "shake" move a window over a scene that is larger; in the others garments
 move on their own: "walk", "crossing", "scale" (they come closer or go away), "occlusion" (one is hidden for ten frames
@@ -11,13 +11,13 @@ A film depends only on its kind, index, seed and split, so that each can be made
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from fashion_scenes import FOLDER, GARMENTS, GROUNDS, _color, _garment, _ground, _paint, garments, scene
+from fashion_scenes import FOLDER, GARMENTS, _color, _garment, _ground, _paint, garments, scene
 from PIL import Image
 
 SIZE = 128  # side of a frame, in pixels
@@ -130,7 +130,7 @@ def cut(*films: Film) -> Film:
     return Film(frames, class_ids)
 
 
-Path2 = Callable[[int], tuple[float, float, float]]  # from a frame's number to a center (x, y) and a scale
+Way = Callable[[int], tuple[float, float, float]]  # from a frame's number to a center (x, y) and a scale
 
 
 def _sprite(rng: np.random.Generator, split: str, folder: Path, hue: float, least: float, most: float) -> Sprite:
@@ -141,14 +141,18 @@ def _sprite(rng: np.random.Generator, split: str, folder: Path, hue: float, leas
         tint = _color(hue % 1.0, rng.uniform(0.25, 0.9), rng.uniform(0.75, 1.0))
         color, alpha, _ = _garment(photos[number], tint, rng, SIZE)
         rows, columns = (np.flatnonzero((alpha > 127).any(axis=axis)) for axis in (1, 0))
-        whole = alpha.shape[0] == alpha.shape[1] and not (alpha[[0, -1]] > 127).any() and not (alpha[:, [0, -1]] > 127).any()
+        whole = (
+            alpha.shape[0] == alpha.shape[1]
+            and not (alpha[[0, -1]] > 127).any()
+            and not (alpha[:, [0, -1]] > 127).any()
+        )
         if whole and len(rows) and least <= max(np.ptp(rows), np.ptp(columns)) + 1 <= most:
             region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             return Sprite(color[region], alpha[region], int(labels[number]))
 
 
 def _shoot(
-    rng: np.random.Generator, size: int, actors: list[tuple[Sprite, Path2]], length: int, screen: tuple | None = None
+    rng: np.random.Generator, size: int, actors: list[tuple[Sprite, Way]], length: int, screen: tuple | None = None
 ) -> Film:
     """Draw actors, the first at the back, over a ground that stays.
 
@@ -169,12 +173,17 @@ def _shoot(
     return Film(frames, {number: sprite.class_id for number, (sprite, _) in enumerate(actors, 1)})
 
 
-def _put(image: np.ndarray, objects: np.ndarray, number: int, sprite: Sprite, place: tuple[float, float, float]) -> None:
+def _put(
+    image: np.ndarray, objects: np.ndarray, number: int, sprite: Sprite, place: tuple[float, float, float]
+) -> None:
     x, y, scale = place
     height, width = (max(2, round(side * scale)) for side in sprite.alpha.shape)
     color, alpha = sprite.color, sprite.alpha
     if (height, width) != alpha.shape:
-        bands = [Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR) for band in color.transpose(2, 0, 1)]
+        bands = [
+            Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR)
+            for band in color.transpose(2, 0, 1)
+        ]
         color = np.stack([np.asarray(band) for band in bands], axis=-1)
         alpha = np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BILINEAR))
     left, top = round(x - width / 2), round(y - height / 2)
@@ -187,7 +196,7 @@ def _put(image: np.ndarray, objects: np.ndarray, number: int, sprite: Sprite, pl
     objects[rows, columns][alpha[inner] > 127] = number
 
 
-def _line(start: tuple[float, float], end: tuple[float, float], length: int) -> Path2:
+def _line(start: tuple[float, float], end: tuple[float, float], length: int) -> Way:
     """Move from one place to another, which is reached after `length` frames, and further."""
     return lambda time: (
         start[0] + (end[0] - start[0]) * time / length,
@@ -196,7 +205,7 @@ def _line(start: tuple[float, float], end: tuple[float, float], length: int) -> 
     )
 
 
-def _rest(rng: np.random.Generator, size: int) -> Path2:
+def _rest(rng: np.random.Generator, size: int) -> Way:
     x, y = rng.uniform(0.15, 0.85, 2) * size
     return lambda time: (x, y, 1.0)
 
@@ -232,7 +241,7 @@ def _scale(rng: np.random.Generator, split: str, size: int, folder: Path) -> Fil
     """Garments come closer or go away."""
     cast = _cast(rng, split, folder, [(24, 40)] * 3)
 
-    def zoomed(factor: float) -> Path2:
+    def zoomed(factor: float) -> Way:
         x, y = rng.uniform(0.2, 0.8, 2) * size
         drift = rng.uniform(-1.5, 1.5, 2)
         return lambda time: (x + drift[0] * time, y + drift[1] * time, factor**time)
@@ -291,7 +300,7 @@ def _return(rng: np.random.Generator, split: str, size: int, folder: Path) -> Fi
     others = [(one, _rest(rng, size)) for one in cast[:2]]
     made = _shoot(rng, size, [*others, (cast[2], target)], 2 * way + gone)
     seen = [number for number, frame in enumerate(made.frames) if (frame.objects == 3).sum() >= 30]
-    gap = next((a + 1, b) for a, b in zip(seen, seen[1:], strict=False) if b > a + 1)
+    gap = next((a + 1, b) for a, b in pairwise(seen) if b > a + 1)
     return made._replace(focus=3, hidden=gap)
 
 
@@ -302,3 +311,29 @@ _FILMS: dict[str, Callable[[np.random.Generator, str, int, Path], Film]] = {
     "occlusion": _occlusion,
     "return": _return,
 }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "out", type=Path, help="new folder for frames/ and objects/, whose pixels are numbers of garments"
+    )
+    parser.add_argument("--kind", choices=KINDS, default="return")
+    parser.add_argument("--index", type=int, default=0, help="number of the film")
+    parser.add_argument("--seed", type=int, default=0, help="of all films")
+    parser.add_argument("--split", choices=("train", "test"), default="test", help="which photos to use")
+    parser.add_argument("--garments", type=Path, default=FOLDER, help="folder with Fashion-MNIST's files")
+    args = parser.parse_args()
+    if args.out.exists():
+        parser.error(f"{args.out} exists already; give a new folder")
+    made = film(args.kind, args.index, args.seed, args.split, folder=args.garments)
+    for name in ("frames", "objects"):
+        (args.out / name).mkdir(parents=True)
+    for number, frame in enumerate(made.frames):
+        Image.fromarray(frame.image).save(args.out / "frames" / f"{number:05}.png")
+        Image.fromarray(frame.objects.astype(np.uint8)).save(args.out / "objects" / f"{number:05}.png")
+    print(f"{len(made.frames)} frames -> {args.out}")
+
+
+if __name__ == "__main__":
+    main()
