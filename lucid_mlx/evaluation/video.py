@@ -19,7 +19,6 @@ from lucid_mlx.evaluation.evaluate import match_classes
 from lucid_mlx.evaluation.instance import as_coco, class_metrics
 from lucid_mlx.evaluation.report import Evaluation, Metrics
 from lucid_mlx.postprocessing.inputs import Thresholds
-from lucid_mlx.results import VideoSegmentation
 from lucid_mlx.utils.text import hide_bar
 from lucid_mlx.utils.validation import check_value
 from lucid_mlx.video.video_segmenter import VideoSegmenter
@@ -61,9 +60,7 @@ def evaluate_videos(
     metrics = VideoMetrics(dataset)
     thresholds = Thresholds(threshold=0.0) if thresholds is None else thresholds
     for video in tqdm(dataset.videos, "eval", unit="video", disable=hide_bar(progress)):
-        result = VideoSegmentation(segmenter.segmenter.task, segmenter.segmenter.labels, video.name)
-        for frame in segmenter.stream(video.frames, batch_size=batch_size, thresholds=thresholds):
-            result.add(frame)
+        result = segmenter(video.frames, batch_size=batch_size, thresholds=thresholds)
         if (result.height, result.width) != video.size:
             raise InputError(
                 f"the frames of {video.name} are {result.width}x{result.height} pixels, its labels are for "
