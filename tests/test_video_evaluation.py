@@ -19,6 +19,7 @@ from lucid_mlx.data import youtube_vis_dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation import Evaluation, evaluate_video_results, evaluate_videos
 from lucid_mlx.evaluation.video import side_by_side
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import VideoSegmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.video.video_segmenter import VideoSegmenter
@@ -256,7 +257,7 @@ def test_a_network_is_measured_by_what_it_exports(frames):
     """The evaluation of a network is that of the results that it writes, video by video."""
     segmenter = VideoSegmenter(Segmenter(network("Dog", "bird", "cat"), "instance", size="32x32"))
     dataset = youtube_vis_dataset("truth.json", "JPEGImages")
-    got = evaluate_videos(segmenter, dataset)
+    got = evaluate_videos(segmenter, dataset, thresholds=Thresholds(threshold=0.0))
     results = []
     for video in dataset.videos:
         found = VideoSegmentation("instance", segmenter.segmenter.labels)

@@ -44,7 +44,8 @@ def evaluate_videos(
         segmenter: the network, and how it tracks; its task is instance segmentation.
         dataset: the videos, with their frames. The network must know all of its classes by name.
         batch_size: frames that run together.
-        thresholds: what counts as found; None for all that the network finds.
+        thresholds: what counts as found. None for the segmenter's own; of clips and of MinVIS's association the ten best
+            results of a video, whatever their score, as in the original projects.
         progress: show a progress bar, if standard error is a terminal or this a notebook.
 
     Returns:
@@ -58,7 +59,8 @@ def evaluate_videos(
     check_task(segmenter.segmenter.task)
     class_ids = match_classes(segmenter.segmenter.labels, dict(enumerate(dataset.class_names)))
     metrics = VideoMetrics(dataset)
-    thresholds = Thresholds(threshold=0.0) if thresholds is None else thresholds
+    if thresholds is None and (segmenter.mode == "clip" or segmenter.association == "minvis"):
+        thresholds = Thresholds(threshold=0.0)
     for video in tqdm(dataset.videos, "eval", unit="video", disable=hide_bar(progress)):
         result = segmenter(video.frames, batch_size=batch_size, thresholds=thresholds)
         if (result.height, result.width) != video.size:
