@@ -44,8 +44,8 @@ def evaluate_videos(
         segmenter: the network, and how it tracks; its task is instance segmentation.
         dataset: the videos, with their frames. The network must know all of its classes by name.
         batch_size: frames that run together.
-        thresholds: what counts as found. None for the segmenter's own; of clips and of MinVIS's association the ten best
-            results of a video, whatever their score, as in the original projects.
+        thresholds: what counts as found. None for the segmenter's own; of clips and with MinVIS's association the ten
+            best results of a video, whatever their score, as in the original projects.
         progress: show a progress bar, if standard error is a terminal or this a notebook.
 
     Returns:
