@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple, cast
@@ -113,6 +114,38 @@ TIMM_SWIN = [
     Rule("head.fc.{wb}", None, _HEAD),
 ]
 
+_NUMBERED = "blocks and patch mergings alternate in one list there"
+
+
+def _torchvision_swin() -> list[Rule]:
+    rules = [
+        Rule("features.0.0.{wb}", "backbone.patch_embedding.projection.{wb}"),
+        Rule("features.0.2.{wb}", "backbone.patch_embedding.norm.{wb}"),
+        Rule("norm.{wb}", None, _NORM),
+        Rule("head.{wb}", None, _HEAD),
+    ]
+    for stage in range(4):
+        theirs, ours = f"features.{2 * stage + 1}.{{j}}.", f"backbone.stages.{stage}.blocks.{{j}}."
+        merging = f"features.{2 * stage + 2}."
+        rules += [
+            Rule(theirs + "norm{n}.{wb}", ours + "norm{n}.{wb}", _NUMBERED),
+            Rule(
+                theirs + "attn.relative_position_bias_table", ours + "attention.relative_position_bias_table", _NUMBERED
+            ),
+            Rule(theirs + "attn.relative_position_index", None, "follows from the window size"),
+            Rule(theirs + "attn.qkv.{wb}", ours + "attention.qkv.{wb}", _NUMBERED),
+            Rule(theirs + "attn.proj.{wb}", ours + "attention.projection.{wb}", _NUMBERED),
+            Rule(theirs + "mlp.0.{wb}", ours + "linear1.{wb}", "activation and dropout are counted there"),
+            Rule(theirs + "mlp.3.{wb}", ours + "linear2.{wb}", "activation and dropout are counted there"),
+        ]
+        if stage < 3:
+            rules += [
+                Rule(merging + "norm.{wb}", f"backbone.stages.{stage}.downsample.norm.{{wb}}", _NUMBERED),
+                Rule(merging + "reduction.weight", f"backbone.stages.{stage}.downsample.reduction.weight", _NUMBERED),
+            ]
+    return rules
+
+
 BACKBONE_FAMILIES = {
     family.name: family
     for family in (
@@ -122,6 +155,7 @@ BACKBONE_FAMILIES = {
         CheckpointFamily("detectron2's ResNet", DETECTRON2_RESNET),
         CheckpointFamily("the original or lucid 2's Swin", ORIGINAL_SWIN, reorder_relative_position_bias),
         CheckpointFamily("timm's Swin", TIMM_SWIN),
+        CheckpointFamily("torchvision's Swin", _torchvision_swin()),
         CheckpointFamily("Hugging Face's Swin", HUGGINGFACE_SWIN),
     )
 }
@@ -163,37 +197,46 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any] | None = 
     if config is not None:
         parse_backbone_config(config)
     source = read_source(path)
-    family = locate_network(source.arrays, BACKBONE_FAMILIES).family
-    is_whole = any(".class_" in key or ".cls_embed" in key or key.startswith("class_p") for key in source.arrays)
-    if family is None or is_whole:
-        whole = "; a whole Mask2Former is given as weights, not as a backbone" if is_whole else ""
-        raise InputError(
-            f"{source.name}: the keys are of no known family ({', '.join(BACKBONE_FAMILIES)}): "
-            f"{', '.join(shown(key, 100)[1:-1] for key in list(source.arrays)[:5])}{whole}"
-        )
+    family = _family(source)
     found = find_network(source, BACKBONE_FAMILIES)
     renamed, problems = rename(family.rules, family.reorder(found.select(source.arrays)))
     if config is None:
-        config = _own_config(source, renamed)
+        config = _own_config(source, family, renamed)
     shapes = _expected_shapes(config, renamed)
     if shapes.keys().isdisjoint(renamed):
         raise InputError(f"{path} holds {family.name}, but backbone_config describes a {config['model_type']!r}")
     try:
         arrays = to_mlx_layout(renamed, shapes, problems)
     except InputError as error:
-        raise InputError(f"{source.name} has another backbone than backbone_config, or none: {error}") from None
+        raise InputError(f"{source.name} has keys of {family.name}, but is another network, or of another shape: {error}") from None
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
     arrays = {name: array.astype(mx.float32) for name, array in arrays.items()}
     return PretrainedBackbone(arrays, dict(config), _image_config(source))
 
 
-def _own_config(source: SourceCheckpoint, renamed: Mapping[str, mx.array]) -> dict[str, Any]:
+def _family(source: SourceCheckpoint) -> CheckpointFamily:
+    """Return the family of a backbone or classifier."""
+    is_whole = any(".class_" in key or ".cls_embed" in key or key.startswith("class_p") for key in source.arrays)
+    family = None
+    with suppress(InputError):  # raised for the parts of another network, which look like several
+        family = locate_network(source.arrays, BACKBONE_FAMILIES).family
+    if family is not None and not is_whole:
+        return family
+    whole = "; a whole Mask2Former is given as weights, not as a backbone" if is_whole else ""
+    raise InputError(
+        f"{source.name}: the keys are of no known family ({', '.join(BACKBONE_FAMILIES)}): "
+        f"{', '.join(shown(key, 100)[1:-1] for key in list(source.arrays)[:5])}{whole}"
+    )
+
+
+def _own_config(source: SourceCheckpoint, family: CheckpointFamily, renamed: Mapping[str, mx.array]) -> dict[str, Any]:
     """Return the `backbone_config` of a file: what its shapes tell, and what they cannot from a `config.json`."""
     try:
         config = infer_backbone({name: tuple(array.shape) for name, array in renamed.items()})
+        build_backbone(config)
     except InputError as error:
-        raise InputError(f"{source.name}: {error}; give a backbone_config") from None
+        raise InputError(f"{source.name} has keys of {family.name}, but is another network: {error}") from None
     theirs = source.config or {}
     told = UNTOLD_BY_SHAPES if theirs.get("model_type") == config["model_type"] else ()
     return config | {name: theirs[name] for name in told if name in theirs}

@@ -87,7 +87,7 @@ def test_a_run_starts_from_each_kind_of_file(name, base, tmp_path):
     ("backbone_config", "message"),
     [
         (BASIC, "holds Hugging Face's Swin, but backbone_config describes a 'resnet'"),
-        ({**FIELDS["backbone_config"], "embed_dim": 16}, r"another backbone than backbone_config.*expected \[16, 4, 4"),
+        ({**FIELDS["backbone_config"], "embed_dim": 16}, r"of another shape: .*expected \[16, 4, 4"),
     ],
 )
 def test_a_backbone_of_another_shape_is_refused(swin, backbone_config, message, base, tmp_path):

@@ -38,10 +38,11 @@ RESNETS = {
 }
 
 
-def assert_same_maps(path: Path, config: dict[str, Any], pixels: np.ndarray, wanted: list[torch.Tensor]) -> None:
+def assert_same_maps(path: Path, config: dict[str, Any] | None, pixels: np.ndarray, wanted: list[torch.Tensor]) -> None:
     """Compare the maps of our backbone, with the weights of a file, with a reference's NCHW maps."""
-    backbone: Any = build_backbone(config)
-    arrays = read_backbone(path, config).arrays
+    read = read_backbone(path, config)
+    backbone: Any = build_backbone(read.config)
+    arrays = read.arrays
     load_parameters(backbone, {name.removeprefix("backbone."): array for name, array in arrays.items()}, strict=False)
     backbone.eval()
     maps = backbone(mx.array(pixels.transpose(0, 2, 3, 1)))
@@ -119,9 +120,16 @@ def timm_swin(folder: Path) -> families.State:
     return {re.sub(r"^head\.", "head.fc.", key): value for key, value in state.items()}
 
 
+def swin_model(folder: Path) -> families.State:
+    """The keys of a SwinModel: without the classifier and its prefix."""
+    state = load_file(folder / "model.safetensors")
+    return {key.removeprefix("swin."): value for key, value in state.items() if key.startswith("swin.")}
+
+
 SWIN_CASES = {
     "saved": lambda folder, memory, path: folder,
     "in memory": lambda folder, memory, path: saved(memory, path / "pytorch_model.bin"),
+    "model": lambda folder, memory, path: saved(swin_model(folder), path / "model.safetensors"),
     "original": lambda folder, memory, path: saved(original_swin(folder), path / "swin.pth"),
     "lucid 2": lambda folder, memory, path: saved(lucid2_swin(folder, False), path / "swin.safetensors"),
     "lucid 2, by column": lambda folder, memory, path: saved(lucid2_swin(folder, True), path / "swin.safetensors"),
@@ -134,6 +142,25 @@ def test_a_swin_classifier_of_each_family_gives_the_reference_s_maps(name: str, 
     folder, memory, pixels, maps = swin
     path = SWIN_CASES[name](folder, memory, tmp_path)
     assert_same_maps(path, {"model_type": "swin", **SWIN}, pixels, maps)
+    assert_same_maps(path, None, pixels, maps)
+
+
+def test_a_swin_model_as_transformers_saves_it_gives_its_maps(swin: Any, tmp_path: Path) -> None:
+    folder, _, pixels, maps = swin
+    model = SwinForImageClassification.from_pretrained(folder)
+    model.swin.save_pretrained(tmp_path)
+    assert_same_maps(tmp_path, None, pixels, maps)
+
+
+def test_the_norms_of_a_swin_backbone_are_read(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    reference = SwinBackbone(SwinConfig(image_size=96, out_features=STAGES, **SWIN)).eval()
+    perturb(reference)
+    reference.save_pretrained(tmp_path)
+    pixels = photo_batch(122, 150)
+    with torch.inference_mode():
+        maps = reference(torch.from_numpy(pixels)).feature_maps
+    assert_same_maps(tmp_path, None, pixels, maps)
 
 
 class Unit(nn.Module):
@@ -229,3 +256,5 @@ def test_hugging_face_s_resnet_classifier_gives_its_maps(resnet: str, tmp_path: 
     with torch.inference_mode():
         maps = reference(torch.from_numpy(pixels), output_hidden_states=True).hidden_states[1:]
     assert_same_maps(tmp_path, {"model_type": "resnet", **RESNETS[resnet]}, pixels, maps)
+    reference.resnet.save_pretrained(tmp_path / "model")
+    assert_same_maps(tmp_path / "model", None, pixels, maps)
