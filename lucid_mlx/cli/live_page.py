@@ -71,7 +71,8 @@ class LivePage:
         seen = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda number=seen: self._number > number or self._closed)
+                while self._number == seen and not self._closed:
+                    self._changed.wait()
                 if self._closed:
                     return
                 picture, seen = self._picture, self._number

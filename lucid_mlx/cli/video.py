@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -72,6 +72,15 @@ class Time(click.ParamType[float]):
 @threshold_option
 @labels_option
 @opacity_option
+@click.option(
+    "--mode", type=click.Choice(("online", "clip")),
+    help="Frame by frame, or many frames at once. Default: what the weights were trained for.",
+)  # fmt: skip
+@click.option(
+    "--association", type=click.Choice(("segments", "minvis")), default="segments", show_default=True,
+    help="How objects are followed online: what was found from frame to frame, or MinVIS, which reads all of the film "
+    "before the first result.",
+)  # fmt: skip
 @click.option("--start", type=Time(), default=0.0, help="Where to begin: seconds, or h:m:s.")
 @click.option("--end", type=Time(), help="Where to stop: seconds, or h:m:s. Default: the end of the video.")
 @click.option(
@@ -88,8 +97,8 @@ class Time(click.ParamType[float]):
 def video(
     source: Path | None, target: Path | None, output: Path | None, formats: str, weights: str | None, task: str | None,
     size: str | None, dtype: str | None, batch_size: int, threshold: float | None, labels: str | None, opacity: float,
-    start: float, end: float | None, every: int, max_frames: int | None,
-    camera: str | None, force: bool,
+    mode: Literal["clip", "online"] | None, association: Literal["segments", "minvis"], start: float,
+    end: float | None, every: int, max_frames: int | None, camera: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Segment each frame of the video IN, draw the segments over it, and write the video OUT
     (or -o OUT): .mp4, .mov or .mkv. Other formats have the tracks and their masks.
@@ -124,7 +133,7 @@ def video(
         pass  # what is wrong with it is told first
     weights = required_weights(weights)
     check_places(places, [source, *weights_files(weights)], force)
-    segmenter = VideoSegmenter(weights, task, dtype=dtype, size=size)
+    segmenter = VideoSegmenter(weights, task, mode, association=association, dtype=dtype, size=size)
     unused = {"opacity": "without the format mp4"} if FILM not in kinds else {}
     tell_unused(segmenter.segmenter.task, unused)
     result = None

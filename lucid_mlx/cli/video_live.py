@@ -12,7 +12,7 @@ from lucid_mlx.utils.files import check_output_files
 from lucid_mlx.utils.text import echo
 from lucid_mlx.video import VideoSegmenter
 
-UNUSED = ("start", "end", "every", "batch_size")  # options of a file
+UNUSED = ("start", "end", "every", "batch_size", "mode", "association")  # options of a file
 
 
 def run_camera(
@@ -30,7 +30,7 @@ def run_camera(
         weights = required_weights(weights)
         if target is not None:  # a camera's number is no file, which does not matter
             check_output_files([target], [Path(source), *weights_files(weights)], force)
-        segmenter = VideoSegmenter(weights, task, dtype=dtype, size=size)
+        segmenter = VideoSegmenter(weights, task, "online", dtype=dtype, size=size)
         tell_unused(segmenter.segmenter.task, dict.fromkeys(UNUSED, "with a camera"))
         drawing = Drawing(segmenter.segmenter.labels, {"opacity": opacity})
         kept = labels.split(",") if labels else None

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
@@ -24,10 +24,8 @@ from lucid_mlx.video.writer import VideoWriter
 if TYPE_CHECKING:
     import av
 
-CAMERAS = {
-    "darwin": ("avfoundation", "{}:none"),
-    "linux": ("v4l2", "/dev/video{}"),
-}  # FFmpeg's devices, and their names
+# FFmpeg's devices, and what they call a camera.
+CAMERAS = {"darwin": ("avfoundation", "{}:none"), "linux": ("v4l2", "/dev/video{}")}
 CAMERA_OPTIONS = {"framerate": "30"}  # macOS refuses FFmpeg's own default, 29.97
 MILLISECONDS = Fraction(1, 1000)
 
@@ -81,7 +79,7 @@ class Camera:
     def __exit__(self, *error: object) -> None:
         self._reader.__exit__(*error)
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def frames(self) -> Generator[np.ndarray, None, None]:
         """Yield the newest frame, (H, W, 3) uint8, RGB, each time that one is asked for; wait for it if needed."""
         thread = threading.Thread(target=self._watch, name="lucid-mlx-camera", daemon=True)
         thread.start()

@@ -30,9 +30,11 @@ def told(frames: Iterable[T], total: int | None, name: str) -> Iterator[T]:
     pace = Pace(total or sys.maxsize, 0, 1)
     for number, frame in enumerate(frames, 1):
         yield frame
+        if total and number > total:  # it was an estimate
+            total, pace = None, Pace(sys.maxsize, number - 1, 1)
         pace.finish_step()
         if pace.line_is_due():
             left = pace.time_left() if total else ""
-            of = f" of {max(number, total)}" if total else ""
+            of = f" of {total}" if total else ""
             line = f"{name}: frame {number}{of}, {pace.images_per_second():.1f} frames/s"
             echo(f"{line}, {left} left" if left and number < (total or 0) else line, err=True)
