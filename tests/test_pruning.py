@@ -138,11 +138,24 @@ def test_most_of_a_photo_is_decided_by_bounds(trained, monkeypatch):
 
 
 def test_noise_is_computed_in_the_plain_way(monkeypatch):
-    monkeypatch.setattr(semantic._BestClass, "values", None)  # of single pixels
+    values, single = semantic._BestClass.values, []
+    monkeypatch.setattr(
+        semantic._BestClass,
+        "values",
+        lambda rule, mixed, counts: single.append(counts.sum()) or values(rule, mixed, counts),
+    )
     rng = np.random.default_rng(0)
-    classes, masks = rng.standard_normal((8, 5)), 5 * rng.standard_normal((8, 16, 16))
-    sizes = ImageSizes((64, 64), (64, 64), (256, 256))
+    classes, masks = rng.standard_normal((8, 5)), 5 * rng.standard_normal((8, 48, 48))
+    sizes = ImageSizes((192, 192), (192, 192), (768, 768))
     semantic.semantic_map(mx.array(classes.astype(np.float32)), mx.array(masks.astype(np.float32)), sizes, False)
+    assert sum(single) < 0.06 * 768 * 768  # a sample, which tells that bounds do not help
+
+
+def test_smooth_logits_are_pruned_though_most_blocks_are_open(monkeypatch):
+    classes, masks = blobs(1, size=(8, 8))
+    monkeypatch.setattr(pruning, "MOST_OPEN", 0.05)
+    assert check_semantic(classes, masks, ImageSizes((32, 32), (32, 32), (640, 640)), False)
+    check_panoptic(classes, masks, ImageSizes((32, 32), (32, 32), (640, 640)))
 
 
 def test_a_result_as_small_as_the_mask_logits_is_computed_in_the_plain_way():

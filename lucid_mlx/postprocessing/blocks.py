@@ -51,7 +51,9 @@ def axis_blocks(length: int, sizes: ImageSizes, axis: int) -> Blocks:
     input_length, content, target = (size[axis] for size in sizes)
     low_cell, high_cell, high_cell_weight = bilinear_samples(length, input_length, length, slice(content))
     low_pixel, high_pixel, high_pixel_weight = bilinear_samples(content, target, content)
-    starts = np.flatnonzero(np.diff(low_cell[low_pixel], prepend=-1))
+    # At the start the lower cell is missing, so that the higher one begins a block too.
+    cells_of_outputs = np.stack([low_cell[low_pixel], high_cell[low_pixel]])
+    starts = np.flatnonzero(np.diff(cells_of_outputs, prepend=-1).any(axis=0))
     ends = np.append(starts[1:], target)
 
     cells = _ranges(low_cell[low_pixel[starts]], high_cell[high_pixel[ends - 1]], at_least=1)

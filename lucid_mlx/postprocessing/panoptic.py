@@ -270,16 +270,12 @@ class _BestQuery:
     def coarse(self) -> None:
         """See `Rule`: the queries are few already."""
 
-    def for_scores(self, least: float) -> "_BestQuery":
+    def among(self, possible: np.ndarray) -> "_BestQuery":
         """See `Rule`: other queries count too, for the sizes of their masks."""
         return self
 
     def decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
-        """See `Rule`."""
-        return self._decide(sigmoid(low), sigmoid(high), areas)
-
-    def _decide(self, low: mx.array, high: mx.array, areas: np.ndarray) -> Decision:
-        """Decide by the least and the largest mask probabilities, (N, Q): who wins, and which masks the pixels lie in.
+        """Decide who wins, and which masks the pixels lie in; see `Rule`.
 
         A query that wins everywhere in a group has the largest of all bounds there.
         """
@@ -294,7 +290,7 @@ class _BestQuery:
         decided = (least > bounds.max(axis=1)) & (inside == (highest >= self._mask_threshold)).all(axis=1)
         codes = 2 * winner + inside[numbers, winner]
         self.counts.add(codes[decided], inside[decided], areas[decided])
-        return Decision(codes, decided, least)
+        return Decision(codes, decided, np.empty((len(codes), 0), np.uint8))
 
     def mix(self, logits: mx.array) -> mx.array:
         """See `Rule`."""
@@ -303,7 +299,7 @@ class _BestQuery:
     def decide_between(self, mixed: mx.array, areas: np.ndarray) -> Decision:
         """See `Rule`."""
         masks = sigmoid(mixed)
-        return self._decide(between(mx.minimum, masks), between(mx.maximum, masks), areas)
+        return self.decide(between(mx.minimum, masks), between(mx.maximum, masks), areas)
 
     def values(self, mixed: mx.array, counts: np.ndarray) -> np.ndarray:
         """See `Rule`."""

@@ -10,16 +10,20 @@ input, between which the result's pixels lie, and then pixel by pixel.
 
 from collections.abc import Callable, Iterator
 from functools import reduce
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import mlx.core as mx
 import numpy as np
 
 from lucid_mlx.backends import tile_size
+from lucid_mlx.ops import sigmoid
 from lucid_mlx.postprocessing.blocks import Blocks, axis_blocks
 from lucid_mlx.postprocessing.inputs import ImageSizes
 
 MOST_OPEN = 0.5  # of the blocks; if more are open, plain computing is as fast
+SAMPLE = 64  # blocks that tell whether to go on where most are open
+MOST_COMPUTED = 0.3  # of the pixels of these blocks
 FEWEST_PIXELS = 4  # of a block on average, for the same reason
 
 
@@ -29,12 +33,13 @@ class Decision(NamedTuple):
     Attributes:
         values: (N,) int, the value of all pixels of a group, if it is decided.
         decided: (N,) bool.
-        least: (N,) float32, what the score of the value is at least.
+        possible: (N, bytes) uint8, which values the pixels of a group may have, as packed bits, if the rule is one
+            that can be narrowed to them.
     """
 
     values: np.ndarray
     decided: np.ndarray
-    least: np.ndarray
+    possible: np.ndarray
 
 
 class Rule(Protocol):
@@ -51,7 +56,7 @@ class Rule(Protocol):
         """Decide groups of pixels.
 
         Args:
-            low: (N, Q), the least logit of each query in each group.
+            low: (N, Q), the least mask probability of each query in each group.
             high: (N, Q), the largest.
             areas: (N,) int, how many pixels each group has.
 
@@ -59,14 +64,14 @@ class Rule(Protocol):
             The decision.
         """
 
-    def for_scores(self, least: float) -> "Rule":
-        """Look for a rule that takes less work where scores are high.
+    def among(self, possible: np.ndarray) -> "Rule":
+        """Narrow the rule to some values, if that saves work.
 
         Args:
-            least: what the best score of each pixel is at least.
+            possible: (bytes,) uint8, the values as packed bits.
 
         Returns:
-            The rule for such pixels.
+            The rule for pixels that have one of these values.
         """
 
     def mix(self, logits: mx.array) -> mx.array:
@@ -120,26 +125,41 @@ def pruned_map(
     shape = len(rows.lengths), len(columns.lengths)
     if FEWEST_PIXELS * shape[0] * shape[1] > sizes.target_size[0] * sizes.target_size[1]:
         return None
-    logits = mx.contiguous(mask_logits.transpose(1, 2, 0))
+    logits = _queries_last(mask_logits)
     if coarse := rule.coarse():
-        decision = _decide_blocks(logits[..., mx.array(coarse[1])], rows, columns, coarse[0])
-        _decide_again(decision, logits, rows, columns, rule)
+        decision = _decide_blocks(_queries_last(mask_logits[mx.array(coarse[1])]), rows, columns, coarse[0])
     else:
         decision = _decide_blocks(logits, rows, columns, rule)
     waiting = np.flatnonzero(~decision.decided)
-    if len(waiting) > MOST_OPEN * len(decision.decided):
+    possible = decision.possible[waiting]
+    if coarse and len(waiting):
+        finer = _decide_chosen(logits, rows, columns, waiting, rule)
+        decision.values[waiting] = finer.values
+        waiting, possible = waiting[~finer.decided], finer.possible[~finer.decided]
+    mostly_open = len(waiting) > MOST_OPEN * len(decision.decided)
+    enlarged = sizes.content_size != sizes.target_size
+    if mostly_open and not enlarged:
         return None
     values = decision.values.reshape(shape).astype(dtype)
     result = np.repeat(np.repeat(values, columns.lengths, axis=1), rows.lengths, axis=0)
-    waiting = waiting[np.argsort(decision.least[waiting])[::-1]]
-    for some in _chunks(waiting, logits.shape[2] * rows.pixels.shape[1] * columns.pixels.shape[1]):
-        chosen = _choose(rows, columns, some)
-        some_rule = rule.for_scores(float(decision.least[some[-1]]))
-        if sizes.content_size == sizes.target_size:
-            _fill_pixels(result, logits, *chosen, some_rule)
-        else:
-            _fill_between(result, logits, *chosen, some_rule)
+    places = np.arange(len(waiting))
+    sample = places[:: max(1, len(places) // SAMPLE)] if mostly_open else places[:0]
+    rest = np.setdiff1d(places, sample, assume_unique=True)
+    per_block = logits.shape[2] * rows.pixels.shape[1] * columns.pixels.shape[1]
+    for some in chain(_chunks(sample, per_block), _chunks(rest, per_block)):
+        chosen = _choose(rows, columns, waiting[some])
+        narrowed = rule.among(np.bitwise_or.reduce(possible[some]))
+        if not enlarged:
+            _fill_pixels(result, logits, *chosen, narrowed)
+        elif _fill_between(result, logits, *chosen, narrowed) > MOST_COMPUTED and some[0] in sample:
+            return None
     return result
+
+
+def _queries_last(mask_logits: mx.array) -> mx.array:
+    """Return mask logits, (Q, h, w), as (h, w, Q)."""
+    queries, height, width = mask_logits.shape
+    return mx.contiguous(mask_logits.reshape(queries, -1).T).reshape(height, width, queries)
 
 
 def between(function: Callable[..., mx.array], x: mx.array) -> mx.array:
@@ -167,9 +187,9 @@ def _chunks(numbers: np.ndarray, values: int) -> Iterator[np.ndarray]:
 def _decide_blocks(logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) -> Decision:
     """Decide all blocks by the mask logits that they mix, some rows of blocks at a time."""
     decisions = []
-    queries = logits.shape[2]
+    masks, queries = sigmoid(logits), logits.shape[2]
     for some in _chunks(np.arange(len(rows.lengths)), len(columns.lengths) * queries):
-        strips = [logits[mx.array(cells)] for cells in rows.cells[some].T]
+        strips = [masks[mx.array(cells)] for cells in rows.cells[some].T]
         low, high = (
             reduce(extreme, [reduce(extreme, strips)[:, mx.array(cells)] for cells in columns.cells.T])
             for extreme in (mx.minimum, mx.maximum)
@@ -179,15 +199,16 @@ def _decide_blocks(logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) 
     return Decision(*map(np.concatenate, zip(*decisions, strict=True)))
 
 
-def _decide_again(decision: Decision, logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) -> None:
-    """Decide what a coarse rule left open."""
+def _decide_chosen(logits: mx.array, rows: Blocks, columns: Blocks, numbers: np.ndarray, rule: Rule) -> Decision:
+    """Decide blocks by number, some at a time."""
+    decisions = []
     per_block = rows.cells.shape[1] * columns.cells.shape[1]
-    for some in _chunks(np.flatnonzero(~decision.decided), per_block * logits.shape[2]):
+    for some in _chunks(numbers, per_block * logits.shape[2]):
         chosen = _choose(rows, columns, some)
         cells = _cell_logits(logits, *chosen).reshape(len(some), per_block, -1)
-        areas = chosen[0].lengths * chosen[1].lengths
-        for old, new in zip(decision, rule.decide(cells.min(axis=1), cells.max(axis=1), areas), strict=True):
-            old[some] = new
+        low, high = sigmoid(cells.min(axis=1)), sigmoid(cells.max(axis=1))
+        decisions.append(rule.decide(low, high, chosen[0].lengths * chosen[1].lengths))
+    return Decision(*map(np.concatenate, zip(*decisions, strict=True)))
 
 
 def _choose(rows: Blocks, columns: Blocks, numbers: np.ndarray) -> tuple[Blocks, Blocks]:
@@ -204,11 +225,10 @@ def _cell_logits(logits: mx.array, rows: Blocks, columns: Blocks) -> mx.array:
 def _pixel_logits(logits: mx.array, rows: Blocks, columns: Blocks) -> mx.array:
     """Return the logits at the pixels of the input that N blocks mix, (N, rows, columns, Q)."""
     queries = logits.shape[2]
-    n, height, row_cells = rows.pixel_weights.shape
-    column_cells = columns.pixel_weights.shape[2]
-    cells = _cell_logits(logits, rows, columns).reshape(n, row_cells, column_cells * queries)
-    strips = mx.array(rows.pixel_weights) @ cells
-    return mx.array(columns.pixel_weights)[:, None] @ strips.reshape(n, height, column_cells, queries)
+    n, height, width = len(rows.lengths), rows.pixels.shape[1], columns.pixels.shape[1]
+    weights = np.einsum("nrc,nsd->nrscd", rows.pixel_weights, columns.pixel_weights)
+    cells = _cell_logits(logits, rows, columns).reshape(n, -1, queries)
+    return (mx.array(weights.reshape(n, height * width, -1)) @ cells).reshape(n, height, width, queries)
 
 
 def _fill_pixels(result: np.ndarray, logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) -> None:
@@ -221,8 +241,8 @@ def _fill_pixels(result: np.ndarray, logits: mx.array, rows: Blocks, columns: Bl
     result[rows.pixels[:, :, None], columns.pixels[:, None]] = values.reshape(counts.shape)
 
 
-def _fill_between(result: np.ndarray, logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) -> None:
-    """Decide what lies between the pixels of the input in N blocks, and compute what that leaves open."""
+def _fill_between(result: np.ndarray, logits: mx.array, rows: Blocks, columns: Blocks, rule: Rule) -> float:
+    """Decide what lies between the pixels of the input in N blocks, compute the rest, and return how much that is."""
     x = _pixel_logits(logits, rows, columns)
     n, height, width, queries = x.shape
     mixed = rule.mix(x.reshape(-1, queries))
@@ -246,6 +266,7 @@ def _fill_between(result: np.ndarray, logits: mx.array, rows: Blocks, columns: B
         counts = (ys >= 0)[:, :, None] & (xs >= 0)[:, None]
         values = rule.values(pixels.reshape(len(some) * per_step, -1), counts.ravel())
         _fill(result, ys, xs, values.reshape(counts.shape))
+    return float(areas.ravel()[waiting].sum() / areas.sum())
 
 
 def _fill(result: np.ndarray, ys: np.ndarray, xs: np.ndarray, values: np.ndarray) -> None:

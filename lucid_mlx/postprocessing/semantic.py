@@ -124,8 +124,9 @@ class _BestClass:
     Args:
         class_probabilities: (Q, num_labels) float32.
         resize_scores: resize the scores, not the logits.
-        classes: the classes that can win; all if None.
+        classes: the classes to look at; all if None.
         queries: the queries to look at; all if None.
+        others: the highest score that another class can have where it could win.
     """
 
     def __init__(
@@ -134,15 +135,17 @@ class _BestClass:
         resize_scores: bool,
         classes: np.ndarray | None = None,
         queries: np.ndarray | None = None,
+        others: float = 0.0,
     ):
         self._all, self._resize_scores = class_probabilities, resize_scores
         self._classes = np.arange(class_probabilities.shape[1]) if classes is None else classes
         used = class_probabilities if queries is None else class_probabilities[queries]
         self._by_class = np.ascontiguousarray(used.T[self._classes])
         self._weights = mx.array(self._by_class.T)
-        # What a class gets at most from the queries that are left out, and what any class gets that is left out.
+        # What a class gets at most from the queries that are left out, and what any class gets that is left out and
+        # could win.
         self._unseen = (class_probabilities.sum(axis=0) - used.sum(axis=0))[self._classes]
-        self._others = np.delete(class_probabilities.sum(axis=0), self._classes).max(initial=0.0)
+        self._others = others
 
     def coarse(self) -> tuple["_BestClass", np.ndarray] | None:
         """Return the rule that sees only queries that are sure of something, and only classes that get much."""
@@ -152,7 +155,8 @@ class _BestClass:
         queries = np.sort(queries[unsure:])
         if len(classes) == 0 or 2 * len(queries) * len(classes) > self._all.size:
             return None
-        return _BestClass(self._all, self._resize_scores, classes, queries), queries
+        others = float(np.delete(self._all.sum(axis=0), classes).max(initial=0.0))
+        return _BestClass(self._all, self._resize_scores, classes, queries, others), queries
 
     def among(self, possible: np.ndarray) -> "_BestClass":
         """Return the rule for some of the classes."""
