@@ -40,13 +40,18 @@ class Compiled:
         return Compiled, (self._model,)
 
 
+def used(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what inference uses of outputs: what `LOGITS` names, and the last of `STATES` if there are any."""
+    chosen = {name: outputs[name] for name in LOGITS}
+    return {**chosen, STATES: outputs[STATES][-1:]} if STATES in outputs else chosen
+
+
 def _by_shape(original: Mask2Former) -> Callable[[tuple[int, ...]], Forward]:
     folding = FoldedModel(original)
     model = folding.model
 
     def forward(pixels: mx.array) -> dict[str, Any]:
-        outputs = model(pixels)
-        return {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
+        return used(model(pixels))
 
     @lru_cache(maxsize=COMPILED_SHAPES)
     def for_shape(shape: tuple[int, ...]) -> Forward:

@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import mlx.core as mx
 
 from lucid_mlx import backends
-from lucid_mlx.compiled import LOGITS, STATES, Compiled, Forward, evaluate
+from lucid_mlx.compiled import LOGITS, Compiled, Forward, evaluate, used
 from lucid_mlx.errors import InputError
 from lucid_mlx.models import Mask2Former
 from lucid_mlx.models.vision.mask2former.half_precision import in_float32, overflow_warning, overflowed
@@ -98,7 +98,7 @@ class Inference:
         too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
         if too_large:
             outputs = in_float32(self.model).forward_clip(pixels)
-        return _used(outputs), too_large
+        return _computed(outputs), too_large
 
     def compute(self, pixels: mx.array) -> tuple[Logits, bool]:
         """Compute logits on the thread at hand.
@@ -114,11 +114,11 @@ class Inference:
         too_large = overflowed([outputs[name] for name in LOGITS], self.model.dtype)
         if too_large:
             outputs = in_float32(self.model)(pixels)
-        return _used(outputs), too_large
+        return _computed(outputs), too_large
 
 
-def _used(outputs: Mapping[str, Any]) -> Logits:
-    logits = {**{name: outputs[name] for name in LOGITS}, STATES: outputs[STATES][-1:]}
+def _computed(outputs: Mapping[str, Any]) -> Logits:
+    logits = used(outputs)
     mx.eval(logits)  # other threads go on with them
     return logits
 
@@ -126,7 +126,16 @@ def _used(outputs: Mapping[str, Any]) -> Logits:
 def in_background(
     function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Result:
-    """Call a function on the thread that turns outputs into results, and return what it returns."""
+    """Call a function on the thread that turns outputs into results.
+
+    Args:
+        function: what to call.
+        *args: what to call it with.
+        **kwargs: what to call it with.
+
+    Returns:
+        What the function returns.
+    """
     return backends.POSTPROCESSING.run(function, *args, **kwargs)
 
 
