@@ -19,7 +19,7 @@ def run_camera(
     source: str, target: Path | None, weights: str | None, task: str | None, size: str | None, dtype: str | None,
     threshold: float | None, labels: str | None, opacity: float, max_frames: int | None, force: bool,
 ) -> None:  # fmt: skip
-    """Show what a camera sees with its segments on a page, and write it; the arguments are those of the verb."""
+    """Show what a camera sees with its segments on a page, and write it; arguments as of `lucid-mlx video`."""
     from lucid_mlx.video.draw_video import Drawing
     from lucid_mlx.video.live import Camera, segment_live
     from lucid_mlx.video.writer import check_suffix
