@@ -19,9 +19,9 @@ from lucid_mlx.results import Segmentation, VideoSegmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.validation import check_choice, check_value
-from lucid_mlx.video.clip import clip_frames, minvis_frames
 from lucid_mlx.video.reader import VideoReader
 from lucid_mlx.video.tracking import MEMORY, Tracker, tracked
+from lucid_mlx.video.windows import clip_frames, minvis_frames
 from lucid_mlx.weights.registry import WeightsLike
 
 Video = str | PathLike[str] | Iterable[Any]

@@ -12,8 +12,6 @@ from scipy.optimize import linear_sum_assignment
 from lucid_mlx.compiled import LOGITS
 from lucid_mlx.errors import InputError
 from lucid_mlx.inference import Inference, Logits, check_memory, in_background
-from lucid_mlx.models.vision.mask2former.clip_size import values_per_frame
-from lucid_mlx.ops import frames_that_fit
 from lucid_mlx.postprocessing import Instances
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.postprocessing.instance import top_pairs
@@ -22,6 +20,7 @@ from lucid_mlx.preprocessing import preprocess
 from lucid_mlx.preprocessing.image_config import Size
 from lucid_mlx.results import Segmentation
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.video.clips import most_frames
 from lucid_mlx.video.minvis import match_frames, query_embeddings
 from lucid_mlx.video.tracking import tracked
 
@@ -225,8 +224,7 @@ def _check_sizes(frames: list[np.ndarray]) -> None:
 
 def _window(segmenter: Segmenter, frame: np.ndarray) -> int:
     """Return how many frames like this are a clip: half of those that fit into memory, within bounds."""
-    size = segmenter.image_config.input_size(*frame.shape[:2])
-    most = frames_that_fit(values_per_frame(segmenter.model.config, *size) * segmenter.model.dtype.size)
+    most = most_frames(segmenter.model, *segmenter.image_config.input_size(*frame.shape[:2]))
     return max(OVERLAP + 1, min(most // 2, MAX_WINDOW))
 
 
