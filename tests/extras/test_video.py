@@ -281,3 +281,31 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be written: No space left"):
         segment_video(Fake(), source, tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_part_is_named_by_seconds_or_by_hours_minutes_and_seconds(folder):
+    make("in.mp4")
+    part = ["--weights", "demo", "--size", "64", "--force"]
+    result = run("in.mp4", "out.mp4", *part, "--start", "0:00:00.2", "--end", "0.4", "--every", "2")
+    assert "3 frames -> out.mp4" in result.stdout
+    assert [float(time) for time, _ in frames("out.mp4")] == [0, 0.08, 0.16]
+    with pytest.warns(UserWarning, match="in.mp4 has 2 frames there, not the 10000 asked for"):
+        result = run("in.mp4", "out.mp4", *part, "--start", "0:00.4", "--frames", "10000")
+    assert "2 frames -> out.mp4" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--start", "later"], "'later' is not a time; expected seconds such as 90 or 2.5, or h:m:s such as 1:30"),
+        (["--start", "1:2:3:4"], "is not a time"),
+        (["--start", "2", "--end", "1"], "end must be after start, got 1 s and 2 s"),
+        (["--start", "60"], "in.mp4 ends after 0.4 s, before the start"),
+        (["--every", "0"], "0 is not in the range"),
+        (["--frames", "0"], "0 is not in the range"),
+    ],
+)
+def test_a_part_that_is_none_gives_one_sentence_and_leaves_no_file(folder, arguments, message):
+    make("in.mp4")
+    assert message in run("in.mp4", "out.mp4", "--weights", "demo", "--size", "64", *arguments, code=2).stderr
+    assert [path.name for path in folder.iterdir()] == ["in.mp4"]
