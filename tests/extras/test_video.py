@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 
 import av
 import numpy as np
@@ -289,8 +290,10 @@ def test_a_part_is_named_by_seconds_or_by_hours_minutes_and_seconds(folder):
     result = run("in.mp4", "out.mp4", *part, "--start", "0:00:00.2", "--end", "0.4", "--every", "2")
     assert "3 frames -> out.mp4" in result.stdout
     assert [float(time) for time, _ in frames("out.mp4")] == [0, 0.08, 0.16]
-    with pytest.warns(UserWarning, match="in.mp4 has 2 frames there, not the 10000 asked for"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
         result = run("in.mp4", "out.mp4", *part, "--start", "0:00.4", "--frames", "10000")
+    assert "warning: in.mp4 has 2 frames there, not the 10000 asked for" in result.stderr
     assert "2 frames -> out.mp4" in result.stdout
 
 
