@@ -1,13 +1,14 @@
 """What reading, drawing and writing pictures adds to the network's time, on large photos.
 
-`lucid-mlx segment` runs on a folder of 12-megapixel JPEGs, with a sleep and the logits of blobs in the place of the
-network, so that the figure is that of the pictures alone: the whole time, divided by that of the sleeps.
+`lucid-mlx segment` runs on a folder of 12-megapixel JPEGs at COCO's size, with a sleep and the logits of blobs in the
+place of the network, so that the figure is that of the pictures alone: the whole time, divided by that of the sleeps.
 
     python benchmarks/pictures.py
     python benchmarks/pictures.py --photos 10 --seconds 0.75 --task instance --format overlay,coco
 """
 
 import argparse
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.75)
     parser.add_argument("--task", default="panoptic")
     parser.add_argument("--format", default="overlay")
+    parser.add_argument("--size", default="800/1333")
     arguments = parser.parse_args()
     sleeps = replace_network(arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +42,8 @@ def main() -> None:
         for number in range(arguments.photos):
             photo.save(photos / f"{number}.jpg", quality=92)
         start = time.perf_counter()
-        options = ["--task", arguments.task, "--format", arguments.format, "-o", f"{folder}/pictures"]
+        options = ["--task", arguments.task, "--format", arguments.format, "--size", arguments.size]
+        options += ["-o", f"{folder}/pictures"]
         command_line(["segment", str(photos), "--weights", "demo", *options], standalone_mode=False)
         seconds = time.perf_counter() - start
     slept = sum(sleeps)
@@ -50,9 +53,10 @@ def main() -> None:
 def replace_network(seconds: float) -> list[float]:
     """Put a sleep in the place of the network; return the list of the sleeps."""
     sleeps: list[float] = []
-    outputs = blobs()
+    logits = functools.cache(blobs)
 
     def forward(model: Mask2Former, pixels: mx.array, **options: Any) -> dict[str, mx.array]:
+        outputs = logits(pixels.shape[2] // 4, pixels.shape[3] // 4)
         start = time.perf_counter()
         time.sleep(seconds)
         sleeps.append(time.perf_counter() - start)
@@ -62,11 +66,12 @@ def replace_network(seconds: float) -> list[float]:
     return sleeps
 
 
-def blobs(queries: int = 100, classes: int = 15, size: int = 256) -> dict[str, np.ndarray]:
+def blobs(height: int, width: int, queries: int = 100, classes: int = 15) -> dict[str, np.ndarray]:
     """Logits of queries that each see a blob; the first sees the rest of the image, and 20 are sure."""
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:size, :size]
-    center, radius = rng.uniform(0, size, (2, queries, 1, 1)), rng.uniform(10, 50, (queries, 1, 1))
+    y, x = np.mgrid[:height, :width]
+    center = rng.uniform(0, height, (queries, 1, 1)), rng.uniform(0, width, (queries, 1, 1))
+    radius = rng.uniform(0.04, 0.2, (queries, 1, 1)) * min(height, width)
     masks = np.clip((radius**2 - (y - center[0]) ** 2 - (x - center[1]) ** 2) / radius, -20, 20)
     masks[0] = 4.0
     logits = rng.standard_normal((queries, classes + 1))

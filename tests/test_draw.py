@@ -12,6 +12,7 @@ from lucid_mlx import InputError
 from lucid_mlx.datasets import dataset_classes
 from lucid_mlx.visualization import draw as draw_module
 from lucid_mlx.visualization import draw_instances, draw_panoptic, draw_semantic, palette, side_by_side
+from lucid_mlx.visualization import overlay as overlay_module
 from lucid_mlx.visualization.colors import COLORBLIND_SAFE_COLORS, shade
 from lucid_mlx.visualization.overlay import overlay
 
@@ -350,3 +351,18 @@ def test_bad_arguments_are_reported(image, classes, options, message):
 def test_side_by_side_needs_a_photo():
     with pytest.raises(InputError, match="the image must be"):
         side_by_side(GRAY[..., 0], Image.new("RGB", (3, 3)))
+
+
+@pytest.mark.parametrize("line_width", [1, 3])
+def test_outlines_are_the_same_in_tiles_of_any_size(line_width, monkeypatch):
+    rng = np.random.default_rng(0)
+    index_map = np.kron(rng.integers(0, 3, (5, 7)), np.ones((37, 29), int))
+    boundaries = overlay_module.find_boundaries(index_map, line_width)
+    photo = rng.integers(0, 256, (*index_map.shape, 3)).astype(np.uint8)
+    drawn = []
+    for tile in (1000, 16):
+        monkeypatch.setattr(overlay_module, "TILE", tile)
+        drawn.append(
+            np.asarray(overlay_module.overlay(photo, index_map, [(255, 0, 0)] * 3, boundaries, line_width, 0.5))
+        )
+    assert drawn[0].tobytes() == drawn[1].tobytes()

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -379,8 +380,8 @@ def encode_image(image: Image.Image, format: str) -> bytes:
         InputError: if the format cannot hold the image.
     """
     buffer = BytesIO()
-    # A fifth larger than by default, and four times as fast.
-    options = {"compress_level": 1} if format == "PNG" else {}
+    # About the size of the default, and four times as fast.
+    options = {"compress_level": 1, "compress_type": zlib.Z_RLE} if format == "PNG" else {}
     try:
         image.save(buffer, format, **options)
     except Exception as error:  # Pillow's encoders raise nearly everything, such as for an image that is too large

@@ -1,5 +1,7 @@
 """Segments over a photo: tinted and outlined."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,6 +19,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and
 # color; the radius of the blur in half line widths; a factor for the blurred line's opacity; and an offset that is
 # subtracted before, so that the white line stays narrow.
 OUTLINE = (((0, 0, 0), 1.5, 1.0, 0), ((255, 255, 255), 0.5, 1.8, 50))
+
+TILE = 256  # outlines are drawn in squares of so many pixels
 
 DUPLICATE_IOU = 0.8  # intersection over union from which two instances are taken for one object
 
@@ -162,15 +166,29 @@ def overlay(
     """
     photo = Image.fromarray(image)
     blended = Image.blend(photo, _flat_colors(index_map, colors), opacity)
-    lines = Image.fromarray(boundaries.astype(np.uint8) * 255)
-    for color, radius, factor, offset in OUTLINE:
-        blurred = lines.filter(ImageFilter.BoxBlur(radius * line_width))
-        alpha = [min(255, max(0, round(factor * (value - offset)))) for value in range(256)]
-        blended.paste(color, mask=blurred.point(alpha))
+    _draw_outlines(blended, boundaries, line_width)
     void = index_map < 0
     if void.any():
         blended.paste(photo, mask=Image.fromarray(void))
     return blended
+
+
+def _draw_outlines(image: Image.Image, boundaries: np.ndarray, line_width: int) -> None:
+    """Draw outlines over an image, tile by tile where there are any; arguments as of `overlay`."""
+    margin = 1 + math.ceil(max(radius for _, radius, _, _ in OUTLINE) * line_width)  # as far as a blur sees
+    height, width = boundaries.shape
+    alphas = [[min(255, max(0, round(factor * (v - offset)))) for v in range(256)] for _, _, factor, offset in OUTLINE]
+    for top, left in itertools.product(range(0, height, TILE), range(0, width, TILE)):
+        bottom, right = min(top + TILE, height), min(left + TILE, width)
+        start_y, start_x = max(0, top - margin), max(0, left - margin)
+        around = boundaries[start_y : bottom + margin, start_x : right + margin]
+        if not around.any():
+            continue
+        lines = Image.fromarray(around.astype(np.uint8) * 255)
+        inner = left - start_x, top - start_y, right - start_x, bottom - start_y
+        for (color, radius, _, _), alpha in zip(OUTLINE, alphas, strict=True):
+            blurred = lines.filter(ImageFilter.BoxBlur(radius * line_width)).crop(inner)
+            image.paste(color, (left, top, right, bottom), blurred.point(alpha))
 
 
 def _flat_colors(index_map: np.ndarray, colors: Sequence[Color]) -> Image.Image:
