@@ -69,7 +69,7 @@ class Sleeper:
         self.seconds, self._number = seconds, 0
         self._classes = len(segmenter.labels)
         self._said: list[dict[str, Any]] = []
-        segmenter._inference.compute = self.compute  # type: ignore[method-assign]
+        segmenter.inference.compute = self.compute  # type: ignore[method-assign]
 
     def prepare(self, height: int, width: int) -> None:
         """Make what it says of the first frames, over and over again: of a network's input of this size."""

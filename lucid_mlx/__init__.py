@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lucid_mlx.preprocessing import ImageConfig
     from lucid_mlx.results import Segmentation, VideoSegmentation
     from lucid_mlx.segmenter import Segmenter
+    from lucid_mlx.tiles import segment_tiled
     from lucid_mlx.video import VideoSegmenter
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ __all__ = [
     "preprocessing",
     "random",
     "results",
+    "segment_tiled",
     "training",
     "tune_for_cpu",
     "video",
@@ -70,6 +72,7 @@ _HOMES = {
     "VideoSegmenter": "video.video_segmenter",
     "load": "loading",
     "pipeline": "pipelines",
+    "segment_tiled": "tiles",
     "tune_for_cpu": "backends",
 }
 

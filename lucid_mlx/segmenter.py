@@ -94,6 +94,7 @@ class Segmenter:
         category_ids: the classes' numbers in the annotations of the dataset that the weights were trained on, such as
             COCO's 1 to 200, by class; None if the dataset is not known. For `Segmentation.to_coco`.
         trained_on: "clips" if the network was trained on clips of videos, else "images".
+        inference: what runs the network.
 
     Raises:
         InputError: if the weights cannot be had, or a value does not fit.
@@ -153,7 +154,7 @@ class Segmenter:
         self.keep_candidates = keep_candidates
         # The original project makes the maps of networks for semantic segmentation alone in this order.
         self._resize_scores = trained_for == "semantic"
-        self._inference = Inference(self.model)
+        self.inference = Inference(self.model)
         if expect := _EXPECT.get((trained_for or "", self.task)):
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
         warn_of_threshold(self.task, threshold, 3)
@@ -291,7 +292,7 @@ class Segmenter:
 
     def _read(self, source: Any, number: int | None, options: CallOptions, skipped: list[str]) -> _Photo | None:
         """Read an image; if it cannot be read and may be skipped, note why, and return None."""
-        name = _name(source)
+        name = image_name(source)
         try:
             pixels = read_image(source, bgr=options.bgr)
             self.image_config.input_size(*pixels.shape[:2])  # refuses sides that no network takes
@@ -311,7 +312,7 @@ class Segmenter:
         for size, count in Counter(self.image_config.input_size(*image.shape[:2]) for image in pixels).items():
             check_memory(self.model, *size, count)
         return [
-            _Batch(numbers, [photos[number] for number in numbers], images, self._inference.start(images.pixels))
+            _Batch(numbers, [photos[number] for number in numbers], images, self.inference.start(images.pixels))
             for numbers, images in (batches(pixels, self.image_config, len(photos)) if photos else ())
         ]
 
@@ -346,7 +347,7 @@ class Segmenter:
         )
 
 
-def _name(source: Any) -> str | None:
+def image_name(source: Any) -> str | None:
     """Return how to call an image: a path or an address has a name, pixels have none."""
     if isinstance(source, str | PathLike):
         return os.fsdecode(source)
