@@ -107,6 +107,13 @@ def test_a_file_of_which_nothing_is_left_is_an_error_with_the_reasons(tmp_path):
         opened(tmp_path, raw)
 
 
+def test_a_file_of_boxes_alone_is_told_as_such(tmp_path):
+    raw = instances()
+    raw["annotations"] = [{"id": 1, "image_id": 7, "category_id": 9, "bbox": [0, 0, 1, 1], "segmentation": []}]
+    with pytest.raises(InputError, match="1 annotations can be used: it has boxes alone; this network learns outlines"):
+        opened(tmp_path, raw)
+
+
 class TestCrowds:
     def all_crowds(self):
         raw = instances()

@@ -74,7 +74,7 @@ def test_names_that_lie_beside_the_label_maps_are_proposed(maps, tmp_path):
 def test_json_files_of_single_images_are_told(maps):
     for name in ("a.json", "a.png.json"):
         (maps[1] / name).write_text("{}")
-    with pytest.raises(InputError, match="masks are of one image each, as labelme and Supervisely write them"):
+    with pytest.raises(InputError, match="masks are of one image each, but hold neither labelme's shapes nor"):
         open_dataset(*maps)
 
 

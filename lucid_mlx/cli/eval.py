@@ -37,7 +37,8 @@ from lucid_mlx.video.video_segmenter import VideoSegmenter
 @click.option("--images", help="The folder with the images, or with the folders of a video's frames.")
 @click.option(
     "--annotations", required=True,
-    help="COCO's JSON, of instances or panoptic; a folder of label maps with the images' names; or YouTube-VIS's JSON.",
+    help="COCO's JSON, of instances or panoptic; a folder of label maps with the images' names; labelme's or "
+    "Supervisely's folder; Label Studio's JSON; or YouTube-VIS's JSON.",
 )  # fmt: skip
 @click.option("--results", help="Measure this file of results for videos, in YouTube-VIS's format, not a network.")
 @click.option("--panoptic-folder", help="COCO's panoptic PNGs. Default: the folder named as the JSON.")
@@ -60,6 +61,7 @@ from lucid_mlx.video.video_segmenter import VideoSegmenter
 )  # fmt: skip
 @click.option("--split", help="The images to use: a file with the name of one in each line.")
 @click.option("--skip-unlabeled", is_flag=True, help="Leave out images without labels.")
+@click.option("--stuff", multiple=True, help="A class of labeled objects that is stuff, such as sky; may be repeated.")
 @click.option("--crowd-as-objects", is_flag=True, help="Take COCO annotations with iscrowd 1 as objects.")
 @click.option(
     "--orientation", type=click.Choice(ORIENTATIONS), default="auto", show_default=True,

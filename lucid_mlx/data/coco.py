@@ -178,7 +178,11 @@ def coco_dataset(
         records = [InstancesRecord(*photos[id_], tuple(found)) for id_, found in objects.items()]
     problems.raise_if_any()
     if entries and not reader.read:
-        raise InputError(f"{file}: none of its {len(raw['annotations'])} annotations can be used", *notices.lines())
+        boxes = any(entry.get("bbox") for entry in entries) and not any(entry.get("segmentation") for entry in entries)
+        hint = ": it has boxes alone; this network learns outlines, so export polygons or masks" if boxes else ""
+        raise InputError(
+            f"{file}: none of its {len(raw['annotations'])} annotations can be used{hint}", *notices.lines()
+        )
     reader.check_crowds(str(file))
     notices.warn()
     thing_ids = classes.thing_ids if is_panoptic else frozenset(range(len(classes.names)))

@@ -12,9 +12,12 @@ from lucid_mlx.data.class_names import ClassNames, read_class_names, read_merge
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
 from lucid_mlx.data.label_maps import label_map_dataset
+from lucid_mlx.data.label_tools import open_tool_labels
 from lucid_mlx.data.split import read_split
+from lucid_mlx.data.stuff import with_stuff
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import local_path
+from lucid_mlx.utils.text import shown
 from lucid_mlx.utils.validation import check_value
 
 PathOrName = str | PathLike[str]
@@ -34,20 +37,23 @@ def open_dataset(
     split: PathOrName | Collection[str] | None = None,
     skip_unlabeled: bool = False,
     crowd_as_objects: bool = False,
+    stuff: Sequence[str] = (),
     orientation: str = "auto",
 ) -> Dataset:
-    """Open labeled images: COCO's JSON, of instances or panoptic, or a folder of label maps.
+    """Open labeled images: COCO's JSON, of instances or panoptic, label maps, or what labelme and other tools write.
 
     What is guessed or left out is told in a warning.
 
     Args:
         images: the folder with the images.
-        annotations: the JSON file, or the folder with the label maps, which may be that of the images.
+        annotations: COCO's JSON file; the folder with the label maps, which may be that of the images; the folder with
+            the JSON files of labelme or Supervisely; or Label Studio's JSON.
         panoptic_folder: the folder with the PNGs of a panoptic JSON. None for the folder that is called as the file
             without `.json`.
         class_names: the names of the classes of label maps, by label: a sequence, a text file with one name in each
             line, a JSON file, or a dataset that `lucid_mlx.datasets` knows, such as "ade20k_semantic"; for label maps
-            in colors, a mapping of names to colors, or a table such as CVAT's labelmap.txt. COCO's JSON has its own.
+            in colors, a mapping of names to colors, or a table such as CVAT's labelmap.txt. For labelme, Label Studio
+            and Supervisely the classes to use, in their order; None for all. COCO's JSON has its own.
         merge: for label maps, the new classes, each with the names of those that it is made of, or a JSON file of that;
             classes in none are ignored. None to keep the classes.
         ignore_index: for label maps, the label of pixels that are ignored; None for 255, where it is not a class.
@@ -58,6 +64,9 @@ def open_dataset(
             or a collection of the names; None for all.
         skip_unlabeled: leave out images without a label map, or without an annotation.
         crowd_as_objects: for COCO's JSON, take annotations with `iscrowd: 1` as objects.
+        stuff: for labels of objects, the names of the classes that have no countable objects, such as "sky". With them
+            the dataset is panoptic, or semantic if all classes are stuff: stuff is drawn first, then things, in the
+            order of the file, and a pixel has the last one.
         orientation: which pixels the labels of photos are for that EXIF rotates: "stored", "upright", or "auto" to
             compare sizes.
 
@@ -71,6 +80,17 @@ def open_dataset(
         check_value(name, value, bool)
     image_folder, labels = find_path(images, "images"), find_path(annotations, "annotations")
     names = read_split(find_path(split, "split")) if isinstance(split, str | PathLike) else split
+    if isinstance(stuff, str) or not all(isinstance(name, str) for name in stuff):
+        raise InputError(f"stuff must be a list of names of classes, got {shown(stuff)}")
+    classes = None if class_names is None else read_class_names(class_names)
+    tool = open_tool_labels(image_folder, labels, None if classes is None else list(classes), names, orientation)
+    if tool is not None:
+        _check_unused(
+            "labels of these tools", panoptic_folder=panoptic_folder, merge=merge, ignore_index=ignore_index,
+            reduce_zero_label=reduce_zero_label, endings=endings, crowd_as_objects=crowd_as_objects,
+        )  # fmt: skip
+        tool = _without_unlabeled(tool) if skip_unlabeled else tool
+        return with_stuff(tool, stuff) if stuff else tool
     if not labels.is_dir():
         if not labels.exists() and labels.suffix != ".json":
             raise InputError(f"{labels} does not exist; expected COCO's JSON file, or the folder with the label maps")
@@ -83,15 +103,21 @@ def open_dataset(
         dataset = coco_dataset(
             image_folder, labels, folder, split=names, crowd_as_objects=crowd_as_objects, orientation=orientation
         )
-        return _without_unlabeled(dataset) if skip_unlabeled else dataset
-    _check_unused("a folder of label maps", panoptic_folder=panoptic_folder, crowd_as_objects=crowd_as_objects)
-    if class_names is None:
+        dataset = _without_unlabeled(dataset) if skip_unlabeled else dataset
+        return with_stuff(dataset, stuff) if stuff else dataset
+    _check_unused(
+        "a folder of label maps",
+        panoptic_folder=panoptic_folder,
+        crowd_as_objects=crowd_as_objects,
+        stuff=stuff or None,
+    )
+    if classes is None:
         files = sorted(labels.glob("*.json"))
         photos = {name for path in image_folder.glob("*") for name in (path.stem, path.name) if path.suffix != ".json"}
         if files and all(path.stem in photos for path in files):
             raise InputError(
-                f"the JSON files in {labels} are of one image each, as labelme and Supervisely write them; expected "
-                "COCO's JSON, one file for all, to which those tools export or convert; or, if there are label maps "
+                f"the JSON files in {labels} are of one image each, but hold neither labelme's shapes nor "
+                "Supervisely's objects; expected those, or COCO's JSON, one file for all; or, if there are label maps "
                 "too, their class names (`names`; in Python `class_names`)"
             )
         hint = f"; or {files[0]}, if that is COCO's JSON" if files else ""
@@ -104,7 +130,7 @@ def open_dataset(
     return label_map_dataset(
         image_folder,
         labels,
-        read_class_names(class_names),
+        classes,
         merge=read_merge(merge) if isinstance(merge, str | PathLike) else merge,
         ignore_index=ignore_index,
         reduce_zero_label=reduce_zero_label,

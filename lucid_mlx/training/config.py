@@ -40,13 +40,14 @@ class DatasetConfig:
 
     Attributes:
         images: the folder with the images.
-        annotations: COCO's JSON file, of instances or panoptic, or the folder with the label maps, which may be that of
-            the images.
+        annotations: COCO's JSON file, of instances or panoptic; the folder with the label maps, which may be that of
+            the images; the folder with the JSON files of labelme or Supervisely; or Label Studio's JSON.
         panoptic_folder: the folder with the PNGs of a panoptic JSON; None for the folder that is called as the file
             without `.json`.
         names: for label maps, the names of the classes by label: a text file with one name in each line, a JSON file
             such as `{"0": "sky", "1": "sea"}`, or a dataset such as "ade20k_semantic"; for label maps in colors, their
             table: CVAT's `labelmap.txt`, CamVid's `class_dict.csv`, or a file of lines such as `sky,128,128,128`.
+            For labelme, Label Studio and Supervisely the classes to use, in their order; None for all.
         merge: for label maps, a JSON file with new classes, each with the names of those that it is made of, such as
             `{"bag": ["bag", "purse"]}`; classes in none are ignored.
         ignore_index: for label maps, the label of pixels that are ignored. None for 255, or for 65535 if 255 is a
@@ -58,6 +59,8 @@ class DatasetConfig:
             all.
         skip_unlabeled: leave out images without labels.
         crowd_as_objects: for COCO's JSON, take annotations with `iscrowd = 1` as objects, as some tools write them.
+        stuff: for labels of objects, the classes that have no countable objects, such as `["sky", "road"]`. With them
+            the labels are panoptic, or semantic if all classes are stuff.
         orientation: which pixels the labels of photos are for that EXIF rotates: "stored", "upright", or "auto" to
             compare sizes.
         limit: use only so many images, the first ones; None for all.
@@ -77,6 +80,7 @@ class DatasetConfig:
     split: str | None = None
     skip_unlabeled: bool = False
     crowd_as_objects: bool = False
+    stuff: tuple[str, ...] = ()
     orientation: Literal["auto", "stored", "upright"] = "auto"
     limit: int | None = None
 
@@ -106,6 +110,7 @@ class DatasetConfig:
             split=self.split,
             skip_unlabeled=self.skip_unlabeled,
             crowd_as_objects=self.crowd_as_objects,
+            stuff=self.stuff,
             orientation=self.orientation,
         )
         return dataset if self.limit is None else replace(dataset, records=dataset.records[: self.limit])
