@@ -208,7 +208,9 @@ def read_backbone(path: str | PathLike[str], config: Mapping[str, Any] | None = 
     try:
         arrays = to_mlx_layout(renamed, shapes, problems)
     except InputError as error:
-        raise InputError(f"{source.name} has keys of {family.name}, but is another network, or of another shape: {error}") from None
+        raise InputError(
+            f"{source.name} has keys of {family.name}, but is another network, or of another shape: {error}"
+        ) from None
     for note in found.notes:
         warnings.warn(note, stacklevel=3)
     arrays = {name: array.astype(mx.float32) for name, array in arrays.items()}
