@@ -9,7 +9,8 @@ PIXELS = 4096  # of the small picture that frames are compared by, about
 DETAIL = 5  # side of the blur that is subtracted from it, so that details are compared and not the light
 LEAST_OVERLAP = 0.35  # of the picture, which a shift must leave
 SAME_LEVELS = 30.0  # pixels that differ by less, of 255, are alike
-SAME_SHOT = 1.1  # correlation of details + share of pixels that are alike, at least, of frames of one shot
+NOISE = 2.0  # levels: weaker details are alike
+SAME_SHOT = 1.2  # correlation of details + share of pixels that are alike, at least, of frames of one shot
 SAME_DETAIL = 0.8  # correlation of details alone that is enough, however the light changes
 
 
@@ -48,10 +49,10 @@ class Camera:
         self._previous = small
         if previous is None or previous.colors.shape != small.colors.shape:
             return Motion(True, (0.0, 0.0))
-        detail, (down, right) = previous.best_shift(small)
+        detail, plain_detail, (down, right) = previous.best_shift(small)
         alike = max(_alike(previous.colors, small.colors, down, right), _alike(previous.colors, small.colors, 0, 0))
         height, width = small.colors.shape[:2]
-        cut = detail + alike < SAME_SHOT and detail < SAME_DETAIL
+        cut = detail + alike < SAME_SHOT and plain_detail < SAME_DETAIL
         return Motion(cut, (0.0, 0.0) if cut else (down / height, right / width))
 
 
@@ -65,21 +66,32 @@ class _Small:
         self._shape = tuple(fft.next_fast_len(2 * side - 1, real=True) for side in gray.shape)
         self._spectra = [fft.rfft2(x, self._shape) for x in (details, details * details, np.ones_like(details))]
 
-    def best_shift(self, other: "_Small") -> tuple[float, tuple[int, int]]:
-        """Return the largest correlation of details, and how far the other picture shows them (down, right)."""
+    def best_shift(self, other: "_Small") -> tuple[float, float, tuple[int, int]]:
+        """Find how far the other picture shows the details of this one.
+
+        Args:
+            other: a picture of the same size.
+
+        Returns:
+            The largest correlation of details, of which noise is none; the plain correlation there; and how far (down,
+            right).
+        """
         (one, one_squared, area), (two, two_squared, _) = self._spectra, other._spectra
         # Entry d of these sums over all x that both have: other[x + d] * self[x].
         pairs = ((two, one), (two_squared, area), (area, one_squared), (area, area))
         both, squares, own_squares, common = (fft.irfft2(a * np.conj(b), self._shape) for a, b in pairs)
         height, width = self.colors.shape[:2]
-        correlation = both / np.sqrt(np.maximum(squares, 1.0) * np.maximum(own_squares, 1.0))
+        noise = NOISE**2 * common
+        products = np.maximum(squares, 0.0), np.maximum(own_squares, 0.0)
+        correlation = (both + noise) / np.sqrt((products[0] + noise + 1.0) * (products[1] + noise + 1.0))
         correlation[common < LEAST_OVERLAP * height * width - 0.5] = -1.0
         place = np.unravel_index(correlation.argmax(), correlation.shape)
         down, right = (
             int(at) if at < side else int(at) - length
             for at, side, length in zip(place, (height, width), self._shape, strict=True)
         )
-        return float(correlation[place]), (down, right)
+        plain = both[place] / (1.0 + np.sqrt(products[0][place] * products[1][place]))
+        return float(correlation[place]), float(plain), (down, right)
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
