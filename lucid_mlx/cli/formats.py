@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -13,6 +14,7 @@ from lucid_mlx.results.segmentation import Segmentation
 from lucid_mlx.results.stored import result_json
 from lucid_mlx.utils.files import encode_image
 from lucid_mlx.visualization.cutout import Background, is_color
+from lucid_mlx.visualization.strips import write_overlay
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,23 @@ def encoded(name: str, result: Segmentation, options: PictureOptions, kind: str)
         return encode_image(format.make(result, options), kind)
     made = format.make(result)
     return made.encode() if isinstance(made, str) else json_line(made)
+
+
+def write_large_overlay(path: Path, result: Segmentation, opacity: float) -> None:
+    """Write an overlay strip by strip. Of instances it shows what the map does: the best are on top.
+
+    Args:
+        path: the PNG file.
+        result: what to draw.
+        opacity: of the colors, 0 to 1.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    segments = sorted(result.segments, key=lambda segment: segment.id) if result.task == "semantic" else result.segments
+    scores = None if result.task == "semantic" else [segment.score or 0.0 for segment in segments]
+    label_ids = {segment.id: segment.label_id for segment in segments}
+    write_overlay(path, result.image, result.map, label_ids, scores, result.labels, opacity)
 
 
 def json_line(value: Any) -> bytes:

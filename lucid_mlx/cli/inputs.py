@@ -1,6 +1,7 @@
 """What a command line means: its pictures, its weights, and options that change nothing."""
 
 import glob
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,11 +24,19 @@ STANDARD_INPUT = "-"
 _NOT_COUNTED = {"thumbs.db", "desktop.ini"}  # as hidden files, which systems put into folders
 
 
-def find_photos(given: Sequence[str]) -> list[str]:
+def find_photos(given: Sequence[str], recursive: bool = False, output: str | None = None) -> list[str]:
     """Return the pictures that are meant, in order, each once: folders and patterns are opened up.
 
     A file or an address that is given by name is taken as it is; reading it tells what is wrong with it. What folders
     and patterns hold beside pictures is told in one line, and so are HEIC photos for which the library is missing.
+
+    Args:
+        given: what the command line says.
+        recursive: search the folders in folders too, but for hidden ones.
+        output: the folder for results, which is then left out.
+
+    Returns:
+        The names of the pictures.
 
     Raises:
         InputError: for a folder or a pattern without pictures, or if there are only HEIC photos, without the library.
@@ -40,10 +49,10 @@ def find_photos(given: Sequence[str]) -> list[str]:
         if name == STANDARD_INPUT or path is None:
             photos.append(name)
         elif path.is_dir():
-            found = _pictures(path.iterdir(), others)
-            inner = _visible_folders(path.iterdir())
+            found = _pictures(_files_within(path, output) if recursive else path.iterdir(), others)
+            inner = [] if recursive else _visible_folders(path.iterdir())
             if not found:
-                hint = f"; its folders are not searched, but a pattern does that: '{path}/**/*'" if inner else ""
+                hint = "; its folders are not searched, but --recursive does that" if inner else ""
                 raise InputError(f"the folder {name} holds no pictures{hint}")
             photos, folders = photos + found, folders + inner
         elif not path.exists() and glob.has_magic(str(path)):
@@ -135,6 +144,17 @@ def _pictures(files: Iterable[Path], others: list[Path]) -> list[str]:
         elif not file.name.startswith(".") and file.name.lower() not in _NOT_COUNTED and not file.is_dir():
             others.append(file)
     return pictures
+
+
+def _files_within(folder: Path, output: str | None) -> Iterator[Path]:
+    """Yield the files in a folder, and in folders within it that are neither hidden nor hold the results."""
+    results = local_path(output or "segmented").resolve()
+    for root, folders, files in os.walk(folder):
+        inner = [Path(root, name) for name in folders if not name.startswith(".")]
+        if skipped := [path for path in inner if path.resolve() == results]:
+            warnings.warn(f"the folder {skipped[0]} skipped, which is for the results", stacklevel=3)
+        folders[:] = sorted(path.name for path in inner if path not in skipped)
+        yield from (Path(root, name) for name in files)
 
 
 def _visible_folders(files: Iterable[Path]) -> list[Path]:

@@ -23,6 +23,7 @@ from lucid_mlx.cli.formats import (
     PictureOptions,
     encoded,
     json_line,
+    write_large_overlay,
 )
 from lucid_mlx.errors import InputError
 from lucid_mlx.preprocessing.addresses import ADDRESS
@@ -32,6 +33,7 @@ from lucid_mlx.utils.files import check_output_files, image_format, local_path, 
 from lucid_mlx.utils.text import echo, examples
 
 STANDARD_OUTPUT = "-"
+MAX_PIXELS_AT_ONCE = 30_000_000  # of an overlay: drawing takes some 20 bytes for each
 MAX_STEM = 220  # bytes of a photo's name that its results have; a disk takes 255
 
 
@@ -154,6 +156,14 @@ class Writer:
         """All files that will be written."""
         return [path for own in self._files.values() for path in own.values()] + [*self._shared.values()]
 
+    def is_done(self, photo: str) -> bool:
+        """Return whether all files of a photo are there."""
+        return all(path.exists() for path in self._files[photo].values())
+
+    def keep(self, photos: Collection[str]) -> None:
+        """Forget the files of all other photos; those of these stay where they are."""
+        self._files = {photo: self._files[photo] for photo in photos}
+
     def make_folders(self, force: bool) -> None:
         """Make the folders, and refuse what cannot be written before any work is done.
 
@@ -185,7 +195,10 @@ class Writer:
         """
         for name, path in self._files[photo].items() if not self.to_stdout else ():
             kind = image_format(path) if name in PICTURES else ""
-            write_file(path, encoded(name, result, self.options, kind))
+            if name == "overlay" and kind == "PNG" and result.map.size > MAX_PIXELS_AT_ONCE:
+                write_large_overlay(path, result, self.options.opacity)
+            else:
+                write_file(path, encoded(name, result, self.options, kind))
         return list(self._files[photo].values())
 
     def collect(self, photo: str, result: Segmentation, category_ids: Mapping[int, int] | None) -> None:

@@ -26,14 +26,17 @@ from lucid_mlx.cli.options import (
     weights_option,
 )
 from lucid_mlx.cli.outputs import Writer, parse_formats
+from lucid_mlx.cli.photos import own_share, tiled
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.inputs import Thresholds
+from lucid_mlx.postprocessing.inputs import RANGES, Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.find_labels import find_label_ids
 from lucid_mlx.segmenter import Segmenter
+from lucid_mlx.tiles import check_tiles
 from lucid_mlx.utils.files import check_not_input
 from lucid_mlx.utils.text import echo
+from lucid_mlx.utils.validation import MAX_COUNT
 from lucid_mlx.weights.address import parse_address
 
 WRITERS = 2  # threads that draw and write
@@ -78,13 +81,28 @@ WRITERS = 2  # threads that draw and write
     help="Categories in COCO's formats: the dataset's own, such as COCO's 1 to 200, if it is known; or the network's "
     "classes from 0; or these from 1, for tools that take 0 for the background.",
 )  # fmt: skip
+@click.option(
+    "--top-k", type=click.IntRange(*RANGES["top_k"]), default=100, show_default=True,
+    help="How many instances there may be, in a photo or in a tile.",
+)  # fmt: skip
+@click.option(
+    "--tile", type=click.IntRange(32, MAX_COUNT),
+    help="Segment larger photos in tiles with sides of so many pixels, each as a photo of its own, and join what is "
+    "found.",
+)  # fmt: skip
+@click.option(
+    "--overlap", type=click.IntRange(1, MAX_COUNT), default=128, show_default=True,
+    help="How many pixels tiles have in common; at most half a tile.",
+)  # fmt: skip
+@click.option("--recursive", is_flag=True, help="Search the folders in a folder too.")
+@click.option("--skip-existing", is_flag=True, help="Leave out photos whose results are there.")
 @batch_size_option
 @force_option
 def segment(
     photos: tuple[str, ...], weights: str | None, task: str | None, size: str | None, dtype: str | None,
     output: str | None, formats: str, threshold: float | None, mask_threshold: float, labels: str | None,
-    opacity: float, background: str, blur: float | None, feather: float, category_ids: str, batch_size: int,
-    force: bool,
+    opacity: float, background: str, blur: float | None, feather: float, category_ids: str, top_k: int,
+    tile: int | None, overlap: int, recursive: bool, skip_existing: bool, batch_size: int, force: bool,
 ) -> None:  # fmt: skip
     """Find the segments of each PHOTO and draw them over it.
 
@@ -95,12 +113,21 @@ def segment(
       lucid-mlx segment examples/coffee.jpg --weights demo
       lucid-mlx segment trip/ --weights facebook/mask2former-swin-tiny-coco-panoptic -o pictures --format overlay,coco
     """
-    names, kinds = find_photos(photos), parse_formats(formats)
+    if tile is not None:
+        check_tiles(tile, overlap)
+    if skip_existing and force:
+        raise InputError("--skip-existing keeps what is there, and --force overwrites it; give one")
+    names, kinds = find_photos(photos, recursive, output), parse_formats(formats)
     alone = len(names) == 1 and Path(names[0]).name in [Path(photo).name for photo in photos]  # no folder or pattern
     behind = read_background(background) if "replace-background" in kinds else "white"
     writer = Writer(names, kinds, output, alone, PictureOptions(opacity, None, feather, blur, behind))
-    # One photo is read before all else, so that what is wrong with it is told first.
-    images: list[Any] = [read_image(contents(names[0]))] if len(names) == 1 else [contents(name) for name in names]
+    names = own_share(names, writer, skip_existing)
+    if not names:
+        return
+    # One photo is read before all else, so that what is wrong with it is told first, unless it may be too large to have
+    # it twice.
+    first = len(names) == 1 and tile is None
+    images: list[Any] = [read_image(contents(names[0]))] if first else [contents(name) for name in names]
     check_not_input(writer.paths, [*map(Path, [*names, background]), *weights_files(weights)])
     weights = required_weights(weights)
     start = time.perf_counter()
@@ -120,7 +147,8 @@ def segment(
     tell_unused(segmenter.task, {
         option: f"without {'the format' if len(users) == 1 else 'one of the formats'} {', '.join(users)}"
         for option, users in uses.items() if not set(users) & set(kinds)
-    })  # fmt: skip
+    } | ({} if tile else {"overlap": "without --tile"})
+      | ({} if segmenter.task == "instance" else {"top_k": "but the number of instances"}))  # fmt: skip
     if kept is None and (cut := [kind for kind in kinds if kind in CUTOUTS]):
         writer.options = replace(writer.options, things=segmenter.thing_ids)
         what = "all that is found" if segmenter.thing_ids is None else "every object, and no stuff such as sky"
@@ -136,16 +164,16 @@ def segment(
     categories = {
         "dataset": segmenter.category_ids, "contiguous": None, "from-one": {n: n + 1 for n in segmenter.labels},
     }[category_ids]  # fmt: skip
-    found = segmenter.stream(
-        images,
-        batch_size=batch_size,
-        thresholds=Thresholds(threshold, mask_threshold),
-        on_error="skip",
-        progress=len(names) > 1,
-    )
+    thresholds = Thresholds(threshold, mask_threshold, top_k=top_k)
+    if tile is not None:
+        found = tiled(segmenter, images, names, tile, overlap, batch_size, thresholds)
+    else:
+        found = segmenter.stream(
+            images, batch_size=batch_size, thresholds=thresholds, on_error="skip", progress=len(names) > 1
+        )
     done = 0
     try:
-        for name, result, seconds, files in _written(found, names, kept, writer):
+        for name, result, seconds, files in _written(found, names, kept, writer, WRITERS if tile is None else 0):
             writer.collect(name, result, categories)
             height, width = result.map.shape
             line = f"{result.name}: {width}x{height}, {result.summary()}, {seconds:.2f} s"
@@ -160,7 +188,7 @@ def segment(
 
 
 def _written(
-    results: Iterator[Segmentation], names: Sequence[str], labels: Sequence[str] | None, writer: Writer
+    results: Iterator[Segmentation], names: Sequence[str], labels: Sequence[str] | None, writer: Writer, ahead: int
 ) -> Iterator[tuple[str, Segmentation, float, list[Path]]]:
     """Write results, while the next ones are computed.
 
@@ -169,6 +197,7 @@ def _written(
         names: of the photos.
         labels: the classes to keep; all if None.
         writer: what writes.
+        ahead: how many results may wait to be written.
 
     Yields:
         In order the name of each photo, what is kept of its result, how long that took in seconds, and its files.
@@ -189,7 +218,7 @@ def _written(
                 result = replace(result, name="photo" if name[:5].lower() == "data:" else name)
                 result = result if labels is None else result.only(labels)
                 waiting.append((name, result, time.perf_counter() - start, pool.submit(writer.write, name, result)))
-                while len(waiting) > WRITERS or (waiting and waiting[0][-1].done()):
+                while len(waiting) > ahead or (waiting and waiting[0][-1].done()):
                     yield first()
                 start = time.perf_counter()
         except (Exception, KeyboardInterrupt, SystemExit) as error:

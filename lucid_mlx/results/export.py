@@ -137,7 +137,9 @@ def ids_to_mask(ids: np.ndarray, void_id: int, colors: Mapping[int, Color]) -> I
     if highest >= np.iinfo(np.uint16).max:
         raise InputError(f"a mask image holds ids below 65535, got {highest}")
     dtype = np.uint8 if highest < 255 else np.uint16
-    image = Image.fromarray(np.where(ids == void_id, np.iinfo(dtype).max, ids).astype(dtype))
+    values = ids.astype(dtype)
+    values[ids == void_id] = np.iinfo(dtype).max
+    image = Image.fromarray(values)
     if dtype == np.uint8:
         table = np.zeros((256, 3), np.uint8)
         for segment_id, color in colors.items():

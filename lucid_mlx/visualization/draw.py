@@ -211,7 +211,7 @@ def draw_instances(
     image = _enlarge(image)
     index_map = np.full(image.shape[:2], -1, index_dtype(len(masks)))
     boundaries = np.zeros(index_map.shape, bool)
-    width = _line_width(index_map)
+    width = line_width(index_map.shape)
     mask_boxes: list[tuple[int, Box]] = []
     for index in sorted(areas, key=lambda index: -areas[index]):
         mask = _enlarge(np.asarray(masks[index]))
@@ -250,7 +250,7 @@ def side_by_side(photo: np.ndarray, result: Image.Image) -> Image.Image:
     photo = _enlarge(checked_image(photo))
     check_value("result", result, Image.Image)
     horizontal = photo.shape[1] < WIDE_ASPECT_RATIO * photo.shape[0]
-    return concatenate([Image.fromarray(photo), result], horizontal, gap=_font_size(photo) // 2)
+    return concatenate([Image.fromarray(photo), result], horizontal, gap=font_size(photo.shape) // 2)
 
 
 def _draw_segments(
@@ -280,7 +280,7 @@ def _draw_segments(
     base_colors = _class_colors(labels, set(label_ids), style)
     colors = segment_colors(label_ids, base_colors, shade_indices)
 
-    width = _line_width(index_map)
+    width = line_width(index_map.shape)
     boundaries = find_boundaries(index_map, width) if boundaries is None else boundaries
     if (index_map < 0).any():
         boundaries |= find_boundaries(index_map >= 0, 2 * width)  # there only the inner half is drawn
@@ -290,24 +290,14 @@ def _draw_segments(
         draw.rectangle((left - width, top - width, right + width, bottom + width), outline="black", width=4 * width)
         draw.rectangle((left, top, right, bottom), outline=colors[index], width=2 * width)
 
-    size = _font_size(image)
-    names = _class_names(labels, set(label_ids))
-    texts = [[names[label_id]] for label_id in label_ids]
-    if scores is not None:  # a label has the score if it fits, else only the name
-        texts = [
-            [(f"{name} {score:.2f}", font), (name, font)] for [(name, font)], score in zip(texts, scores, strict=True)
-        ]
-    draw_labels(result, place_labels(index_map, texts, size), colors)
+    size = font_size(index_map.shape)
+    names = class_names(labels, set(label_ids))
+    draw_labels(result, place_labels(index_map, label_texts(names, label_ids, scores), size), colors)
     if style.legend:
         fractions: Counter[int] = Counter()
         for label_id, area in zip(label_ids, count_ids(index_map).tolist(), strict=False):  # the last may be hidden
             fractions[label_id] += area / index_map.size
-        entries = [
-            LegendEntry(base_colors[label_id], *names[label_id], fraction)
-            for label_id, fraction in fractions.most_common()
-            if fraction > 0.0
-        ]
-        result = add_legend(result, entries, size)
+        result = add_legend(result, legend_entries(fractions, base_colors, names), size)
     return add_title(result, style.title, size) if style.title else result
 
 
@@ -323,21 +313,60 @@ def _class_colors(labels: Mapping[int, str], label_ids: set[int], style: _Style)
     return {label_id: (red, green, blue) for label_id in label_ids for red, green, blue in [table[label_id].tolist()]}
 
 
-def _class_names(labels: Mapping[int, str], label_ids: Iterable[int]) -> dict[int, TextAndFont]:
+def class_names(labels: Mapping[int, str], label_ids: Iterable[int]) -> dict[int, TextAndFont]:
     """Return the classes' names and fonts; of a label such as "floor, flooring" the first name, if it is unique."""
     first = {label_id: labels[label_id].split(",")[0] for label_id in label_ids}
     names = first if len(set(first.values())) == len(first) else labels
     return {label_id: renderable(names[label_id], f"class {label_id}") for label_id in first}
 
 
-def _font_size(image: np.ndarray) -> int:
+def label_texts(
+    names: Mapping[int, TextAndFont], label_ids: Sequence[int], scores: Sequence[float] | None
+) -> list[list[TextAndFont]]:
+    """Return what the label of each segment may say: the name and the score if that fits, else the name alone.
+
+    Args:
+        names: of the classes, with their fonts.
+        label_ids: the class of each segment.
+        scores: the score of each segment; None if they have none.
+
+    Returns:
+        For each segment the texts, preferred first.
+    """
+    if scores is None:
+        return [[names[label_id]] for label_id in label_ids]
+    pairs = [(names[label_id], score) for label_id, score in zip(label_ids, scores, strict=True)]
+    return [[(f"{name} {score:.2f}", font), (name, font)] for (name, font), score in pairs]
+
+
+def legend_entries(
+    fractions: Counter[int], colors: Mapping[int, Color], names: Mapping[int, TextAndFont]
+) -> list[LegendEntry]:
+    """Return the lines of a legend, the largest class first.
+
+    Args:
+        fractions: of the image that each class covers.
+        colors: of the classes.
+        names: of the classes, with their fonts.
+
+    Returns:
+        The lines; none of a class that covers nothing.
+    """
+    return [
+        LegendEntry(colors[label_id], *names[label_id], fraction)
+        for label_id, fraction in fractions.most_common()
+        if fraction > 0.0
+    ]
+
+
+def font_size(shape: tuple[int, ...]) -> int:
     """Return a font size in pixels; it follows the area, so that a long narrow image has no huge letters."""
-    return max(13, round(math.sqrt(image.shape[0] * image.shape[1]) / 34))
+    return max(13, round(math.sqrt(shape[0] * shape[1]) / 34))
 
 
-def _line_width(index_map: np.ndarray) -> int:
+def line_width(shape: tuple[int, ...]) -> int:
     """Return half the width of an outline in pixels; it follows the area of the image."""
-    return max(1, round(math.sqrt(index_map.size) / 900))
+    return max(1, round(math.sqrt(shape[0] * shape[1]) / 900))
 
 
 def _enlarge(pixels: np.ndarray) -> np.ndarray:

@@ -258,6 +258,26 @@ def add_legend(image: Image.Image, entries: Sequence[LegendEntry], size: int) ->
     """
     if not entries:
         return image
+    beside = is_tall(image.size)
+    return concatenate([image, draw_legend(image.size, entries, size)], horizontal=beside)
+
+
+def is_tall(size: tuple[int, int]) -> bool:
+    """Return whether an image of a size, (width, height), has its legend beside it."""
+    return size[1] > TALL_ASPECT_RATIO * size[0]
+
+
+def draw_legend(image_size: tuple[int, int], entries: Sequence[LegendEntry], size: int) -> Image.Image:
+    """Draw a legend in columns.
+
+    Args:
+        image_size: (width, height) of the image that it is for.
+        entries: the lines of the legend, at least one.
+        size: font size in pixels.
+
+    Returns:
+        An RGB image.
+    """
     names = [_truncate(entry.name, load_font(entry.font, size)) for entry in entries]
     percents = [f"{entry.fraction:.1%}" if entry.fraction >= 0.001 else "< 0.1%" for entry in entries]
     # Of each entry: where the percentage starts, and the whole width.
@@ -267,11 +287,11 @@ def add_legend(image: Image.Image, entries: Sequence[LegendEntry], size: int) ->
     own_font = load_font(PILLOW_FONT, size)
     ends = [start + own_font.getlength(percent) + 1.5 * size for start, percent in zip(starts, percents, strict=True)]
     line_height = round(LINE_HEIGHT * size)
-    beside = image.height > TALL_ASPECT_RATIO * image.width
-    rows = max(1, image.height // line_height - 1) if beside else _legend_rows(ends, image.width - size)
+    beside = is_tall(image_size)
+    rows = max(1, image_size[1] // line_height - 1) if beside else _legend_rows(ends, image_size[0] - size)
     columns = [range(first, min(first + rows, len(entries))) for first in range(0, len(entries), rows)]
     column_widths = [math.ceil(max(ends[index] for index in column)) for column in columns]
-    width = max(size + sum(column_widths), MIN_TOTAL_WIDTH - image.width if beside else 0)
+    width = max(size + sum(column_widths), MIN_TOTAL_WIDTH - image_size[0] if beside else 0)
     legend = Image.new("RGB", (width, (len(columns[0]) + 1) * line_height), "white")
     draw = ImageDraw.Draw(legend)
     for x, column in zip(accumulate(column_widths, initial=size), columns, strict=False):
@@ -280,7 +300,7 @@ def add_legend(image: Image.Image, entries: Sequence[LegendEntry], size: int) ->
             draw.rounded_rectangle((x, y - size / 2, x + size, y + size / 2), radius=size / 5, fill=entry.color)
             draw.text((x + 1.5 * size, y), names[index], fill="black", font=load_font(entry.font, size), anchor="lm")
             draw.text((x + starts[index], y), percents[index], fill=FRACTION_COLOR, font=own_font, anchor="lm")
-    return concatenate([image, legend], horizontal=beside)
+    return legend
 
 
 def _legend_rows(widths: Sequence[float], available: float) -> int:
