@@ -3,15 +3,19 @@
 import base64
 import io
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
+from helpers import run_cli
 from labeled import write_image
 from PIL import Image
 
 from lucid_mlx import InputError
 from lucid_mlx.data import open_dataset
+from lucid_mlx.training.config import DatasetConfig
+from lucid_mlx.weights.address import DEMO_FOLDER
 
 SQUARE = [[2, 1], [4, 1], [4, 3], [2, 3]]
 INSIDE = [[1, 2], [1, 3], [2, 2], [2, 3]]
@@ -199,6 +203,13 @@ class TestPhotos:
         with pytest.raises(InputError, match=r"b.json: its imageData is no image"):
             dataset.records[1].image()
 
+    def test_a_file_in_another_place_is_taken_before_the_photo_in_the_labels(self, tmp_path):
+        write_image(tmp_path / "photos" / "x" / "a.png")
+        write(tmp_path / "labels" / "a.json", shape(), imagePath="elsewhere/a.png", imageData="bm8gaW1hZ2U=")
+        dataset, told = opened(tmp_path / "photos", tmp_path / "labels")
+        assert dataset.records[0].image().shape == (4, 6, 3)
+        assert [line.partition(" (")[0] for line in told] == ["1 image found under another name"]
+
     def test_those_of_another_size_than_the_labels_are_an_error(self, tmp_path):
         write(tmp_path / "a.json", shape(), imageHeight=8, imageWidth=12)
         with pytest.raises(InputError, match="is 6x4 pixels, the file says 12x8: labels for other pixels"):
@@ -255,6 +266,17 @@ def test_settings_of_label_maps_are_refused(tmp_path):
         open_dataset(tmp_path, tmp_path, ignore_index=0)
     with pytest.raises(InputError, match="stuff must be a list of names"):
         open_dataset(tmp_path, tmp_path, stuff="sea")
+
+
+def test_training_and_eval_take_them(tmp_path):
+    (tmp_path / "labels").mkdir()
+    run_cli("segment", DEMO_FOLDER / "scene.png", "--weights", "demo", "-o", tmp_path / "labels", "--format", "labelme")
+    config = DatasetConfig(str(DEMO_FOLDER), str(tmp_path / "labels"), stuff=("grass",))
+    assert config.open().task == "panoptic"
+    output = run_cli(
+        "eval", "--weights", "demo", "--images", DEMO_FOLDER, "--annotations", tmp_path / "labels", "--stuff", "grass"
+    ).output
+    assert re.search(r"PQ +100\.00", output)
 
 
 class TestStuff:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -204,11 +204,12 @@ def _is_federated(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def open_label_image(path: Path) -> Image.Image:
+def open_label_image(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     """Open and decode a label map or a panoptic PNG.
 
     Args:
         path: the file.
+        name: what messages call it; None for its path.
 
     Returns:
         The image, as it is stored.
@@ -216,14 +217,15 @@ def open_label_image(path: Path) -> Image.Image:
     Raises:
         InputError: if it is missing or damaged.
     """
+    name = name or str(path)
     try:
-        with open_image(path, str(path)) as image:
+        with open_image(path, name) as image:
             image.load()
             return image
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything when a file is damaged
-        raise InputError(f"{path} is damaged, or not an image of labels: {error}") from error
+        raise InputError(f"{name} is damaged, or not an image of labels: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -66,20 +66,37 @@ class LabelMapRecord:
         if self.size is not None and labels.shape != self.size:
             sizes = [f"{width}x{height}" for height, width in (self.size, labels.shape)]
             raise InputError(f"{self.name}: the image is {sizes[0]} pixels, its labels are for {sizes[1]}")
-        counts = count_labels(labels)
-        if unknown := [value for value in counts if value not in self.classes]:
-            raise InputError(unknown_label(self.label_map, labels, unknown[-1], self.classes))
-        found = np.array([self.classes[value] for value in counts], np.int32)
-        values, areas = np.array(list(counts)), np.array(list(counts.values()), np.float64)
-        class_ids, first = np.unique(found, return_index=True)
-        class_ids, first = class_ids[class_ids >= 0], first[class_ids >= 0]
-        return Target(
-            LabelMasks(found[np.searchsorted(values, labels)], class_ids),
-            class_ids,
-            np.zeros(len(class_ids), bool),
-            np.array([areas[found == class_id].sum() for class_id in class_ids], np.float64),
-            values[first].astype(object),
-        )
+        return target_of_labels(labels, self.classes, self.label_map)
+
+
+def target_of_labels(labels: np.ndarray, classes: Mapping[int, int], path: Path) -> Target:
+    """Return the classes of a label map.
+
+    Args:
+        labels: (H, W), integers.
+        classes: the class of each label, -1 for those that are ignored.
+        path: the file, for the message.
+
+    Returns:
+        A mask for each class.
+
+    Raises:
+        InputError: if a label is unknown.
+    """
+    counts = count_labels(labels)
+    if unknown := [value for value in counts if value not in classes]:
+        raise InputError(unknown_label(path, labels, unknown[-1], classes))
+    found = np.array([classes[value] for value in counts], np.int32)
+    values, areas = np.array(list(counts)), np.array(list(counts.values()), np.float64)
+    class_ids, first = np.unique(found, return_index=True)
+    class_ids, first = class_ids[class_ids >= 0], first[class_ids >= 0]
+    return Target(
+        LabelMasks(found[np.searchsorted(values, labels)], class_ids),
+        class_ids,
+        np.zeros(len(class_ids), bool),
+        np.array([areas[found == class_id].sum() for class_id in class_ids], np.float64),
+        values[first].astype(object),
+    )
 
 
 def label_map_dataset(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lucid_mlx.data.coco import open_label_image
 from lucid_mlx.data.color_table import Color, labels_of_colors
@@ -41,7 +42,23 @@ def read_labels(path: Path, colors: Colors = None) -> np.ndarray:
 
 def _read(path: Path, colors: Colors) -> tuple[np.ndarray, str]:
     """Return the labels, and what is unusual about their file."""
-    image = open_label_image(path)
+    return labels_of_image(open_label_image(path), path, colors)
+
+
+def labels_of_image(image: Image.Image, path: Path, colors: Colors = None) -> tuple[np.ndarray, str]:
+    """Return the labels of a picture.
+
+    Args:
+        image: a label map.
+        path: its file, for messages.
+        colors: the color of each class, if it is a picture of these.
+
+    Returns:
+        (H, W) int32, and what is unusual about the picture.
+
+    Raises:
+        InputError: if its values are no labels: those of a JPEG, or colors.
+    """
     if image.format in ("JPEG", "MPO"):
         raise InputError(f"{path} is a JPEG, which changes the values of pixels a little; save label maps as PNG")
     if colors is not None:

@@ -105,9 +105,11 @@ def dataset_of_photos(
         photos = [photo for photo, is_chosen in zip(photos, chosen, strict=True) if is_chosen]
     names, number = _classes([x.label for photo in photos for x in photo.objects], class_names, notices)
     in_files = {}
+    has_embedded = any(photo.embedded is not None for photo in photos)
+    there = {path.name.casefold() for path in folder.rglob("*")} if has_embedded else set()
     images: dict[Id, CocoImage] = {}
     for index, photo in enumerate(photos):
-        if photo.embedded is not None and photo.size is not None and not _exists(folder, photo.name):
+        if photo.embedded is not None and photo.size is not None and not _is_there(folder, photo.name, there):
             notices.add("photo", "read from imageData in the labels, as its file is missing", photo.name)
             images[index] = CocoImage(photo.embedded, photo.size)
         else:
@@ -157,9 +159,10 @@ def name_in(folder: Path, candidates: Iterable[Path], name: str) -> str:
     return "/".join(part for part in parts if part != "..") if ".." in parts else name
 
 
-def _exists(folder: Path, name: str) -> bool:
+def _is_there(folder: Path, name: str, there: Collection[str]) -> bool:
+    """Return whether a photo is in a folder, or may be found in it by the last part of its path."""
     path = path_in(folder, name)
-    return path is not None and is_file(path)
+    return (path is not None and is_file(path)) or PurePosixPath(name.replace("\\", "/")).name.casefold() in there
 
 
 def _classes(

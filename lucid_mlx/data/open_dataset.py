@@ -11,6 +11,7 @@ from typing import Any
 from lucid_mlx.data.class_names import ClassNames, read_class_names, read_merge
 from lucid_mlx.data.coco import coco_dataset
 from lucid_mlx.data.dataset import Dataset
+from lucid_mlx.data.hugging_face import hugging_face_dataset, is_hugging_face
 from lucid_mlx.data.label_maps import label_map_dataset
 from lucid_mlx.data.label_tools import open_tool_labels
 from lucid_mlx.data.split import read_split
@@ -45,7 +46,8 @@ def open_dataset(
     What is guessed or left out is told in a warning.
 
     Args:
-        images: the folder with the images.
+        images: the folder with the images; or a dataset of Hugging Face: hf://user/name:split, or a folder that
+            `save_to_disk` has written. Then `annotations` is its column of label maps.
         annotations: COCO's JSON file; the folder with the label maps, which may be that of the images; the folder with
             the JSON files of labelme or Supervisely; or Label Studio's JSON.
         panoptic_folder: the folder with the PNGs of a panoptic JSON. None for the folder that is called as the file
@@ -78,6 +80,20 @@ def open_dataset(
     """
     for name, value in (("skip_unlabeled", skip_unlabeled), ("crowd_as_objects", crowd_as_objects)):
         check_value(name, value, bool)
+    if is_hugging_face(images):
+        _check_unused(
+            "a dataset of Hugging Face", panoptic_folder=panoptic_folder, merge=merge, endings=endings, split=split,
+            skip_unlabeled=skip_unlabeled, crowd_as_objects=crowd_as_objects, stuff=stuff or None,
+        )  # fmt: skip
+        if class_names is None:
+            raise InputError("a dataset of Hugging Face needs class names (`names`; in Python `class_names`)")
+        return hugging_face_dataset(
+            images,
+            Path(annotations).name,  # a resumed run may have made a path of it
+            list(read_class_names(class_names)),
+            ignore_index=ignore_index,
+            reduce_zero_label=reduce_zero_label,
+        )
     image_folder, labels = find_path(images, "images"), find_path(annotations, "annotations")
     names = read_split(find_path(split, "split")) if isinstance(split, str | PathLike) else split
     if isinstance(stuff, str) or not all(isinstance(name, str) for name in stuff):

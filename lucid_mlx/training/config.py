@@ -39,7 +39,8 @@ class DatasetConfig:
     """Labeled images on disk. Relative paths start at the current folder, "~" is the home folder.
 
     Attributes:
-        images: the folder with the images.
+        images: the folder with the images; or a dataset of Hugging Face, `hf://user/name:split` or a saved folder, and
+            `annotations` is its column of label maps.
         annotations: COCO's JSON file, of instances or panoptic; the folder with the label maps, which may be that of
             the images; the folder with the JSON files of labelme or Supervisely; or Label Studio's JSON.
         panoptic_folder: the folder with the PNGs of a panoptic JSON; None for the folder that is called as the file
