@@ -10,6 +10,7 @@ import time
 
 import requests
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -68,7 +69,7 @@ class Server:
             if any(event == "upload" for _, event in dependency["targets"])
         }
         photo = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        asked = {"data": [photo, "semantic", 0.0], "fn_index": function, "session_hash": session}
+        asked = {"data": [[photo], "semantic", 0.0, "overlay"], "fn_index": function, "session_hash": session}
         requests.post(f"{self.address}gradio_api/queue/join", json=asked, timeout=SECONDS).raise_for_status()
         address = f"{self.address}gradio_api/queue/data?session_hash={session}"
         with requests.get(address, stream=True, timeout=SECONDS) as events:
@@ -112,8 +113,8 @@ class Page:
     def wait(self, condition):
         return WebDriverWait(self.browser, SECONDS).until(lambda _: condition())
 
-    def drop(self, path):
-        self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
+    def drop(self, *paths):
+        self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys("\n".join(map(str, paths)))
 
     def legend(self):
         script = "return [...document.querySelectorAll('.legend-item')].map(item => item.textContent.trim())"
@@ -141,6 +142,23 @@ class Page:
 
         self.wait(there)
         return file.read_bytes()
+
+    def choose_format(self, name):
+        box = self.browser.find_element(By.CSS_SELECTOR, "input[aria-label=Format]")
+        box.click()
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(Keys.NULL, name, Keys.ENTER)
+
+    def press(self, button):
+        self.browser.find_element(By.XPATH, f"//button[contains(., '{button}')]").click()
+
+    def point(self, x, y):
+        """Move the pointer over the first picture; x and y are fractions of it."""
+        picture = self.browser.find_element(By.CSS_SELECTOR, "img.base-image")
+        width, height = (int(picture.get_property(side)) for side in ("naturalWidth", "naturalHeight"))
+        scale = min(picture.size["width"] / width, picture.size["height"] / height)  # it is in the middle of its box
+        offset = round((x - 0.5) * width * scale), round((y - 0.5) * height * scale)
+        return ActionChains(self.browser).move_to_element_with_offset(picture, *offset)
 
     def text(self):
         return self.browser.find_element(By.TAG_NAME, "body").text

@@ -12,8 +12,9 @@ from lucid_mlx.utils.text import echo
 @click.command()
 @weights_option()
 @task_option
+@click.option("--compare", metavar="WEIGHTS", help="Other weights; the page then shows what both find side by side.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on. Default: the first free one from 7860.")
-def app(weights: str | None, task: str | None, port: int | None) -> None:
+def app(weights: str | None, task: str | None, compare: str | None, port: int | None) -> None:
     """Open a page for the browser on which photos are dropped and their segments seen.
 
     It can be reached from this machine alone. Needs gradio: pip install 'lucid-mlx[app]'
@@ -22,10 +23,17 @@ def app(weights: str | None, task: str | None, port: int | None) -> None:
     Examples:
       lucid-mlx app --weights demo
       lucid-mlx app --weights facebook/mask2former-swin-tiny-coco-panoptic --port 8000
+      lucid-mlx app --weights my-model --compare facebook/mask2former-swin-tiny-coco-panoptic
     """
     from lucid_mlx.cli.web_app import serve
 
     weights = required_weights(weights)
     require("gradio", "app")
     segmenter = Segmenter(weights, task)
-    serve(segmenter, lambda address: echo(f"Open {address} in a browser; Ctrl-C ends it"), port=port)
+    other = None if compare is None else Segmenter(compare, segmenter.task)
+    names = [weights, compare or ""]
+
+    def ready(address: str) -> None:
+        echo(f"Open {address} in a browser; Ctrl-C ends it")
+
+    serve(segmenter, ready, port=port, other=other, names=names)

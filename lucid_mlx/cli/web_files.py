@@ -32,12 +32,12 @@ class AnswerFiles:
         self._lock = threading.Lock()
 
     @contextmanager
-    def answer(self, session: str, photo: str) -> Iterator[Path]:
-        """Make a folder for an answer. The session's last answer and photo go with the end of the block.
+    def answer(self, session: str, *uploaded: str) -> Iterator[Path]:
+        """Make a folder for an answer. The session's last answer and its files go with the end of the block.
 
         Args:
             session: whose answer it is.
-            photo: the uploaded file. It stays for further answers about it, unless the block raises.
+            *uploaded: the files. They stay for further answers about them, unless the block raises.
 
         Yields:
             The folder.
@@ -45,7 +45,7 @@ class AnswerFiles:
         with self._lock:
             self._tidy()
             place = Path(tempfile.mkdtemp(dir=self._folder))
-            kept = self._running = {place, *self._entries([photo])}
+            kept = self._running = {place, *self._entries(uploaded)}
         try:
             yield place
         except BaseException:

@@ -1,6 +1,5 @@
 """The part of the page that takes a video."""
 
-import html
 import shutil
 import threading
 from collections.abc import Callable
@@ -10,15 +9,14 @@ from typing import Any
 
 from lucid_mlx.cli.video_outputs import FILM, SUFFIXES, write_exports
 from lucid_mlx.cli.web_files import AnswerFiles
-from lucid_mlx.datasets import TASKS
+from lucid_mlx.cli.web_parts import ONE_AT_A_TIME, errors_on_the_page, task_and_threshold
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.inputs import DEFAULT_THRESHOLDS, Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.results import VideoSegmentation
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.optional_dependency import require
 
 MAX_FRAMES = 1000  # 40 seconds of 25 frames
-ONE_AT_A_TIME = "answers"  # as `AnswerFiles` needs; also the network has one thread
 
 
 class _StoppedError(Exception):
@@ -53,7 +51,6 @@ def add_video(segmenter: Segmenter, files: AnswerFiles) -> Any:
         session = request.session_hash or ""
         if path is None:
             raise gr.Error("drop a video first", print_exception=False)
-        name = Path(path).name
         stop = stops[session] = threading.Event()
 
         def tell(number: int, total: int | None) -> None:
@@ -64,32 +61,23 @@ def add_video(segmenter: Segmenter, files: AnswerFiles) -> Any:
         chosen = copy(segmenter)  # with the same network, compiled once
         chosen.task = task
         try:
-            if not Path(path).exists():
-                raise InputError(f"{name} is not here any more; drop it again")
-            require("av", "video")
-            with files.answer(_of_video(session), path) as place:
-                return _answer(chosen, Path(path), place, Thresholds(threshold=threshold), tell)
+            with errors_on_the_page(path):
+                if not Path(path).exists():
+                    raise InputError(f"{Path(path).name} is not here any more; drop it again")
+                require("av", "video")
+                with files.answer(_of_video(session), path) as place:
+                    return _answer(chosen, Path(path), place, Thresholds(threshold=threshold), tell)
         except _StoppedError:
             return gr.skip(), gr.skip(), gr.skip()
-        except InputError as error:
-            told = html.escape(str(error).replace(path, name))  # gradio takes it for HTML
-            raise gr.Error(told, duration=None, print_exception=False) from error
 
     def cleared(request: gr.Request) -> Any:
         forget(request.session_hash or "")
         return None, "", None
 
-    def of_task(task: str) -> Any:
-        return gr.Slider(value=DEFAULT_THRESHOLDS.get(task, 0.0), visible=task in DEFAULT_THRESHOLDS)
-
     with gr.Row():
         with gr.Column(scale=1):
             clip = gr.File(label="Video")
-            task = gr.Radio(list(TASKS), value=segmenter.task, label="Task")
-            threshold = gr.Slider(
-                0.0, 1.0, DEFAULT_THRESHOLDS.get(segmenter.task, 0.0), step=0.01,
-                label="Confidence from which a segment counts", visible=segmenter.task in DEFAULT_THRESHOLDS,
-            )  # fmt: skip
+            task, threshold = task_and_threshold(segmenter)
             start = gr.Button("Segment the video", variant="primary")
             gr.Markdown(
                 f"Of a video the first {MAX_FRAMES} frames are taken; `lucid-mlx video` takes all of any length."
@@ -103,7 +91,6 @@ def add_video(segmenter: Segmenter, files: AnswerFiles) -> Any:
         concurrency_id=ONE_AT_A_TIME, api_visibility="private",
     )  # fmt: skip
     clip.clear(cleared, None, [film, summary, results], api_visibility="private")
-    task.input(of_task, task, threshold, api_visibility="private")
     return forget
 
 

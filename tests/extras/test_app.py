@@ -20,7 +20,8 @@ from helpers import PHOTO, small_model
 from PIL import Image
 from selenium.webdriver.common.by import By
 
-from lucid_mlx.cli.web_app import MAX_UPLOAD_BYTES, annotations
+from lucid_mlx.cli.web_app import MAX_UPLOAD_BYTES
+from lucid_mlx.cli.web_picture import annotations
 from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.segment import Segment
@@ -94,11 +95,12 @@ def test_a_dropped_photo_is_segmented_and_again_for_another_task(page):
     assert 0 < len(confident) < len(objects)
     page.wait(lambda: sorted(map(score, page.legend())) == sorted(map(score, confident)))
 
-    data = json.loads(page.download("JSON", "coffee.json"))
+    with Image.open(BytesIO(page.download("Download what", "coffee.png"))) as picture:
+        assert picture.width == 600
+    page.choose_format("json")
+    data = json.loads(page.download("Download what", "coffee.json"))
     assert (data["image"], data["task"], data["width"]) == ("coffee.jpg", "instance", 600)
     assert classes(confident) == sorted({segment["label"] for segment in data["segments"]})
-    with Image.open(BytesIO(page.download("picture", "coffee.png"))) as picture:
-        assert picture.width == 600
 
 
 def test_a_bad_image_is_reported_in_the_page(page, tmp_path):
@@ -154,10 +156,10 @@ def test_of_ten_uploads_the_last_one_and_its_answer_stay(server):
         photo = BytesIO()
         with Image.open(PHOTO) as opened:
             opened.resize((600, 400 + number)).save(photo, "png")
-        picture, found, *downloads = server.answer("photo.png", photo.getvalue(), session)["data"]
+        _, picture, found, download, *_ = server.answer("photo.png", photo.getvalue(), session)["data"]
         assert "untrained" in found
         assert picture["value"]["annotations"]
-        assert [requests.get(x["value"]["url"], timeout=SECONDS).status_code for x in downloads] == [200, 200]
+        assert requests.get(download["value"]["url"], timeout=SECONDS).status_code == 200
         time.sleep(1.1)  # what is newer is removed after the next answer
         sizes.append(server.size() - before)
     assert 0 < max(sizes) <= 2.1 * sizes[0]  # files of the page that show one answer, and those of the one before
@@ -238,9 +240,10 @@ def test_annotations_match_the_drawn_image():
     )
     photo = np.zeros((1000, 2000, 3), np.uint8)
     result = Segmentation("panoptic", photo, ids, segments, {0: "cup", 1: "spoon"})
-    (image, masks), colors = annotations(result)
+    (image, masks), colors, segments = annotations(result)
     assert image.size == (1280, 640)
     assert [name for _, name in masks] == ["cup 1, 0.88", "spoon, 0.88", "cup 2, 0.88"]  # the fourth is not visible
+    assert [segment.id for segment in segments] == [1, 2, 3]
     drawn = np.asarray(result.draw(opacity=1.0, legend=False))
     for (mask, name), (row, column) in zip(masks, [(50, 50), (50, 1950), (950, 50)], strict=True):
         assert mask.shape == (640, 1280)

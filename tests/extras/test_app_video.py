@@ -134,7 +134,7 @@ def test_a_long_video_stops_with_the_page_and_leaves_nothing(browser, start, wei
         time.sleep(0.5)
     assert left == []
     # The network is free again.
-    assert running.answer("photo.jpg", PHOTO.read_bytes(), uuid.uuid4().hex)["data"][1]
+    assert running.answer("photo.jpg", PHOTO.read_bytes(), uuid.uuid4().hex)["data"][2]
 
 
 def test_of_a_video_that_is_too_long_the_first_frames_are_taken_and_that_is_told(tmp_path, weights, monkeypatch):
