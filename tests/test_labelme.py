@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pytest
 from helpers import run_cli
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from labeled import write_image
 from PIL import Image
 
@@ -112,6 +114,50 @@ def test_masks_are_cut_off_at_the_photo(tmp_path, left, top, count):
     full = shape(kind="mask", points=[[left, top], [left + 1, top + 1]], mask=png(np.ones((2, 2), bool)))
     masks, _ = mask_of(tmp_path, shape("sea"), full)
     assert [mask.sum() for mask in masks] == [4, 1][: 1 + count]
+
+
+def test_a_large_mask_outside_of_the_photo_is_left_out(tmp_path):
+    far = shape(kind="mask", points=[[9, 1], [38, 20]], mask=png(np.ones((20, 30), bool)))
+    masks, told = mask_of(tmp_path, shape("sea"), far)
+    assert len(masks) == 1
+    assert told == ["1 annotation left out: without a pixel (object 1 of a.json)"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("rectangle"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["label", "x", "y"]), inner),
+    max_leaves=6,
+)
+COORDINATES = st.floats(-1e12, 1e12) | st.integers(-9, 9)
+KINDS = ["polygon", "rectangle", "circle", "mask", "oriented_rectangle", "line", "star"]
+SHAPES = st.builds(
+    shape,
+    points=st.lists(st.tuples(COORDINATES, COORDINATES), max_size=5) | JSON,
+    kind=st.sampled_from(KINDS) | JSON,
+    group_id=st.sampled_from([None, 1]) | JSON,
+    mask=st.sampled_from([png(np.ones((20, 30), bool)), "", None]) | JSON,
+    flags=JSON,
+)
+
+
+@given(st.lists(SHAPES | JSON, max_size=4), JSON, JSON)
+@settings(max_examples=100)
+def test_any_shape_is_read_or_told(tmp_path_factory, shapes, height, flags):
+    folder = tmp_path_factory.mktemp("any")
+    write(folder / "a.json", shape("sea"), *shapes, imageHeight=height, flags=flags)
+    try:
+        dataset, _ = opened(folder)
+    except InputError:
+        return
+    target = dataset.records[0].target()
+    assert target.masks.shape[1:] == (4, 6)
+    assert (target.counts() > 0).all()
+
+
+def test_a_photo_of_a_size_that_no_memory_holds_is_told(tmp_path):
+    write(tmp_path / "a.json", shape(kind="mask", mask=png(np.ones((1, 1), bool))), imageHeight=10**6, imageWidth=10**6)
+    with pytest.raises(InputError, match="a.json"):
+        open_dataset(tmp_path, tmp_path)
 
 
 def test_shapes_of_one_group_are_one_object(tmp_path):

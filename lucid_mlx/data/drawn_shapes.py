@@ -92,7 +92,7 @@ def bitmap(mask: np.ndarray, left: int, top: int, size: Size) -> dict[str, Any]:
     """
     whole = np.zeros(size, np.uint8, order="F")
     first_row, first_column = max(top, 0), max(left, 0)
-    part = mask[first_row - top : size[0] - top, first_column - left : size[1] - left] if mask.size else mask
+    part = mask[first_row - top : max(size[0] - top, 0), first_column - left : max(size[1] - left, 0)]
     whole[first_row : first_row + part.shape[0], first_column : first_column + part.shape[1]] = part
     return {"size": list(size), "counts": coco_mask.encode(whole)["counts"].decode("ascii")}
 

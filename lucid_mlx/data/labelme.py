@@ -15,6 +15,7 @@ from lucid_mlx.data.validate import Problems
 from lucid_mlx.errors import InputError
 from lucid_mlx.utils.files import read_json
 from lucid_mlx.utils.text import shown
+from lucid_mlx.utils.validation import check_image_size
 
 NO_CLASSES = ("__ignore__", "_background_")  # the first lines of labelme's labels.txt
 
@@ -58,7 +59,10 @@ def labelme_dataset(
         if not isinstance(raw.get("shapes"), list) or not isinstance(raw.get("imagePath"), str):
             notices.add("file", "left out: without shapes or imagePath, which labelme writes", file.name)
             continue
-        photos.append(_photo(raw, file, file.relative_to(labels), images, notices))
+        try:
+            photos.append(_photo(raw, file, file.relative_to(labels), images, notices))
+        except InputError as error:
+            problems.add(str(error))
     names = None if class_names is None else [name for name in class_names if name not in NO_CLASSES]
     return dataset_of_photos(
         photos, images, labels, names, split=split, orientation=orientation, problems=problems, notices=notices
@@ -72,6 +76,8 @@ def _photo(raw: dict[str, Any], file: Path, place: Path, images: Path, notices: 
     size = (height, width) if height and width and min(height, width) > 0 else None
     if size is None and (header := read_header(images / name)):
         size = header.upright_size
+    if size is not None:
+        check_image_size(size[1], size[0], str(file))
     parts: dict[Any, list[Any]] = {}
     for index, shape in enumerate(raw["shapes"]):
         id_ = f"shape {index} of {place}"
