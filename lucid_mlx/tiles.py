@@ -1,6 +1,6 @@
 """Pictures that are larger than what a network sees at once, such as those of microscopes and from the air."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -74,7 +74,7 @@ def segment_tiled(
     rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
     with tqdm(total=len(rows) * len(columns), unit="tile", disable=hide_bar(progress), leave=False) as bar:
         if segmenter.task == "semantic":
-            return _semantic(segmenter, photo, name, rows, columns, batch_size, bar)
+            return _semantic(segmenter, photo, name, rows, columns, batch_size, bar.update)
         tiles = [Tile(row, column) for row in rows for column in columns]
         joiner = Joiner(segmenter.task, (height, width), segmenter.thing_ids)
         plain = options._replace(progress=False, bgr=False, ahead=True)
@@ -122,7 +122,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
 
 def _semantic(
     segmenter: Segmenter, photo: np.ndarray, name: str | None, rows: Sequence[Span], columns: Sequence[Span],
-    batch_size: int, bar: "tqdm[None]",
+    batch_size: int, advance: Callable[[int], object],
 ) -> Segmentation:  # fmt: skip
     size = rows[0].stop, columns[0].stop
     config = segmenter.image_config
@@ -135,13 +135,13 @@ def _semantic(
             tiles = [photo[Tile(row, column).region] for column in columns[first : first + batch_size]]
             logits = segmenter.inference.start(preprocess(tiles, config).pixels).logits()
             found += in_background(_low_scores, logits)
-            bar.update(len(tiles))
+            advance(len(tiles))
         return found
 
     class_map = np.empty(photo.shape[:2], np.int32)
     sizes = ImageSizes(input_size, config.content_size(*size), size)
-    extents = ([(span.start, span.stop) for span in axis] for axis in (rows, columns))
-    for strip, classes in blended_rows(map(scores, rows), *extents, sizes):
+    down, across = ([(span.start, span.stop) for span in axis] for axis in (rows, columns))
+    for strip, classes in blended_rows(map(scores, rows), down, across, sizes):
         class_map[strip] = classes
     class_map += 1  # 0 would not be measured
     measured = measure(class_map)

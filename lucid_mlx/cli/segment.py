@@ -28,7 +28,7 @@ from lucid_mlx.cli.options import (
 from lucid_mlx.cli.outputs import Writer, parse_formats
 from lucid_mlx.cli.photos import own_share, tiled
 from lucid_mlx.errors import InputError
-from lucid_mlx.postprocessing.inputs import RANGES, Thresholds
+from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.results import Segmentation
 from lucid_mlx.results.find_labels import find_label_ids
@@ -82,7 +82,7 @@ WRITERS = 2  # threads that draw and write
     "classes from 0; or these from 1, for tools that take 0 for the background.",
 )  # fmt: skip
 @click.option(
-    "--top-k", type=click.IntRange(*RANGES["top_k"]), default=100, show_default=True,
+    "--top-k", type=click.IntRange(1, 1_000_000), default=100, show_default=True,
     help="How many instances there may be, in a photo or in a tile.",
 )  # fmt: skip
 @click.option(

@@ -9,7 +9,7 @@ from lucid_mlx.ops import sigmoid, softmax
 from lucid_mlx.postprocessing.inputs import ImageSizes
 from lucid_mlx.postprocessing.tiles import axis_weights
 
-BUFFER_BYTES = 64_000_000  # for the scores of rows of the picture
+BUFFER_BYTES = 32_000_000  # for the scores of rows of the picture
 COLUMNS = 128  # of a tile that are resized together: each mixes few of the scores
 
 Extent = tuple[int, int]  # the first pixel of a tile along an axis, and one more than the last

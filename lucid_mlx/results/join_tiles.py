@@ -13,7 +13,7 @@ from lucid_mlx.results.segmentation import Segmentation
 from lucid_mlx.visualization.overlay import Box, bounding_boxes
 
 JOIN_IOU = 0.5  # as panoptic quality matches segments: above it no segment can have two partners in a tile
-STRIP = 256  # rows of a map that are looked at together
+STRIP = 64  # rows of a map that are looked at together
 
 
 class Span(NamedTuple):

@@ -314,7 +314,15 @@ def _class_colors(labels: Mapping[int, str], label_ids: set[int], style: _Style)
 
 
 def class_names(labels: Mapping[int, str], label_ids: Iterable[int]) -> dict[int, TextAndFont]:
-    """Return the classes' names and fonts; of a label such as "floor, flooring" the first name, if it is unique."""
+    """Return the classes' names and fonts; of a label such as "floor, flooring" the first name, if it is unique.
+
+    Args:
+        labels: names of all classes, by class id.
+        label_ids: the classes.
+
+    Returns:
+        The name of each class, and of the font that has its letters.
+    """
     first = {label_id: labels[label_id].split(",")[0] for label_id in label_ids}
     names = first if len(set(first.values())) == len(first) else labels
     return {label_id: renderable(names[label_id], f"class {label_id}") for label_id in first}
@@ -340,7 +348,7 @@ def label_texts(
 
 
 def legend_entries(
-    fractions: Counter[int], colors: Mapping[int, Color], names: Mapping[int, TextAndFont]
+    fractions: Mapping[int, float], colors: Mapping[int, Color], names: Mapping[int, TextAndFont]
 ) -> list[LegendEntry]:
     """Return the lines of a legend, the largest class first.
 
@@ -354,7 +362,7 @@ def legend_entries(
     """
     return [
         LegendEntry(colors[label_id], *names[label_id], fraction)
-        for label_id, fraction in fractions.most_common()
+        for label_id, fraction in sorted(fractions.items(), key=lambda item: -item[1])
         if fraction > 0.0
     ]
 

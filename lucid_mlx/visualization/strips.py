@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lucid_mlx.utils.files import atomic_write
 from lucid_mlx.utils.png_strips import write_png
@@ -26,7 +27,7 @@ class _Indices:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, part: slice | tuple[slice, ...]) -> np.ndarray:
+    def __getitem__(self, part: slice | tuple[slice, slice], /) -> np.ndarray:
         return ids_to_indices(self._ids[part], self._wanted)
 
 
@@ -63,16 +64,17 @@ def write_overlay(
     for top in range(0, height, step):
         found = count_ids(indices[top : top + step])
         counts[: len(found)] += found
-    fractions: Counter[int] = Counter()
+    areas: Counter[int] = Counter()
     for label_id, area in zip(label_ids, counts.tolist(), strict=True):
-        fractions[label_id] += area / ids.size
+        areas[label_id] += area
+    fractions = {label_id: area / ids.size for label_id, area in areas.items()}
     entries = legend_entries(fractions, base_colors, names)
-    legend = np.asarray(draw_legend((width, height), entries, size)) if entries else np.empty((0, 0, 3), np.uint8)
+    legend = draw_legend((width, height), entries, size) if entries else Image.new("RGB", (0, 0))
     beside = bool(entries) and is_tall((width, height))
     if beside:
-        total_height, total_width = max(height, legend.shape[0]), width + legend.shape[1]
+        total_height, total_width = max(height, legend.height), width + legend.width
     else:
-        total_height, total_width = height + legend.shape[0], max(width, legend.shape[1])
+        total_height, total_width = height + legend.height, max(width, legend.width)
     placed = place_labels(indices, label_texts(names, label_ids, scores), size)
 
     def strips() -> Iterator[np.ndarray]:
@@ -82,9 +84,13 @@ def write_overlay(
             if rows:
                 strip[: len(rows), :width] = _strip(image, indices, colors, placed, opacity, rows)
             down, right = (0, width) if beside else (height, 0)
-            part = legend[max(0, top - down) : max(0, top - down + len(strip))]
-            first = max(0, down - top)
-            strip[first : first + len(part), right : right + legend.shape[1]] = part
+            first, last = (
+                max(0, top - down),
+                min(top - down + len(strip), legend.height),
+            )  # its rows that are in the strip
+            if first < last:
+                place = strip[first + down - top : last + down - top, right : right + legend.width]
+                place[:] = legend.crop((0, first, legend.width, last))
             yield strip
 
     with atomic_write(path) as temporary, temporary.open("wb") as file:

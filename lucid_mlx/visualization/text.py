@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -122,7 +123,18 @@ class TextLabel:
     box: Box
 
 
-def place_labels(index_map: np.ndarray, texts: Sequence[Sequence[TextAndFont]], size: int) -> list[TextLabel]:
+class IndexMap(Protocol):
+    """What `place_labels` reads: an array, or what makes parts of one when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W)."""
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> np.ndarray:
+        """A part of it."""
+
+
+def place_labels(index_map: IndexMap, texts: Sequence[Sequence[TextAndFont]], size: int) -> list[TextLabel]:
     """Find positions for the labels of segments. Larger segments come first; a segment without space has no label.
 
     A label is in the center of the largest ellipse, with the aspect ratio of text, that fits into its segment.
