@@ -120,7 +120,7 @@ def test_a_large_mask_outside_of_the_photo_is_left_out(tmp_path):
     far = shape(kind="mask", points=[[9, 1], [38, 20]], mask=png(np.ones((20, 30), bool)))
     masks, told = mask_of(tmp_path, shape("sea"), far)
     assert len(masks) == 1
-    assert told == ["1 annotation left out: without a pixel (object 1 of a.json)"]
+    assert told == ["1 annotation left out: without a pixel ('object 1 of a.json')"]
 
 
 JSON = st.recursive(
