@@ -88,7 +88,15 @@ def add_comparison(segmenters: Sequence[Segmenter], names: Sequence[str], files:
 
 
 def agreement(one: Segmentation, other: Segmentation) -> str:
-    """Say on how many pixels two results have the same class; classes are compared by their first name."""
+    """Say on how many pixels two results have the same class; classes are compared by their first name.
+
+    Args:
+        one: a result.
+        other: another one of the same photo.
+
+    Returns:
+        The words.
+    """
     numbers: dict[str, int] = {}
     maps = []
     for result in (one, other):

@@ -26,7 +26,12 @@ class Edits:
         self.hidden.append(segment)
 
     def name(self, segment: Segment, name: str) -> None:
-        """Give a segment a name; an empty one is its own again."""
+        """Give a segment a name.
+
+        Args:
+            segment: of a result of the network.
+            name: the name; an empty one gives back its own.
+        """
         self.names = [(one, given) for one, given in self.names if not _is_same(one, segment)]
         if name := name.strip()[:MAX_NAME]:
             self.names.append((segment, name))
