@@ -10,6 +10,7 @@ from helpers import small_model
 from lucid_mlx import InputError, Segmenter, Thresholds, segment_tiled
 from lucid_mlx.compiled import LOGITS, STATES
 from lucid_mlx.preprocessing import ImageConfig
+from lucid_mlx.results.packed_mask import pack_crop, unpack
 from lucid_mlx.tiles import spans
 
 TILE, OVERLAP = 128, 32
@@ -169,3 +170,15 @@ def test_tiles_cover_an_axis_and_overlap(length, tile):
 def test_what_does_not_fit_is_told(segmenter, options, message):
     with pytest.raises(InputError, match=message):
         segment_tiled(segmenter("panoptic"), np.zeros((200, 200, 3), np.uint8), **options)
+
+
+@pytest.mark.parametrize("shape", [(9, 13), (17, 8), (40, 31)])
+def test_a_packed_crop_is_the_packed_whole(shape):
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        top, bottom = sorted(random.choice(shape[0] + 1, 2, replace=False).tolist())
+        left, right = sorted(random.choice(shape[1] + 1, 2, replace=False).tolist())
+        whole = np.zeros(shape, bool)
+        whole[top:bottom, left:right] = random.random((bottom - top, right - left)) < 0.5
+        packed = pack_crop(whole[top:bottom, left:right], (left, top, right, bottom), shape)
+        assert np.array_equal(unpack(packed, shape), whole)
