@@ -6,6 +6,7 @@ from typing import Any
 
 from lucid_mlx.convert.backbone import BACKBONE_FAMILIES
 from lucid_mlx.convert.locate import list_places, locate_network
+from lucid_mlx.errors import InputError
 from lucid_mlx.utils.text import shown
 
 _HEADS = r"(?:sem_seg_head\.predictor\.|panoptic_head\.|decode_head\.)query_(?:feat|embed)\."
@@ -94,7 +95,10 @@ def name_other_model(keys: Collection[str]) -> str | None:
     for name, patterns in _KEYS:
         if all(any(re.search(pattern, key) for key in keys) for pattern in patterns):
             return f"it is {name}, which this package does not run; {_SUPPORTED}"
-    network = locate_network(keys, BACKBONE_FAMILIES)
+    try:
+        network = locate_network(keys, BACKBONE_FAMILIES)
+    except InputError:  # several that look like one
+        return None
     if network.family is not None and len(network.keys) > 0.9 * len(keys):
         return _backbone_sentence(network.family.name)
     return None

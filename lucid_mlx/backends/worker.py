@@ -45,6 +45,7 @@ class Worker:
         self._lock = threading.RLock()  # a finalizer may come back while it is held
         self._thread: threading.Thread | None = None
         self._ended = False
+        self._idle = threading.Event()  # after the last job
 
     @property
     def started(self) -> bool:
@@ -68,7 +69,6 @@ class Worker:
 
         Raises:
             InputError: if this process was forked from one that had used MLX.
-            RuntimeError: if Python is ending.
         """
         future = self.submit(function, *args, **kwargs)
         try:
@@ -80,7 +80,7 @@ class Worker:
     def submit(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> "Future[Result]":
-        """Call a function on the thread, and go on meanwhile.
+        """Call a function on the thread, and go on meanwhile. A daemon that calls when Python is ending ends here.
 
         Args:
             function: what to call. On the thread itself it is called before this returns.
@@ -92,7 +92,6 @@ class Worker:
 
         Raises:
             InputError: if this process was forked from one that had used MLX.
-            RuntimeError: if Python is ending.
         """
         check_not_forked()
         future: Future[Result] = Future()
@@ -107,7 +106,7 @@ class Worker:
                 self._jobs.put(job)
                 return future
         if threading.current_thread() is not threading.main_thread():  # which is the last to run
-            raise RuntimeError("Python is ending; a thread that should go on must not be a daemon")
+            threading.Event().wait()  # a daemon's end, which Python does not wait for
         _do(job)
         return future
 
@@ -121,6 +120,8 @@ class Worker:
             _do(job)
             del job  # it would be kept until the next one
         mx.clear_streams()
+        self._idle.set()
+        threading.Event().wait()  # the end of a thread that compiled something may abort Python's
 
     def _end(self) -> None:
         with self._lock:
@@ -130,7 +131,7 @@ class Worker:
             return
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # who does not want to wait for the job's end presses Ctrl-C
-        self._thread.join()
+        self._idle.wait()
 
 
 def _do(job: _Job) -> None:

@@ -143,7 +143,8 @@ class Writer:
                 ending = Path(SHARED_FILES.get(name) or f"x{OWN_FILES[name].suffix}").suffix
                 raise InputError(f"{path} names a picture, and {name} is text; expected a suffix like {ending}")
         elif picture:
-            if format.kinds is not None and image_format(path) not in format.kinds:
+            kind = image_format(path)  # refuses those that Pillow only reads
+            if format.kinds is not None and kind not in format.kinds:
                 raise InputError(f"{path} would {format.reason} a {name}; expected a suffix like .png")
         elif name != "panoptic":
             raise InputError(

@@ -236,6 +236,14 @@ _TEST_SIZES = {
     "mapillary_vistas_semantic": (2048, 2048),
     "mapillary_vistas_panoptic": (2048, 2048),
 }
+_VIDEO_SIZES = {
+    "resnet_50": (360, 1333),
+    "resnet_101": (360, 1333),
+    "swin_tiny": (480, 1333),
+    "swin_small": (360, 1333),
+    "swin_base": (360, 1333),
+    "swin_large": (480, 1333),
+}
 # Of the datasets whose sizes differ from backbone to backbone. YouTube-VIS and OVIS have detectron2's default for the
 # longer side.
 _TEST_SIZES_BY_BACKBONE = {
@@ -247,17 +255,9 @@ _TEST_SIZES_BY_BACKBONE = {
         "swin_base": (640, 2560),
         "swin_large": (640, 2560),
     },
-    **dict.fromkeys(
-        ("youtube_vis_2019_instance", "youtube_vis_2021_instance", "ovis_instance"),
-        {
-            "resnet_50": (360, 1333),
-            "resnet_101": (360, 1333),
-            "swin_tiny": (480, 1333),
-            "swin_small": (360, 1333),
-            "swin_base": (360, 1333),
-            "swin_large": (480, 1333),
-        },
-    ),
+    "youtube_vis_2019_instance": _VIDEO_SIZES,
+    "youtube_vis_2021_instance": _VIDEO_SIZES,
+    "ovis_instance": _VIDEO_SIZES,
 }
 
 
