@@ -7,6 +7,7 @@ from unittest.mock import create_autospec
 
 import pytest
 from helpers import PHOTO, write_huggingface
+from PIL import Image
 
 import lucid_mlx.training
 
@@ -18,7 +19,7 @@ def blocks(page):
 
 
 QUICK_START, LUCID = blocks("README.md")
-SEGMENT, COCO, THRESHOLD, NETWORK, BUILDER, SAVE, PIPELINE, EVALUATE = blocks("docs/python.md")
+SEGMENT, COCO, THRESHOLD, TILED, NETWORK, BUILDER, SAVE, PIPELINE, EVALUATE = blocks("docs/python.md")
 (CONVERT,) = blocks("docs/converting.md")
 (LUCID_3,) = blocks("docs/compatibility.md")
 (TRAIN,) = blocks("docs/training.md")
@@ -49,6 +50,12 @@ def test_images_are_segmented_with_other_thresholds(photos, capsys):
     exec(THRESHOLD, names)
     assert names["more"].task == "panoptic"
     assert "the published test size of coco_panoptic" in capsys.readouterr().out
+
+
+def test_a_large_picture_is_segmented_in_tiles(photos):
+    Image.open(PHOTO).resize((96, 64)).save("aerial.tif")
+    exec(TILED.replace("size=1024", "size=64").replace("tile=1024, overlap=128", "tile=64, overlap=16"), names := {})
+    assert names["result"].map.shape == (64, 96)
 
 
 def test_a_coco_file_has_the_categories_of_the_dataset(photos):

@@ -38,7 +38,7 @@ def appearances(
     Returns:
         For each image the appearance of the queries that its segments come from, by the queries' numbers.
     """
-    found = []
+    found: list[dict[int, Appearance]] = []
     for number, (result, content) in enumerate(zip(results, sizes["content_sizes"], strict=True)):
         queries = sorted({query for segment in result.segments for query in segment.queries})
         if not queries:
