@@ -31,7 +31,7 @@ class Camera:
     """Compares each frame with the one before it, when both are small.
 
     The shift is that with the largest normalized cross-correlation of details (Padfield 2012). Two frames are of one
-    shot if, moved by it or not at all, a quarter of the places agree in details and colors: what is left beside something
+    shot if, moved by it or not at all, a quarter of the places agree in details and colors, as they do beside something
     large that appears. Frames of other shots rarely agree in a tenth.
     """
 

@@ -1,10 +1,10 @@
 """Follow objects from frame to frame: identities of the segments that a network finds in a video.
 
-The segments of a frame are compared with the tracks so far in five ways: the embeddings of the queries that found
-them, the embeddings' ranks among all, the probabilities of the classes, the overlap of the masks, moved as camera and
-object move, and the colors. A weighted sum says how probable it is that two are one object (logistic regression), and
-the assignment with the largest sum of probabilities is taken, first for the tracks that the frame before had, then for
-those that were lost. How weights were measured: docs/video.md.
+The segments of a frame are compared with the tracks so far in five ways: by the embeddings of the queries that found
+them, by these among all others, by the probabilities of the classes, by the overlap of the masks, moved as camera and
+object move, and by colors. A weighted sum says how probable it is that two are one object (as in logistic regression),
+and the assignment with the largest sum of probabilities is taken, first for the tracks that the frame before had, then
+for those that were lost. How weights and constants were chosen: docs/video.md.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,9 +24,10 @@ from lucid_mlx.utils.validation import check_value, whole_numbers
 from lucid_mlx.video.camera import Camera
 
 MEMORY = 75  # frames for which a lost track is kept: three seconds
+MAX_TRACKS = 300  # that are kept, of which most are lost ones
 CELLS = 16_384  # masks are compared in about so many cells
 COLOR_LEVELS = 4  # of each channel, in histograms of colors
-TEMPERATURE = 0.1  # of the softmax over cosines of embeddings
+TEMPERATURE, STRANGER = 0.2, 0.3  # of the softmax over cosines of embeddings, which has one more, of a stranger
 FADING = 10.0  # frames after which the place of a lost track counts e times less
 RENEWAL = 0.5  # how much of a track's embedding, classes and colors a segment of score 1 replaces
 VELOCITY = 0.5  # how much of what a velocity was wrong by it is corrected
@@ -36,13 +37,12 @@ LEAST_PROBABILITY = 0.5  # that a segment continues a track
 class Weights(NamedTuple):
     """Of the similarities, in the logarithm of the odds that a segment continues a track."""
 
-    bias: float = -4.0
-    embedding: float = 4.0
-    rank: float = 2.0
-    classes: float = 2.0
-    overlap: float = 4.0
-    color: float = 4.0
-    label: float = 0.3
+    bias: float = -7.0
+    embedding: float = 1.5
+    rank: float = 2.5
+    classes: float = 0.3
+    overlap: float = 5.0
+    color: float = 5.5
 
 
 WEIGHTS = Weights()
@@ -56,7 +56,6 @@ class _Looks(NamedTuple):
         classes: (N, num_labels) float32, square roots of the probabilities.
         colors: (N, bins) float32, square roots of the shares.
         masks: (N, h, w) bool.
-        labels: (N,) int, ids of the classes.
         scores: (N,) float32.
     """
 
@@ -64,7 +63,6 @@ class _Looks(NamedTuple):
     classes: np.ndarray
     colors: np.ndarray
     masks: np.ndarray
-    labels: np.ndarray
     scores: np.ndarray
 
     def choose(self, numbers: list[int]) -> "_Looks":
@@ -82,7 +80,6 @@ class _Track:
         last_embedding: (C,), of the last segment.
         classes: (num_labels,) float32, a mean as well; and so is `colors`, (bins,).
         mask: (h, w) bool, of the last segment.
-        label: the class of the last segment.
         center: (2,), row and column where the mask's center is expected in the frame at hand.
         velocity: (2,), of the center, less that of the camera, in cells a frame.
         age: frames since the last segment.
@@ -94,7 +91,6 @@ class _Track:
     classes: np.ndarray
     colors: np.ndarray
     mask: np.ndarray
-    label: int
     center: np.ndarray
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     age: int = 0
@@ -163,7 +159,7 @@ class Tracker:
         found: dict[int, _Track] = {}
         for lost in (False, True):
             tracks = [track for track in self._tracks if (track.age > 1) == lost and track.age > 0]
-            waiting = [number for number in range(len(looks.labels)) if number not in found]
+            waiting = [number for number in range(len(looks.scores)) if number not in found]
             if tracks and waiting:
                 probabilities = _probabilities(tracks, looks.choose(waiting))
                 for row, column in zip(*linear_sum_assignment(probabilities, maximize=True), strict=True):
@@ -171,12 +167,13 @@ class Tracker:
                         found[waiting[column]] = tracks[row]
         for number, track in found.items():
             _renew(track, looks, number)
-        self._tracks = [track for track in self._tracks if track.age <= self._memory]
-        for number in range(len(looks.labels)):
+        self._tracks = sorted((one for one in self._tracks if one.age <= self._memory), key=lambda one: one.age)
+        del self._tracks[MAX_TRACKS:]
+        for number in range(len(looks.scores)):
             if number not in found:
                 found[number] = _new_track(next(self._numbers), looks, number)
                 self._tracks.append(found[number])
-        return [found[number].id for number in range(len(looks.labels))]
+        return [found[number].id for number in range(len(looks.scores))]
 
 
 def tracked(result: Segmentation, ids: Sequence[int]) -> Segmentation:
@@ -202,7 +199,7 @@ def _looks(appearances: list[Appearance], segments: list[Segment], image: np.nda
     """Prepare what segments are compared by."""
     if not segments:
         empty = np.zeros((0, 1), np.float32)
-        return _Looks(empty, empty, empty, np.zeros((0, *image.shape[:2]), bool), np.zeros(0, int), np.zeros(0))
+        return _Looks(empty, empty, empty, np.zeros((0, *image.shape[:2]), bool), np.zeros(0))
     rows, columns = (
         ((np.arange(side) + 0.5) * length / side).astype(int)
         for side, length in zip(image.shape[:2], appearances[0].mask.shape, strict=True)
@@ -213,8 +210,8 @@ def _looks(appearances: list[Appearance], segments: list[Segment], image: np.nda
     codes = (image.astype(np.int32) * COLOR_LEVELS // 256) @ COLOR_LEVELS ** np.arange(3)
     histograms = np.stack([np.bincount(codes[mask], minlength=COLOR_LEVELS**3) for mask in masks])
     colors = np.sqrt(histograms / np.maximum(histograms.sum(axis=1, keepdims=True), 1)).astype(np.float32)
-    labels, scores = np.array([one.label_id for one in segments]), np.array([one.score or 0.0 for one in segments])
-    return _Looks(embeddings, np.sqrt(probabilities), colors, masks, labels, scores)
+    scores = np.array([one.score or 0.0 for one in segments])
+    return _Looks(embeddings, np.sqrt(probabilities), colors, masks, scores)
 
 
 def _probabilities(tracks: list[_Track], looks: _Looks) -> np.ndarray:
@@ -242,11 +239,16 @@ def similarities(tracks: list[_Track], looks: _Looks) -> dict[str, np.ndarray]:
         )
     )
     powers = np.exp(cosines / TEMPERATURE)
-    rank = (powers / powers.sum(axis=0) + powers / powers.sum(axis=1, keepdims=True)) / 2
-    moved = np.stack([_moved(track) for track in tracks]).reshape(len(tracks), -1).astype(np.float32)
-    masks = looks.masks.reshape(len(looks.labels), -1).astype(np.float32)
+    stranger = np.exp(STRANGER / TEMPERATURE)
+    rank = (powers / (powers.sum(axis=0) + stranger) + powers / (powers.sum(axis=1, keepdims=True) + stranger)) / 2
+    # What was not in the picture when a track was last seen counts neither for nor against it.
+    moved, seen = (
+        np.stack(each).reshape(len(tracks), -1).astype(np.float32)
+        for each in zip(*(_moved(track) for track in tracks), strict=True)
+    )
+    masks = looks.masks.reshape(len(looks.scores), -1).astype(np.float32)
     both = moved @ masks.T
-    union = moved.sum(axis=1)[:, None] + masks.sum(axis=1) - both
+    union = moved.sum(axis=1)[:, None] + seen @ masks.T - both
     near = np.exp(-np.array([track.age - 1 for track in tracks]) / FADING)[:, None]
     return {
         "embedding": cosines,
@@ -254,26 +256,25 @@ def similarities(tracks: list[_Track], looks: _Looks) -> dict[str, np.ndarray]:
         "classes": np.sqrt(np.stack([track.classes for track in tracks])) @ looks.classes.T,
         "overlap": near * both / np.maximum(union, 1),
         "color": np.sqrt(np.stack([track.colors for track in tracks])) @ looks.colors.T,
-        "label": np.equal.outer([track.label for track in tracks], looks.labels).astype(np.float32),
     }
 
 
-def _moved(track: _Track) -> np.ndarray:
-    """Return a track's mask where it is expected, (h, w) bool."""
+def _moved(track: _Track) -> tuple[np.ndarray, np.ndarray]:
+    """Return a track's mask where it is expected, and what of the picture was seen then, (h, w) bool."""
     height, width = track.mask.shape
     down, right = np.round(track.center - _center(track.mask)).astype(int).tolist()
-    moved = np.zeros_like(track.mask)
+    moved, seen = np.zeros_like(track.mask), np.zeros_like(track.mask)
     if abs(down) < height and abs(right) < width:
-        moved[max(0, down) : height + down, max(0, right) : width + right] = track.mask[
-            max(0, -down) : height - down, max(0, -right) : width - right
-        ]
-    return moved
+        region = slice(max(0, down), height + down), slice(max(0, right), width + right)
+        moved[region] = track.mask[max(0, -down) : height - down, max(0, -right) : width - right]
+        seen[region] = True
+    return moved, seen
 
 
 def _new_track(number: int, looks: _Looks, index: int) -> _Track:
     embedding, mask = looks.embeddings[index], looks.masks[index]
     classes, colors = looks.classes[index] ** 2, looks.colors[index] ** 2
-    return _Track(number, embedding, embedding, classes, colors, mask, int(looks.labels[index]), _center(mask))
+    return _Track(number, embedding, embedding, classes, colors, mask, _center(mask))
 
 
 def _renew(track: _Track, looks: _Looks, index: int) -> None:
@@ -281,7 +282,9 @@ def _renew(track: _Track, looks: _Looks, index: int) -> None:
     share, center = RENEWAL * float(looks.scores[index]), _center(looks.masks[index])
     # What the camera does is in the expected center already.
     track.velocity = track.velocity + VELOCITY * (center - track.center) if track.age == 1 else np.zeros(2)
-    track.center, track.mask, track.label, track.age = center, looks.masks[index], int(looks.labels[index]), 0
+    if looks.masks[index][[0, -1]].any() or looks.masks[index][:, [0, -1]].any():
+        track.velocity = np.zeros(2)  # of an object that leaves or enters the picture the center moves in another way
+    track.center, track.mask, track.age = center, looks.masks[index], 0
     track.last_embedding = looks.embeddings[index]
     track.embedding = _unit((1 - share) * track.embedding + share * track.last_embedding)
     track.classes = (1 - share) * track.classes + share * looks.classes[index] ** 2
