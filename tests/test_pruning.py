@@ -151,6 +151,16 @@ def test_noise_is_computed_in_the_plain_way(monkeypatch):
     assert sum(single) < 0.06 * 768 * 768  # a sample, which tells that bounds do not help
 
 
+@pytest.mark.parametrize("resize_scores", [False, True])
+def test_pictures_that_are_many_times_as_large_as_the_input(resize_scores):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        classes, masks = blobs(seed, size=(5, 6))
+        sizes = ImageSizes((20, 24), (20, int(rng.integers(12, 25))), tuple(rng.integers(150, 500, 2).tolist()))
+        check_semantic(classes, masks, sizes, resize_scores)
+        check_panoptic(classes, masks, sizes)
+
+
 def test_smooth_logits_are_pruned_though_most_blocks_are_open(monkeypatch):
     classes, masks = blobs(1, size=(8, 8))
     monkeypatch.setattr(pruning, "MOST_OPEN", 0.05)

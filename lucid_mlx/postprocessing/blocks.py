@@ -12,6 +12,8 @@ import numpy as np
 from lucid_mlx.ops.resize import bilinear_samples
 from lucid_mlx.postprocessing.inputs import ImageSizes
 
+PARTS = 4  # into which a step is cut
+
 
 class Blocks(NamedTuple):
     """The outputs along one axis of a result, cut into G blocks. Rows that are shorter repeat their last entry.
@@ -35,6 +37,57 @@ class Blocks(NamedTuple):
     def choose(self, blocks: np.ndarray) -> "Blocks":
         """Return some of the blocks, by number."""
         return Blocks(*(field[blocks] for field in self))
+
+
+class Parts(NamedTuple):
+    """The outputs of N steps, each cut into parts.
+
+    Attributes:
+        lengths: (N, parts), number of outputs of each part.
+        outputs: (N, parts, outputs); -1 for none.
+        weights: (N, parts, outputs, 2) float32.
+        ends: (N, parts, 2, 2) float32, the weights of the first and of the last output of each part.
+    """
+
+    lengths: np.ndarray
+    outputs: np.ndarray
+    weights: np.ndarray
+    ends: np.ndarray
+
+    def choose(self, steps: np.ndarray, parts: np.ndarray) -> "Steps":
+        """Return some of the parts.
+
+        Args:
+            steps: (M,) int, the numbers of their steps.
+            parts: (M,) int, the numbers in these.
+
+        Returns:
+            M steps.
+        """
+        return Steps(self.outputs[steps, parts], self.weights[steps, parts])
+
+
+class Steps(NamedTuple):
+    """The outputs along one axis that lie between two pixels of the input, for N pairs of pixels.
+
+    Attributes:
+        outputs: (N, outputs), first those that there are; -1 for none.
+        weights: (N, outputs, 2) float32, how much each output takes of the two pixels.
+    """
+
+    outputs: np.ndarray
+    weights: np.ndarray
+
+    def split(self) -> Parts:
+        """Cut each step into `PARTS` parts, or into single outputs."""
+        n, length = self.outputs.shape
+        size = -(-length // PARTS)
+        more = -length % size
+        outputs = np.pad(self.outputs, ((0, 0), (0, more)), constant_values=-1).reshape(n, -1, size)
+        weights = np.pad(self.weights, ((0, 0), (0, more), (0, 0))).reshape(n, -1, size, 2)
+        lengths = (outputs >= 0).sum(axis=2)
+        last = np.take_along_axis(weights, np.maximum(lengths - 1, 0)[:, :, None, None], axis=2)
+        return Parts(lengths, outputs, weights, np.concatenate([weights[:, :, :1], last], axis=2))
 
 
 def axis_blocks(length: int, sizes: ImageSizes, axis: int) -> Blocks:

@@ -223,7 +223,11 @@ class _Counts:
     def add(self, codes: np.ndarray, inside: np.ndarray, pixels: np.ndarray) -> None:
         """Count N groups of pixels, each of one code, in or outside of each mask, (N, Q)."""
         self.codes += np.bincount(codes, pixels, len(self.codes)).astype(np.int64)
-        self.masks += (pixels.astype(np.float64) @ inside.astype(np.float64)).astype(np.int64)  # whole numbers, by BLAS
+        single = (
+            pixels.dtype == bool and len(pixels) < 1 << 24
+        )  # one pixel or none each: float32 has their sums exactly
+        exact = np.float32 if single else np.float64
+        self.masks += (pixels.astype(exact) @ inside.astype(exact)).astype(np.int64)  # whole numbers, by BLAS
 
 
 def _codes(

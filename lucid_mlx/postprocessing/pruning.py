@@ -18,12 +18,13 @@ import numpy as np
 
 from lucid_mlx.backends import tile_size
 from lucid_mlx.ops import sigmoid
-from lucid_mlx.postprocessing.blocks import Blocks, axis_blocks
+from lucid_mlx.postprocessing.blocks import PARTS, Blocks, Steps, axis_blocks
 from lucid_mlx.postprocessing.inputs import ImageSizes
 
 MOST_OPEN = 0.5  # of the blocks; if more are open, plain computing is as fast
 SAMPLE = 64  # blocks that tell whether to go on where most are open
 MOST_COMPUTED = 0.3  # of the pixels of these blocks
+LARGEST_STEP = 64  # pixels between four of the input; if there are more, they are cut and decided again
 FEWEST_PIXELS = 4  # of a block on average, for the same reason
 
 
@@ -254,19 +255,49 @@ def _fill_between(result: np.ndarray, logits: mx.array, rows: Blocks, columns: B
     _fill(result, outputs[0][decided], outputs[1][decided], decision.values[decided][:, None, None])
     waiting = np.flatnonzero(~decision.decided & (areas.ravel() > 0))
     corners = ((block * height + row) * width + column)[:, None] + [0, 1, width, width + 1]
-    per_step = rows.outputs.shape[2] * columns.outputs.shape[2]
-    for some in _chunks(waiting, queries * per_step):
-        ys, xs = outputs[0][some], outputs[1][some]
-        weights = np.einsum(
-            "nyr,nxc->nyxrc",
-            rows.output_weights[block[some], row[some]],
-            columns.output_weights[block[some], column[some]],
-        )
-        pixels = mx.array(weights.reshape(len(some), per_step, 4)) @ mixed[mx.array(corners[some])]
-        counts = (ys >= 0)[:, :, None] & (xs >= 0)[:, None]
-        values = rule.values(pixels.reshape(len(some) * per_step, -1), counts.ravel())
-        _fill(result, ys, xs, values.reshape(counts.shape))
+    block, row, column = block[waiting], row[waiting], column[waiting]
+    steps = (
+        Steps(axis.outputs[block, number], axis.output_weights[block, number])
+        for axis, number in ((rows, row), (columns, column))
+    )
+    for some, steps_of_rows, steps_of_columns in _step_chunks(mixed.shape[1], *steps):
+        _fill_steps(result, mixed[mx.array(corners[waiting[some]])], steps_of_rows, steps_of_columns, rule)
     return float(areas.ravel()[waiting].sum() / areas.sum())
+
+
+def _fill_steps(result: np.ndarray, corners: mx.array, rows: Steps, columns: Steps, rule: Rule) -> None:
+    """Compute what lies between four pixels of the input each, (N, 4, ...); large steps are cut and decided again."""
+    n, _, channels = corners.shape
+    if rows.outputs.shape[1] * columns.outputs.shape[1] <= LARGEST_STEP:
+        weights = np.einsum("nyr,nxc->nyxrc", rows.weights, columns.weights)
+        pixels = mx.array(weights.reshape(n, -1, 4)) @ corners
+        counts = (rows.outputs >= 0)[:, :, None] & (columns.outputs >= 0)[:, None]
+        values = rule.values(pixels.reshape(-1, channels), counts.ravel())
+        _fill(result, rows.outputs, columns.outputs, values.reshape(counts.shape))
+        return
+    row_parts, column_parts = rows.split(), columns.split()
+    weights = np.einsum("npar,nqbc->npqabrc", row_parts.ends, column_parts.ends)
+    points = (mx.array(weights.reshape(n, -1, 4)) @ corners).reshape(-1, 2, 2, channels)
+    areas = np.einsum("np,nq->npq", row_parts.lengths, column_parts.lengths)
+    decision = rule.decide_between(points, areas.ravel())
+    step, row, column = np.unravel_index(np.arange(areas.size), areas.shape)
+    present = areas.ravel() > 0
+
+    def choose(chosen: np.ndarray) -> tuple[Steps, Steps]:
+        return row_parts.choose(step[chosen], row[chosen]), column_parts.choose(step[chosen], column[chosen])
+
+    decided, waiting = decision.decided & present, ~decision.decided & present
+    decided_rows, decided_columns = choose(decided)
+    _fill(result, decided_rows.outputs, decided_columns.outputs, decision.values[decided][:, None, None])
+    for some, some_rows, some_columns in _step_chunks(channels, *choose(waiting)):
+        _fill_steps(result, corners[mx.array(step[waiting][some])], some_rows, some_columns, rule)
+
+
+def _step_chunks(channels: int, rows: Steps, columns: Steps) -> Iterator[tuple[np.ndarray, Steps, Steps]]:
+    """Cut steps into chunks, each of which takes a tile's memory; with their numbers."""
+    points = max(LARGEST_STEP, 4 * PARTS**2)
+    for some in _chunks(np.arange(len(rows.outputs)), channels * points):
+        yield some, Steps(*(x[some] for x in rows)), Steps(*(x[some] for x in columns))
 
 
 def _fill(result: np.ndarray, ys: np.ndarray, xs: np.ndarray, values: np.ndarray) -> None:
