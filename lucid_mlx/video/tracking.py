@@ -167,12 +167,12 @@ class Tracker:
                         found[waiting[column]] = tracks[row]
         for number, track in found.items():
             _renew(track, looks, number)
-        self._tracks = sorted((one for one in self._tracks if one.age <= self._memory), key=lambda one: one.age)
-        del self._tracks[MAX_TRACKS:]
         for number in range(len(looks.scores)):
             if number not in found:
                 found[number] = _new_track(next(self._numbers), looks, number)
                 self._tracks.append(found[number])
+        self._tracks = sorted((one for one in self._tracks if one.age <= self._memory), key=lambda one: one.age)
+        del self._tracks[MAX_TRACKS:]
         return [found[number].id for number in range(len(looks.scores))]
 
 
