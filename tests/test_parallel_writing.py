@@ -34,7 +34,7 @@ class SlowWriter:
 def test_results_come_in_order_whichever_was_written_first():
     names = ["a", "b", "c", "d"]
     writer = SlowWriter({"a": 0.2, "b": 0.0, "c": 0.1, "d": 0.0})
-    written = list(segment._written(map(result, names), names, None, writer))
+    written = list(segment._written(map(result, names), names, None, writer, segment.WRITERS))
     assert [name for name, *_ in written] == names
     assert [files for *_, files in written] == [["a"], ["b"], ["c"], ["d"]]
     assert writer.most == 2
@@ -50,7 +50,7 @@ def test_few_results_wait_to_be_written():
             yield result(name)
 
     writer = SlowWriter(dict.fromkeys(names, 0.01))
-    for number, _ in enumerate(segment._written(results(), names, None, writer)):
+    for number, _ in enumerate(segment._written(results(), names, None, writer, segment.WRITERS)):
         assert len(asked) <= number + 1 + segment.WRITERS
 
 
@@ -60,14 +60,14 @@ def test_what_is_written_when_it_is_stopped_is_told():
         yield result("b")
         raise KeyboardInterrupt
 
-    written = segment._written(results(), ["a", "b", "c"], None, SlowWriter({"a": 0.1, "b": 0.1}))
+    written = segment._written(results(), ["a", "b", "c"], None, SlowWriter({"a": 0.1, "b": 0.1}), segment.WRITERS)
     assert [next(written)[0], next(written)[0]] == ["a", "b"]
     with pytest.raises(KeyboardInterrupt):
         next(written)
 
 
 def test_labels_that_are_not_wanted_are_not_written():
-    ((_, kept, *_),) = segment._written(iter([result("a")]), ["a"], ["b"], SlowWriter({"a": 0}))
+    ((_, kept, *_),) = segment._written(iter([result("a")]), ["a"], ["b"], SlowWriter({"a": 0}), segment.WRITERS)
     assert [one.label for one in kept.segments] == ["b"]
 
 
