@@ -3,7 +3,7 @@
     sudo apt-get install dataset-fashion-mnist
     pip install -e . trackeval
     python benchmarks/tracking.py WEIGHTS                        # a network of drawn scenes
-    python benchmarks/tracking.py WEIGHTS --only overlap         # by the overlap of masks alone
+    python benchmarks/tracking.py WEIGHTS --only overlap --tables pans    # by the overlap of masks alone
     python benchmarks/tracking.py WEIGHTS --seed 7 --scenes 30   # other scenes
 
 It prints four tables:
@@ -34,6 +34,7 @@ from moving_scenes import KINDS, Film, cut, film, pan
 
 LEAST_IOU = 0.5  # of what is found and the truth
 LEAST_PIXELS = 30  # of a garment that counts
+TABLES = ("pans", "occlusions", "cuts", "metrics")
 
 
 def found_objects(frame: Segmentation, objects: np.ndarray, things: Iterable[int]) -> dict[int, int]:
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=10, help="of each kind, for HOTA and IDF1")
     parser.add_argument("--only", choices=tracking.Weights._fields[1:], help="compare by this alone")
     parser.add_argument("--association", choices=("segments", "minvis"), default="segments")
+    parser.add_argument("--tables", choices=TABLES, nargs="+", default=TABLES, help="what to measure")
     parser.add_argument("--batch-size", type=int, default=8)
     args = parser.parse_args()
     if args.only:  # a segment goes on if more than a tenth is alike
@@ -174,10 +176,14 @@ def main() -> None:
     segmenter = VideoSegmenter(
         args.weights, args.task, association=args.association, threshold=args.threshold, dtype="float32"
     )
-    pans(segmenter, args.scenes, args.seed, args.batch_size)
-    occlusions(segmenter, 50, args.seed, args.batch_size)
-    cuts(segmenter, 50, args.seed, args.batch_size)
-    metrics(segmenter, args.films, args.seed, args.batch_size)
+    for table in args.tables:
+        measure, count = {
+            "pans": (pans, args.scenes),
+            "occlusions": (occlusions, 50),
+            "cuts": (cuts, 50),
+            "metrics": (metrics, args.films),
+        }[table]
+        measure(segmenter, count, args.seed, args.batch_size)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,10 @@ def pan(
     return Film(frames, dict(enumerate(made.class_ids[grounds:], 1)))
 
 
-def film(kind: str, index: int, seed: int = 0, split: str = "test", size: int = SIZE, folder: Path = FOLDER) -> Film:
+def film(
+    kind: str, index: int, seed: int = 0, split: str = "test", size: int = SIZE, alike: bool = False,
+    slow: int = 1, folder: Path = FOLDER,
+) -> Film:  # fmt: skip
     """Make a film.
 
     Args:
@@ -108,6 +111,8 @@ def film(kind: str, index: int, seed: int = 0, split: str = "test", size: int = 
         seed: the seed of all films.
         split: "train" or "test": the photos to use.
         size: side of a frame, in pixels.
+        alike: give all garments that move on their own one color.
+        slow: how many times as long a "return" takes.
         folder: with Fashion-MNIST's files.
 
     Returns:
@@ -117,7 +122,8 @@ def film(kind: str, index: int, seed: int = 0, split: str = "test", size: int = 
         step = (6, 12, 20, 30, 40)[index % 5]
         return pan(index, step, seed, split, 8.0 if kind == "shake" else 0.0, size, folder=folder)
     rng = np.random.default_rng([seed, KINDS.index(kind), index, split == "train"])
-    return _FILMS[kind](rng, split, size, folder)
+    wardrobe = Wardrobe(rng, split, folder, alike)
+    return _return(rng, size, wardrobe, slow) if kind == "return" else _FILMS[kind](rng, size, wardrobe)
 
 
 def cut(*films: Film) -> Film:
@@ -133,22 +139,37 @@ def cut(*films: Film) -> Film:
 Way = Callable[[int], tuple[float, float, float]]  # from a frame's number to a center (x, y) and a scale
 
 
-def _sprite(rng: np.random.Generator, split: str, folder: Path, hue: float, least: float, most: float) -> Sprite:
-    """Cut out a garment whose longer side is between these numbers of pixels."""
-    photos, labels = garments(split, folder)
-    while True:
-        number = int(rng.integers(len(photos)))
-        tint = _color(hue % 1.0, rng.uniform(0.25, 0.9), rng.uniform(0.75, 1.0))
-        color, alpha, _ = _garment(photos[number], tint, rng, SIZE)
-        rows, columns = (np.flatnonzero((alpha > 127).any(axis=axis)) for axis in (1, 0))
-        whole = (
-            alpha.shape[0] == alpha.shape[1]
-            and not (alpha[[0, -1]] > 127).any()
-            and not (alpha[:, [0, -1]] > 127).any()
-        )
-        if whole and len(rows) and least <= max(np.ptp(rows), np.ptp(columns)) + 1 <= most:
-            region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-            return Sprite(color[region], alpha[region], int(labels[number]))
+class Wardrobe(NamedTuple):
+    """Where garments come from: a generator of numbers, a split, its folder, and whether all have one color."""
+
+    rng: np.random.Generator
+    split: str
+    folder: Path
+    alike: bool
+
+    def choose(self, *sizes: tuple[int, int]) -> list[Sprite]:
+        """Cut out garments whose longer sides are between these numbers of pixels."""
+        hue, tint = self.rng.random(), None
+        chosen = []
+        for number, limits in enumerate(sizes):
+            found, color = self._garment((hue + 0.38196601 * number) % 1.0, tint, *limits)
+            tint = color if self.alike else None
+            chosen.append(found)
+        return chosen
+
+    def _garment(self, hue: float, tint: np.ndarray | None, least: int, most: int) -> tuple[Sprite, np.ndarray]:
+        photos, labels = garments(self.split, self.folder)
+        while True:
+            number = int(self.rng.integers(len(photos)))
+            drawn = _color(hue, self.rng.uniform(0.25, 0.9), self.rng.uniform(0.75, 1.0))
+            dye = drawn if tint is None else tint
+            color, alpha, _ = _garment(photos[number], dye, self.rng, SIZE)
+            solid = alpha > 127
+            rows, columns = (np.flatnonzero(solid.any(axis=axis)) for axis in (1, 0))
+            cut_off = solid[[0, -1]].any() or solid[:, [0, -1]].any() or alpha.shape[0] != alpha.shape[1]
+            if not cut_off and len(rows) and least <= max(np.ptp(rows), np.ptp(columns)) + 1 <= most:
+                region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+                return Sprite(color[region], alpha[region], int(labels[number])), dye
 
 
 def _shoot(
@@ -210,22 +231,17 @@ def _rest(rng: np.random.Generator, size: int) -> Way:
     return lambda time: (x, y, 1.0)
 
 
-def _cast(rng: np.random.Generator, split: str, folder: Path, sizes: list[tuple[float, float]]) -> list[Sprite]:
-    hue = rng.random()
-    return [_sprite(rng, split, folder, hue + 0.38196601 * n, *limits) for n, limits in enumerate(sizes)]
-
-
-def _walk(rng: np.random.Generator, split: str, size: int, folder: Path) -> Film:
+def _walk(rng: np.random.Generator, size: int, wardrobe: Wardrobe) -> Film:
     """Three or four garments move, each on a line of its own."""
-    cast = _cast(rng, split, folder, [(24, 56)] * int(rng.integers(3, 5)))
+    cast = wardrobe.choose(*[(24, 56)] * (3 + int(rng.random() < 0.5)))
     places = rng.uniform(0.1, 0.9, (len(cast), 2, 2)) * size
     actors = [(one, _line(tuple(a), tuple(b), 24)) for one, (a, b) in zip(cast, places, strict=True)]
     return _shoot(rng, size, actors, 24)
 
 
-def _crossing(rng: np.random.Generator, split: str, size: int, folder: Path) -> Film:
+def _crossing(rng: np.random.Generator, size: int, wardrobe: Wardrobe) -> Film:
     """Two garments cross, while a third one lies at the back."""
-    cast = _cast(rng, split, folder, [(24, 48), (30, 56), (30, 56)])
+    cast = wardrobe.choose((24, 48), (30, 56), (30, 56))
     height = rng.uniform(0.3, 0.7) * size
     tilt = rng.uniform(-0.2, 0.2) * size
     length = int(rng.integers(16, 30))
@@ -237,9 +253,9 @@ def _crossing(rng: np.random.Generator, split: str, size: int, folder: Path) -> 
     return _shoot(rng, size, actors, length)
 
 
-def _scale(rng: np.random.Generator, split: str, size: int, folder: Path) -> Film:
+def _scale(rng: np.random.Generator, size: int, wardrobe: Wardrobe) -> Film:
     """Garments come closer or go away."""
-    cast = _cast(rng, split, folder, [(24, 40)] * 3)
+    cast = wardrobe.choose((24, 40), (24, 40), (24, 40))
 
     def zoomed(factor: float) -> Way:
         x, y = rng.uniform(0.2, 0.8, 2) * size
@@ -249,9 +265,9 @@ def _scale(rng: np.random.Generator, split: str, size: int, folder: Path) -> Fil
     return _shoot(rng, size, [(one, zoomed(float(rng.choice([1.035, 0.98, 1.0])))) for one in cast], 24)
 
 
-def _occlusion(rng: np.random.Generator, split: str, size: int, folder: Path) -> Film:
+def _occlusion(rng: np.random.Generator, size: int, wardrobe: Wardrobe) -> Film:
     """A garment goes on its way, is hidden for ten frames by a larger one or by a screen, and is seen again."""
-    cast = _cast(rng, split, folder, [(24, 40), (30, 50), (64, 79)])
+    cast = wardrobe.choose((24, 40), (30, 50), (64, 79))
     before, after = 8, 8
     first, last = before, before + HIDDEN_FRAMES
     speed = rng.uniform(-1.2, 1.2, 2) * rng.integers(0, 2)
@@ -285,11 +301,11 @@ def _occlusion(rng: np.random.Generator, split: str, size: int, folder: Path) ->
     return made._replace(focus=2, hidden=(first, last))
 
 
-def _return(rng: np.random.Generator, split: str, size: int, folder: Path) -> Film:
+def _return(rng: np.random.Generator, size: int, wardrobe: Wardrobe, slow: int) -> Film:
     """A garment crosses another one, leaves the picture, and comes back."""
-    cast = _cast(rng, split, folder, [(36, 56), (30, 50), (40, 60)])
-    height, gone = rng.uniform(0.35, 0.65) * size, int(rng.integers(8, 16))
-    way, outside = 18, 40
+    cast = wardrobe.choose((36, 56), (30, 50), (40, 60))
+    height, gone = rng.uniform(0.35, 0.65) * size, slow * int(rng.integers(8, 16))
+    way, outside = 18 * slow, 40
 
     def target(time: int) -> tuple[float, float, float]:
         x = 0.2 * size + time * (0.8 * size + outside) / way
@@ -304,12 +320,11 @@ def _return(rng: np.random.Generator, split: str, size: int, folder: Path) -> Fi
     return made._replace(focus=3, hidden=gap)
 
 
-_FILMS: dict[str, Callable[[np.random.Generator, str, int, Path], Film]] = {
+_FILMS: dict[str, Callable[[np.random.Generator, int, Wardrobe], Film]] = {
     "walk": _walk,
     "crossing": _crossing,
     "scale": _scale,
     "occlusion": _occlusion,
-    "return": _return,
 }
 
 

@@ -23,12 +23,12 @@ from lucid_mlx.results.segment import Segment
 from lucid_mlx.utils.validation import check_value, whole_numbers
 from lucid_mlx.video.camera import Camera
 
-MEMORY = 75  # frames for which a lost track is kept: three seconds
+MEMORY = 150  # frames for which a lost track is kept: five or six seconds
 MAX_TRACKS = 300  # that are kept, of which most are lost ones
 CELLS = 16_384  # masks are compared in about so many cells
 COLOR_LEVELS = 4  # of each channel, in histograms of colors
 TEMPERATURE, STRANGER = 0.2, 0.3  # of the softmax over cosines of embeddings, which has one more, of a stranger
-FADING = 10.0  # frames after which the place of a lost track counts e times less
+FADING, FORGOTTEN = 10.0, 3.0  # frames after which a lost track's place counts e times less; after so often, nothing
 RENEWAL = 0.5  # how much of a track's embedding, classes and colors a segment of score 1 replaces
 VELOCITY = 0.5  # how much of what a velocity was wrong by it is corrected
 LEAST_PROBABILITY = 0.5  # that a segment continues a track
@@ -79,8 +79,9 @@ class _Track:
         embedding: (C,) float32 of length 1, a mean of all, the newest of which count most.
         last_embedding: (C,), of the last segment.
         classes: (num_labels,) float32, a mean as well; and so is `colors`, (bins,).
-        mask: (h, w) bool, of the last segment.
-        center: (2,), row and column where the mask's center is expected in the frame at hand.
+        mask: (height, width) bool, of the last segment, no larger than it, and `corner`, its first row and column.
+        last_center: (2,), row and column of its center.
+        center: (2,), where that is expected in the frame at hand.
         velocity: (2,), of the center, less that of the camera, in cells a frame.
         age: frames since the last segment.
     """
@@ -91,6 +92,8 @@ class _Track:
     classes: np.ndarray
     colors: np.ndarray
     mask: np.ndarray
+    corner: tuple[int, int]
+    last_center: np.ndarray
     center: np.ndarray
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
     age: int = 0
@@ -177,7 +180,15 @@ class Tracker:
 
 
 def tracked(result: Segmentation, ids: Sequence[int]) -> Segmentation:
-    """Return a frame's result, whose segments have these track ids, without what they were found by."""
+    """Give a frame's segments their tracks.
+
+    Args:
+        result: of the frame.
+        ids: the id of each segment's track.
+
+    Returns:
+        The result with these, without what they were found by.
+    """
     segments = tuple(replace(one, track_id=number) for one, number in zip(result.segments, ids, strict=True))
     return replace(result, segments=segments, _appearances=None)
 
@@ -241,54 +252,81 @@ def similarities(tracks: list[_Track], looks: _Looks) -> dict[str, np.ndarray]:
     powers = np.exp(cosines / TEMPERATURE)
     stranger = np.exp(STRANGER / TEMPERATURE)
     rank = (powers / (powers.sum(axis=0) + stranger) + powers / (powers.sum(axis=1, keepdims=True) + stranger)) / 2
-    # What was not in the picture when a track was last seen counts neither for nor against it.
-    moved, seen = (
-        np.stack(each).reshape(len(tracks), -1).astype(np.float32)
-        for each in zip(*(_moved(track) for track in tracks), strict=True)
-    )
-    masks = looks.masks.reshape(len(looks.scores), -1).astype(np.float32)
-    both = moved @ masks.T
-    union = moved.sum(axis=1)[:, None] + seen @ masks.T - both
-    near = np.exp(-np.array([track.age - 1 for track in tracks]) / FADING)[:, None]
     return {
         "embedding": cosines,
         "rank": rank,
         "classes": np.sqrt(np.stack([track.classes for track in tracks])) @ looks.classes.T,
-        "overlap": near * both / np.maximum(union, 1),
+        "overlap": _overlaps(tracks, looks.masks),
         "color": np.sqrt(np.stack([track.colors for track in tracks])) @ looks.colors.T,
     }
 
 
-def _moved(track: _Track) -> tuple[np.ndarray, np.ndarray]:
-    """Return a track's mask where it is expected, and what of the picture was seen then, (h, w) bool."""
-    height, width = track.mask.shape
-    down, right = np.round(track.center - _center(track.mask)).astype(int).tolist()
-    moved, seen = np.zeros_like(track.mask), np.zeros_like(track.mask)
-    if abs(down) < height and abs(right) < width:
-        region = slice(max(0, down), height + down), slice(max(0, right), width + right)
-        moved[region] = track.mask[max(0, -down) : height - down, max(0, -right) : width - right]
-        seen[region] = True
-    return moved, seen
+def _overlaps(tracks: list[_Track], masks: np.ndarray) -> np.ndarray:
+    """Compare tracks, where they are expected, with masks.
+
+    Args:
+        tracks: T of them.
+        masks: (N, h, w) bool.
+
+    Returns:
+        (T, N) float32, the intersection over union, less for tracks that were lost long ago. What was not in the
+        picture when a track was last seen counts neither for nor against it.
+    """
+    overlaps = np.zeros((len(tracks), len(masks)), np.float32)
+    recent = [index for index, track in enumerate(tracks) if track.age <= FORGOTTEN * FADING]
+    if not recent:
+        return overlaps
+    height, width = masks.shape[1:]
+    sums = np.zeros((len(masks), height + 1, width + 1), np.int32)  # of the cells above and to the left
+    np.cumsum(np.cumsum(masks, axis=1, dtype=np.int32), axis=2, out=sums[:, 1:, 1:])
+
+    def inside(top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        return sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
+
+    for index in recent:
+        track = tracks[index]
+        down, right = np.clip(np.round(track.center - track.last_center), -height - width, height + width).astype(int)
+        seen = max(0, down), height + min(0, down), max(0, right), width + min(0, right)
+        top, left = track.corner[0] + down, track.corner[1] + right
+        bottom, end = top + track.mask.shape[0], left + track.mask.shape[1]
+        rows, columns = slice(max(0, top), min(height, bottom)), slice(max(0, left), min(width, end))
+        if rows.start < rows.stop and columns.start < columns.stop:
+            moved = track.mask[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+            both = np.count_nonzero(masks[:, rows, columns] & moved, axis=(1, 2))
+            union = np.count_nonzero(moved) + inside(*seen) - both
+            overlaps[index] = np.exp(-(track.age - 1) / FADING) * both / np.maximum(union, 1)
+    return overlaps
 
 
 def _new_track(number: int, looks: _Looks, index: int) -> _Track:
     embedding, mask = looks.embeddings[index], looks.masks[index]
-    classes, colors = looks.classes[index] ** 2, looks.colors[index] ** 2
-    return _Track(number, embedding, embedding, classes, colors, mask, _center(mask))
+    classes, colors, center = looks.classes[index] ** 2, looks.colors[index] ** 2, _center(mask)
+    return _Track(number, embedding, embedding, classes, colors, *_cropped(mask), center, center)
 
 
 def _renew(track: _Track, looks: _Looks, index: int) -> None:
     """Let a segment continue a track."""
-    share, center = RENEWAL * float(looks.scores[index]), _center(looks.masks[index])
+    mask = looks.masks[index]
+    share, center = RENEWAL * float(looks.scores[index]), _center(mask)
     # What the camera does is in the expected center already.
     track.velocity = track.velocity + VELOCITY * (center - track.center) if track.age == 1 else np.zeros(2)
-    if looks.masks[index][[0, -1]].any() or looks.masks[index][:, [0, -1]].any():
+    if mask[[0, -1]].any() or mask[:, [0, -1]].any():
         track.velocity = np.zeros(2)  # of an object that leaves or enters the picture the center moves in another way
-    track.center, track.mask, track.age = center, looks.masks[index], 0
+    track.mask, track.corner = _cropped(mask)
+    track.last_center, track.center, track.age = center, center, 0
     track.last_embedding = looks.embeddings[index]
     track.embedding = _unit((1 - share) * track.embedding + share * track.last_embedding)
     track.classes = (1 - share) * track.classes + share * looks.classes[index] ** 2
     track.colors = (1 - share) * track.colors + share * looks.colors[index] ** 2
+
+
+def _cropped(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the part of a mask in its bounding box, and that box's first row and column."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return np.zeros((0, 0), bool), (0, 0)
+    top, left = int(rows[0]), int(columns[0])
+    return mask[top : rows[-1] + 1, left : columns[-1] + 1].copy(), (top, left)
 
 
 def _center(mask: np.ndarray) -> np.ndarray:
