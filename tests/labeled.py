@@ -90,12 +90,12 @@ def write_garments(folder: Path, count: int = 20) -> Path:
     return folder
 
 
-def load_scenes() -> Any:
-    """The example, as a module."""
-    if "fashion_scenes" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("fashion_scenes", PHOTO.parent / "fashion_scenes.py")
+def load_scenes(name: str = "fashion_scenes") -> Any:
+    """An example, as a module."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, PHOTO.parent / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
-        sys.modules["fashion_scenes"] = module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    return sys.modules["fashion_scenes"]
+    return sys.modules[name]

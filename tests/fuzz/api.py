@@ -50,7 +50,9 @@ class Api(Target):
             lucid_mlx.Segmenter(self._model, task, size="32") for task in ("semantic", "instance", "panoptic")
         ]
         loose = lucid_mlx.Thresholds(threshold=0.0, mask_threshold=0.0, overlap_mask_area_threshold=0.0)
-        self._results = [segmenter(self._photo, thresholds=loose) for segmenter in self._segmenters]
+        self._results = [
+            next(segmenter.stream([self._photo], thresholds=loose, for_tracking=True)) for segmenter in self._segmenters
+        ]
         pixels = mx.random.normal((1, 3, 32, 32))
         outputs = {**self._model(pixels)}
         self._labels = write_label_maps(folder / "maps")
