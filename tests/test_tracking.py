@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_video import QUERIES, SIZE, THINGS, Shot, Thing, Told, shot
+from made_video import QUERIES, SIZE, THINGS, Shot, Thing, Told, embedding, shot
 
 from lucid_mlx import InputError, Segmenter, VideoSegmenter
 from lucid_mlx.cli.main import main
@@ -117,6 +117,25 @@ def test_instances_and_classes_are_tracked_too():
     assert [{one.label: one.track_id for one in frame.segments} for frame in classes] == [
         {one.label: one.track_id for one in classes[0].segments}
     ] * 4
+
+
+@pytest.mark.parametrize("height", [24, 16])
+def test_an_object_that_is_found_twice_has_one_identity(height):
+    """Two queries find a cup: which of them is surer changes from frame to frame."""
+    shots = []
+    for t in range(4):
+        one = shot(CUP, SPOON, seed=t)
+        one.classes[2], one.states[2] = one.classes[0], embedding(77, seed=t)
+        one.masks[2] = one.masks[0]
+        one.masks[2, (CUP.top + height) // 4 :] = -9.0
+        one.classes[2 * (t % 2), CUP.label_id] += 1.0
+        shots.append(one)
+    frames = segment(shots, "instance")
+    assert [[(one.label, one.track_id) for one in frame.segments] for frame in frames] == [
+        [("cup", 1), ("spoon", 2)]
+    ] * 4
+    for frame in frames:
+        assert {one.id for one in frame.segments} | {0} == set(np.unique(frame.map).tolist())
 
 
 def drawn_shots(seed, frames=6):

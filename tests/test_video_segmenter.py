@@ -62,7 +62,7 @@ class TestChoices:
         assert VideoSegmenter(folder, association="minvis").mode == "online"
 
     def test_a_segmenter_is_shared(self, model):
-        segmenter = Segmenter(model, "instance", size=64, threshold=0.1)
+        segmenter = Segmenter(model, "panoptic", size=64, threshold=0.1)
         shared = VideoSegmenter(segmenter)
         assert shared.segmenter is segmenter
         assert found(shared.stream(FRAMES)) == found(segmenter.stream(FRAMES))

@@ -31,6 +31,7 @@ TEMPERATURE, STRANGER = 0.2, 0.3  # of the softmax over cosines of embeddings, w
 FADING, FORGOTTEN = 10.0, 3.0  # frames after which a lost track's place counts e times less; after so often, nothing
 RENEWAL = 0.5  # how much of a track's embedding, classes and colors a segment of score 1 replaces
 VELOCITY = 0.5  # how much of what a velocity was wrong by it is corrected
+DUPLICATE_IOU = 0.6  # intersection over union from which two instances in a frame are one object
 LEAST_PROBABILITY = 0.5  # that a segment continues a track
 
 
@@ -119,14 +120,15 @@ class Tracker:
         self._tracks: list[_Track] = []
         self._stuff: dict[int, int] = {}  # from a class to its track
 
-    def update(self, frame: Segmentation) -> list[int]:
+    def update(self, frame: Segmentation) -> list[int | None]:
         """Track the segments of the next frame.
 
         Args:
             frame: the frame's segmentation, of `Segmenter.stream(..., for_tracking=True)`.
 
         Returns:
-            The track id of each segment, in the order of `frame.segments`.
+            The track id of each segment, in the order of `frame.segments`; None for a near-duplicate of an instance
+            with a higher score: one object has one identity.
 
         Raises:
             InputError: if the result keeps nothing to track by.
@@ -146,7 +148,11 @@ class Tracker:
             track.age += 1
             track.center = track.center + motion.shift * size + track.velocity
         looks = _looks([appearances[one.queries[0]] for one in things], things, image)
-        ids = {one.id: track for one, track in zip(things, self._follow(looks), strict=True)}
+        ids: dict[int, int | None] = {one.id: None for one in things}
+        if frame.task == "instance":
+            distinct = _distinct(looks.masks)
+            things, looks = [things[number] for number in distinct], looks.choose(distinct)
+        ids.update(zip((one.id for one in things), self._follow(looks), strict=True))
         for one in sorted(frame.segments, key=_order):
             if one.id not in ids:
                 if one.label_id not in self._stuff:
@@ -179,18 +185,34 @@ class Tracker:
         return [found[number].id for number in range(len(looks.scores))]
 
 
-def tracked(result: Segmentation, ids: Sequence[int]) -> Segmentation:
+def tracked(result: Segmentation, ids: Sequence[int | None]) -> Segmentation:
     """Give a frame's segments their tracks.
 
     Args:
         result: of the frame.
-        ids: the id of each segment's track.
+        ids: the id of each segment's track; None for those to leave out.
 
     Returns:
         The result with these, without what they were found by.
     """
-    segments = tuple(replace(one, track_id=number) for one, number in zip(result.segments, ids, strict=True))
+    by_segment = {one.id: number for one, number in zip(result.segments, ids, strict=True) if number is not None}
+    if len(by_segment) < len(result.segments):
+        result = result.only([one for one in result.segments if one.id in by_segment])
+    segments = tuple(replace(one, track_id=by_segment[one.id]) for one in result.segments)
     return replace(result, segments=segments, _appearances=None)
+
+
+def _distinct(masks: np.ndarray) -> list[int]:
+    """Return the numbers of the masks, (N, h, w) bool, that are no near-duplicates of one before them."""
+    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    both = flat @ flat.T
+    areas = both.diagonal()
+    duplicate = both > DUPLICATE_IOU * (areas[:, None] + areas - both)
+    distinct: list[int] = []
+    for number in range(len(masks)):
+        if not duplicate[number, distinct].any():
+            distinct.append(number)
+    return distinct
 
 
 def _order(segment: Segment) -> tuple[float, int, tuple[int, ...]]:
