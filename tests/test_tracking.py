@@ -93,8 +93,9 @@ def test_nothing_goes_on_across_a_cut():
     ]
 
 
-def test_frames_without_any_segment():
-    assert tracks([shot(), shot(CUP), shot(), shot(), shot(CUP)]) == [{}, {1: 1}, {}, {}, {1: 1}]
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_frames_without_any_segment(task):
+    assert tracks([shot(), shot(CUP), shot(), shot(), shot(CUP)], task=task) == [{}, {1: 1}, {}, {}, {1: 1}]
 
 
 def test_another_size_begins_anew():

@@ -204,7 +204,7 @@ def tracked(result: Segmentation, ids: Sequence[int | None]) -> Segmentation:
 
 def _distinct(masks: np.ndarray) -> list[int]:
     """Return the numbers of the masks, (N, h, w) bool, that are no near-duplicates of one before them."""
-    flat = masks.reshape(len(masks), -1).astype(np.float32)
+    flat = masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).astype(np.float32)
     both = flat @ flat.T
     areas = both.diagonal()
     duplicate = both > DUPLICATE_IOU * (areas[:, None] + areas - both)
