@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
 import mlx.core as mx
 import numpy as np
 
@@ -36,6 +35,8 @@ HLG, BT2020 = 18, 9
 
 def make_film(path: Path, count: int, width: int, height: int, hdr: bool) -> None:
     """Write a film that pans over a picture with details: smooth noise at several scales."""
+    import av
+
     random = np.random.default_rng(0)
     picture = np.zeros((height + 2 * count, width + 4 * count, 3))
     for scale in (1, 8, 32, 128):
