@@ -11,6 +11,7 @@ NOISE = 2.0  # levels, of 255: weaker details are none
 LEAST_OVERLAP = 0.35  # of the picture, which a shift must leave
 PLACE = 8  # side of the places that are compared one by one, in pixels of the small picture
 SAME_DETAIL, SAME_COLOR = 0.5, 25.0  # correlation at least, and difference in levels at most, of a place in two frames
+SAME_MEAN, SAME_STRENGTH = 5.0, 0.5  # or: difference of mean colors at most, and ratio of the power of details at least
 SAME_SHOT = 0.25  # share of the places that are the same, at least, in frames of one shot
 SAME_PICTURE = 0.8  # correlation of all details that is enough, however the light changes
 
@@ -96,18 +97,21 @@ class _Small:
             right: the same along the rows.
 
         Returns:
-            The share of the places that both have, 0 to 1, in which details correlate and colors differ little.
+            The share of the places that both have, 0 to 1, in which details correlate and colors differ little, or
+            which have the same mean color and details as strong, as noise has.
         """
         height, width = self.details.shape
         here = slice(max(0, -down), height - max(0, down)), slice(max(0, -right), width - max(0, right))
         there = slice(max(0, down), height + min(0, down)), slice(max(0, right), width + min(0, right))
         details, other_details = self.details[here], other.details[there]
-        noise = NOISE**2
-        correlation = (_means(details * other_details) + noise) / np.sqrt(
-            (_means(details**2) + noise) * (_means(other_details**2) + noise)
-        )
-        difference = _means(np.abs(self.colors[here] - other.colors[there])).max(axis=2)
-        return float(((correlation > SAME_DETAIL) & (difference < SAME_COLOR)).mean())
+        power, other_power = (_means(each**2) + NOISE**2 for each in (details, other_details))
+        correlation = (_means(details * other_details) + NOISE**2) / np.sqrt(power * other_power)
+        colors = self.colors[here] - other.colors[there]
+        difference, mean_difference = _means(np.abs(colors)).max(axis=2), np.abs(_means(colors)).max(axis=2)
+        weaker, stronger = np.minimum(power, other_power), np.maximum(power, other_power)
+        same = (correlation > SAME_DETAIL) & (difference < SAME_COLOR)
+        noise = (mean_difference < SAME_MEAN) & (weaker > SAME_STRENGTH * stronger) & (weaker > 4 * NOISE**2)
+        return float((same | noise).mean())
 
 
 def _means(x: np.ndarray) -> np.ndarray:

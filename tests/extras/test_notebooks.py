@@ -23,7 +23,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_there_is_one_for_each_reader():
-    assert [path.stem for path in NOTEBOOKS] == ["convert", "photo", "script", "train", "video"]
+    assert [path.stem for path in NOTEBOOKS] == ["convert", "photo", "script", "track", "train", "video"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -41,3 +41,6 @@ def test_a_notebook_runs_from_top_to_bottom(path, folder):
     if path.stem == "train":
         learned = next(line for line in text.splitlines() if line.startswith("the right class on"))
         assert float(learned.split()[4].rstrip("%")) > 90
+    if path.stem == "track":  # two discs and a square, each of which is one track
+        assert text.count(" frames 0 to 39") == 3
+        assert text.count(" frames ") == 3
