@@ -3,6 +3,7 @@ import io
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlx.core as mx
 import numpy as np
@@ -259,7 +260,8 @@ class TestStream:
         assert "3/3" in terminal.getvalue()
 
     def test_a_notebook_has_one_though_it_is_no_terminal(self, monkeypatch):
-        monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        shell = SimpleNamespace(kernel=None)
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
         assert (hide_bar(True), hide_bar(False)) == (False, True)
 
     def test_it_shows_nothing_unasked_or_in_a_log(self, segmenters, capsys):

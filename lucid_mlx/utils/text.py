@@ -102,4 +102,11 @@ def _escape(character: str) -> str:
 
 def hide_bar(progress: bool) -> bool | None:
     """Return tqdm's `disable` for a progress bar that is wanted or not: a notebook shows it, a log does not."""
-    return not progress if "ipykernel" in sys.modules else None if progress else True
+    return not progress if _in_a_notebook() else None if progress else True
+
+
+def _in_a_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, and has not just imported what kernels are made of."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return hasattr(shell, "kernel")
