@@ -223,11 +223,8 @@ class _Counts:
     def add(self, codes: np.ndarray, inside: np.ndarray, pixels: np.ndarray) -> None:
         """Count N groups of pixels, each of one code, in or outside of each mask, (N, Q)."""
         self.codes += np.bincount(codes, pixels, len(self.codes)).astype(np.int64)
-        single = (
-            pixels.dtype == bool and len(pixels) < 1 << 24
-        )  # one pixel or none each: float32 has their sums exactly
-        exact = np.float32 if single else np.float64
-        self.masks += (pixels.astype(exact) @ inside.astype(exact)).astype(np.int64)  # whole numbers, by BLAS
+        # Whole numbers; without NumPy's BLAS, whose threads wait busily for more.
+        self.masks += np.einsum("n,nq->q", pixels.astype(np.float64), inside).astype(np.int64)
 
 
 def _codes(
