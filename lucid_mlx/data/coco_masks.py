@@ -8,7 +8,6 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from lucid_mlx.data.coco_values import whole
-from lucid_mlx.utils.validation import MB, max_image_bytes
 
 Size = tuple[int, int]
 Polygon = np.ndarray  # float64: x, y, x, y, ...
@@ -19,7 +18,6 @@ NO_PIXEL = "without a pixel"
 
 MAX_COORDINATE = 1e15  # up to which differences of coordinates are exact enough
 MAX_OUTLINE = 2_000_000  # pixels; COCO's code takes forty bytes for each
-MAX_MASKS = 16  # times the bytes of the largest image: for all masks of an image
 RUN_CHARACTERS = 7  # of a number in compressed RLE; they hold 35 bits
 
 
@@ -127,25 +125,6 @@ def _read_rle(rle: Mapping[str, Any], size: Size) -> tuple[Segmentation | None, 
     except ValueError:
         return None, "with run lengths that do not fit the image"
     return ({"size": list(size), "counts": counts}, None) if lengths[1::2].any() else (None, NO_PIXEL)
-
-
-def masks_problem(count: int, size: Size) -> str | None:
-    """Check that the masks of an image fit into memory.
-
-    Args:
-        count: how many there are.
-        size: (height, width) of the image.
-
-    Returns:
-        What is wrong; None if they fit.
-    """
-    limit = MAX_MASKS * max_image_bytes()
-    if count * size[0] * size[1] <= limit:
-        return None
-    return (
-        f"has {count} masks of {size[1]}x{size[0]} pixels, which take {count * size[0] * size[1] // MB} MB; the limit "
-        f"is {limit // MB} MB: make the image smaller"
-    )
 
 
 def encode(segmentation: Segmentation, size: Size) -> Runs:
