@@ -6,6 +6,8 @@ the logits that are post-processed are drawn, a blob for each query, 15 of them 
 
     python benchmarks/postprocess.py
     python benchmarks/postprocess.py --large --runs 1
+    python benchmarks/postprocess.py --large --demo           # logits of the network in the package, enlarged
+    python benchmarks/postprocess.py --large --demo --plain   # every pixel computed, without bounds
 """
 
 import argparse
@@ -21,8 +23,10 @@ import mlx.core as mx  # isort: skip
 import numpy as np
 
 from lucid_mlx.models import mask2former_swin_tiny
-from lucid_mlx.postprocessing import post_process
+from lucid_mlx.ops import resize_planes
+from lucid_mlx.postprocessing import panoptic, post_process, semantic
 from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
+from lucid_mlx.weights.address import DEMO_FOLDER
 
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
 CLASSES, THINGS, SURE = 133, range(80), 15
@@ -32,11 +36,16 @@ def main() -> None:
     lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--demo", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.plain:
+        semantic.pruned_map = panoptic.pruned_map = lambda *_: None
     if arguments.large:
-        work = tasks(blobs(200, 200, 300), content_sizes=(800, 1200), size=(4000, 6000))
-        print("6000x4000, 200 queries, 133 classes")
+        outputs = demo(200, 300) if arguments.demo else blobs(200, 200, 300)
+        work = tasks(outputs, content_sizes=(800, 1200), size=(4000, 6000))
+        print(f"6000x4000, {outputs['masks_queries_logits'].shape[1]} queries, {CLASSES} classes")
     else:
         work = {"forward": forward(), **tasks(blobs(100, 256, 256), content_sizes=(1024, 1024), size=(1024, 1024))}
         print("1024x1024, 100 queries, 133 classes")
@@ -88,18 +97,33 @@ def blobs(queries: int, height: int, width: int) -> dict[str, mx.array]:
     return outputs
 
 
+def demo(height: int, width: int) -> dict[str, mx.array]:
+    """Logits of the network in the package for its scene, at another size, and with classes that never occur."""
+    segmenter = lucid_mlx.Segmenter("demo")
+    scene = read_image(DEMO_FOLDER / "scene.png")
+    found = segmenter.model(preprocess(scene, segmenter.image_config).pixels.transpose(0, 3, 1, 2))
+    classes = found["class_queries_logits"]
+    never = mx.full((*classes.shape[:2], CLASSES + 1 - classes.shape[2]), -9.0)
+    outputs = {
+        "class_queries_logits": mx.concatenate([classes[..., :-1], never, classes[..., -1:]], axis=2),
+        "masks_queries_logits": resize_planes(found["masks_queries_logits"], (height, width)),
+    }
+    mx.eval(outputs)
+    return outputs
+
+
 def tasks(
     outputs: dict[str, Any], content_sizes: tuple[int, int], size: tuple[int, int]
 ) -> dict[str, Callable[[], Any]]:
     sizes: dict[str, Any] = {"input_size": content_sizes, "target_sizes": [size]}
 
-    def panoptic() -> None:
+    def run_panoptic() -> None:
         mx.eval([result.segmentation for result in post_process(outputs, "panoptic", thing_ids=THINGS, **sizes)])
 
     return {
         "semantic": lambda: post_process(outputs, "semantic", **sizes),
         "semantic, scores resized": lambda: post_process(outputs, "semantic", resize_scores=True, **sizes),
-        "panoptic": panoptic,
+        "panoptic": run_panoptic,
         "instance": lambda: post_process(outputs, "instance", thing_ids=THINGS, **sizes),
     }
 
