@@ -1,5 +1,7 @@
 """HDR videos are read as the SDR that a display shows; expected values are those of FFmpeg's zscale."""
 
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from lucid_mlx.video.color import HLG, PQ, light_to_sdr, signal_to_light
 from lucid_mlx.video.reader import VideoReader
 
+DATA = Path(__file__).parents[1] / "data"
 TOLERANCE = 6  # levels of 255
 
 # Y, Cb and Cr of 10 bits, and the RGB that `zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=709:t=709:m=709:r=full`
@@ -45,8 +48,7 @@ def patches(path, codes, transfer, codec="ffv1", pixel_format="yuv420p10le", ful
     codes = np.asarray(codes)
     width = 16 * len(codes)
     with av.open(str(path), "w") as container:
-        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-        stream = container.add_stream(codec, rate=25, options=options)
+        stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = width, 64, pixel_format
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc = 9, 9, transfer  # BT.2020
@@ -118,10 +120,13 @@ def test_any_color_below_diffuse_white_is_what_zscale_makes_of_it(tmp_path, tran
     np.testing.assert_allclose(seen, zscale(np.clip(decoded(codes, full), 0, 1), transfer), atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("libx265", "mov"), ("libx264", "mp4")])
-def test_hdr_is_recognized_in_the_formats_of_phones(tmp_path, codec, suffix):
+@pytest.mark.parametrize("name", ["hevc.mov", "h264.mp4"])
+def test_hdr_is_recognized_in_the_formats_of_phones(tmp_path, name):
     codes, expected = (np.array(column) for column in zip(*PATCHES[HLG][3:6], strict=True))
-    path = patches(tmp_path / f"in.{suffix}", np.repeat(codes, 8, axis=0), HLG, codec)
+    # FFmpeg 8 writes HEVC of x265 into a .mov only now and then ("Not yet implemented"), so that one is at hand.
+    path = DATA / "hdr_hevc.mov"
+    if name == "h264.mp4":
+        path = patches(tmp_path / name, np.repeat(codes, 8, axis=0), HLG, "libx264")
     np.testing.assert_allclose(read(path)[4::8], expected, atol=TOLERANCE + 3)  # the encoder's own losses
 
 
