@@ -94,6 +94,7 @@ class Segmenter:
         category_ids: the classes' numbers in the annotations of the dataset that the weights were trained on, such as
             COCO's 1 to 200, by class; None if the dataset is not known. For `Segmentation.to_coco`.
         trained_on: "clips" if the network was trained on clips of videos, else "images".
+        resize_scores: whether semantic maps are made of resized scores, as of `semantic_segmentation`.
         inference: what runs the network.
 
     Raises:
@@ -153,7 +154,7 @@ class Segmenter:
         self.threshold = threshold
         self.keep_candidates = keep_candidates
         # The original project makes the maps of networks for semantic segmentation alone in this order.
-        self._resize_scores = trained_for == "semantic"
+        self.resize_scores = trained_for == "semantic"
         self.inference = Inference(self.model)
         if expect := _EXPECT.get((trained_for or "", self.task)):
             warnings.warn(f"the weights are for {trained_for} segmentation: {expect}", stacklevel=2)
@@ -340,7 +341,7 @@ class Segmenter:
             self.labels,
             thing_ids=self.thing_ids,
             thresholds=options.thresholds,
-            resize_scores=self._resize_scores,
+            resize_scores=self.resize_scores,
             keep_candidates=self.keep_candidates,
             for_tracking=options.for_tracking,
             sizes={"input_size": images.pixels.shape[1:3], "content_sizes": images.content_sizes},

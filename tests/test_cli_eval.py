@@ -66,6 +66,12 @@ def test_two_evaluations_are_compared(folder):
     assert "metrics of panoptic segmentation cannot be compared with those of semantic" in result.stderr
 
 
+def test_several_scales_and_mirror_images_are_averaged():
+    result = run(*SEMANTIC, "--scales", "1, 1.5", "--flip")
+    assert "semantic segmentation of 3 images, 4 views of each" in result.stderr
+    assert result.stdout.startswith("mIoU")
+
+
 def test_limit_evaluates_the_first_images_only():
     assert "of 2 images" in run(*SEMANTIC, "--limit", "2").stderr
 
@@ -85,6 +91,9 @@ def test_limit_evaluates_the_first_images_only():
         ),
         ((*PANOPTIC, "--class-names", "names.txt"), "pan/coco.json has its own class names"),
         ((*SEMANTIC, "--weights", "none"), "none"),
+        ((*SEMANTIC, "--scales", "0.5;1"), "--scales must be numbers separated by commas, such as 0.5,1,1.5"),
+        ((*SEMANTIC, "--scales", "0.5,9"), "scales must be 1 to 32 different factors from 0.1 to 4"),
+        ((*PANOPTIC, "--flip"), "are for semantic segmentation, and this is panoptic segmentation"),
     ],
 )
 def test_errors_are_reported_and_nothing_is_written(arguments, message, folder):

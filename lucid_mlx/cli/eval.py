@@ -23,11 +23,12 @@ from lucid_mlx.data.orientation import ORIENTATIONS
 from lucid_mlx.data.youtube_vis import is_youtube_vis
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation import Evaluation, evaluate, evaluate_video_results, evaluate_videos
+from lucid_mlx.evaluation.multi_scale import check_augmentation
 from lucid_mlx.evaluation.video import check_task
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.files import check_not_input, check_output_files, local_path, write_file
-from lucid_mlx.utils.text import echo
+from lucid_mlx.utils.text import echo, shown
 from lucid_mlx.utils.validation import MAX_COUNT
 from lucid_mlx.video.video_segmenter import VideoSegmenter
 
@@ -72,6 +73,12 @@ from lucid_mlx.video.video_segmenter import VideoSegmenter
 @dtype_option
 @threshold_option
 @batch_size_option
+@click.option(
+    "--scales", default="1", metavar="FACTORS",
+    help="Test-time augmentation, for semantic segmentation: average over these factors of the size, separated by "
+    "commas. The published ms+flip is 0.5,0.75,1,1.25,1.5,1.75 with --flip.",
+)  # fmt: skip
+@click.option("--flip", is_flag=True, help="Average over mirror images too, for semantic segmentation.")
 @click.option("--limit", type=click.IntRange(1, MAX_COUNT), help="Evaluate the first images only, this many.")
 @output_option("Write all metrics to this JSON file.")
 @click.option("--compare", help="Show another evaluation's JSON beside this one.")
@@ -79,7 +86,7 @@ from lucid_mlx.video.video_segmenter import VideoSegmenter
 def eval_(
     weights: str | None, images: str | None, annotations: str, results: str | None, class_names: str | None,
     task: str | None, size: str | None, dtype: str | None, threshold: float | None, batch_size: int,
-    limit: int | None, output: Path | None, compare: str | None, force: bool, **labels: Any,
+    scales: str, flip: bool, limit: int | None, output: Path | None, compare: str | None, force: bool, **labels: Any,
 ) -> None:  # fmt: skip
     """Measure a network on labeled images: mIoU, mask AP or panoptic quality, in percent; on labeled videos the AP of
     tracks, as YouTube-VIS measures it.
@@ -91,6 +98,8 @@ def eval_(
       lucid-mlx eval --weights facebook/mask2former-swin-tiny-coco-panoptic --images val2017 \\
           --annotations annotations/panoptic_val2017.json --compare other.json
       lucid-mlx eval --weights my-model --images photos --annotations label-maps --names names.txt --limit 100
+      lucid-mlx eval --weights my-model --images photos --annotations label-maps --names names.txt \\
+          --scales 0.5,0.75,1,1.25,1.5,1.75 --flip
       lucid-mlx eval --weights my-model --images valid/JPEGImages --annotations valid/instances.json
       lucid-mlx eval --results results.json --annotations valid/instances.json
     """
@@ -100,9 +109,12 @@ def eval_(
         read = [*(local_path(name) for name in named if name), *weights_files(weights)]
         check_output_files([output], read, force)
     other = None if compare is None else Evaluation.from_json(compare)
+    factors = _factors(scales)
+    check_augmentation(task or "semantic", factors, flip)
     if is_youtube_vis(local_path(annotations, "annotations")):
         if other is not None:
             other.check_task("video")
+        check_augmentation("video", factors, flip)
         videos = youtube_vis_dataset(annotations, None if results else _images(images))
         tell_unused(None, dict.fromkeys(["class_names", *labels], "for labeled videos"))
         result = _of_videos(videos, results, weights, task, size, dtype, threshold, batch_size, limit, output)
@@ -113,7 +125,9 @@ def eval_(
     else:
         weights = required_weights(weights)
         dataset = open_dataset(_images(images), annotations, class_names=class_names, **labels)
-        result = _of_images(dataset, weights, task, size, dtype, threshold, batch_size, limit, output, other)
+        result = _of_images(
+            dataset, weights, task, size, dtype, threshold, batch_size, factors, flip, limit, output, other
+        )
     table = result.table() if other is None else result.compare(other)
     for line in table.split("\n"):
         echo(line)
@@ -128,9 +142,18 @@ def _images(images: str | None) -> str:
     return images
 
 
+def _factors(scales: str) -> list[float]:
+    try:
+        return [float(scale) for scale in scales.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--scales must be numbers separated by commas, such as 0.5,1,1.5; got {shown(scales)}"
+        ) from None
+
+
 def _of_images(
     dataset: Dataset, weights: str, task: str | None, size: str | None, dtype: str | None, threshold: float | None,
-    batch_size: int, limit: int | None, output: Path | None, other: Evaluation | None,
+    batch_size: int, scales: list[float], flip: bool, limit: int | None, output: Path | None, other: Evaluation | None,
 ) -> Evaluation:  # fmt: skip
     if output is not None:
         check_not_input([output], dataset_files(dataset))
@@ -140,9 +163,14 @@ def _of_images(
     tell_unused(segmenter.task)
     if other is not None:
         other.check_task(segmenter.task)
-    echo(f"{segmenter.task} segmentation of {len(dataset.records)} images; {segmenter.image_config_note}", err=True)
+    images = f"{len(dataset.records)} images"
+    if check_augmentation(segmenter.task, scales, flip):
+        images += f", {len(scales) * (1 + flip)} views of each"
+    echo(f"{segmenter.task} segmentation of {images}; {segmenter.image_config_note}", err=True)
     thresholds = None if threshold is None else Thresholds(threshold)
-    return evaluate(segmenter, dataset, batch_size=batch_size, thresholds=thresholds, progress=True)
+    return evaluate(
+        segmenter, dataset, batch_size=batch_size, thresholds=thresholds, progress=True, scales=scales, flip=flip
+    )
 
 
 def _of_videos(

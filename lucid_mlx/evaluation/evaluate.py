@@ -2,7 +2,7 @@
 
 import difflib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -11,13 +11,14 @@ from lucid_mlx.data.dataset import Dataset, Record
 from lucid_mlx.data.notices import Notices
 from lucid_mlx.errors import InputError
 from lucid_mlx.evaluation.instance import InstanceMetrics
+from lucid_mlx.evaluation.multi_scale import augmented, check_augmentation
 from lucid_mlx.evaluation.panoptic import PanopticMetrics
 from lucid_mlx.evaluation.report import Evaluation
 from lucid_mlx.evaluation.semantic import SemanticMetrics
 from lucid_mlx.postprocessing.inputs import Thresholds
 from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.utils.text import hide_bar, shown
-from lucid_mlx.utils.validation import MAX_NAME, check_value
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_NAME, check_value
 
 METRICS: Mapping[str, type[SemanticMetrics | InstanceMetrics | PanopticMetrics]] = {
     "semantic": SemanticMetrics,
@@ -40,6 +41,8 @@ def evaluate(
     batch_size: int = 1,
     thresholds: Thresholds | None = None,
     progress: bool = False,
+    scales: Sequence[float] = (1,),
+    flip: bool = False,
 ) -> Evaluation:
     """Measure the accuracy of a model on labeled images, at their original sizes.
 
@@ -53,16 +56,24 @@ def evaluate(
         thresholds: what counts as a segment. None for those of the original project; for instances it has no score
             threshold.
         progress: show a progress bar, if standard error is a terminal or this a notebook.
+        scales: test-time augmentation, for semantic segmentation: factors of the size at which the network sees an
+            image, such as `(0.5, 0.75, 1, 1.25, 1.5, 1.75)`; the scores of the classes are averaged. With `flip` these
+            are the published "ms+flip".
+        flip: average over mirror images too, left for right.
 
     Returns:
         The metrics: mIoU as detectron2 computes it, mask AP, or panoptic quality.
 
     Raises:
-        InputError: if the dataset is for another task, the model lacks some of its classes, or a file cannot be read.
+        InputError: if the dataset is for another task, the model lacks some of its classes, or a file cannot be read;
+            or there are scales or `flip` for a task that is not semantic segmentation.
     """
     check_value("segmenter", segmenter, Segmenter)
     check_value("dataset", dataset, Dataset)
+    check_value("flip", flip, bool)
+    check_value("batch_size", batch_size, int, 1, MAX_BATCH_SIZE)
     task = segmenter.task
+    is_augmented = check_augmentation(task, scales, flip)
     class_mapping = check_labels(dataset, task, segmenter.labels)
     metrics = METRICS[task](dataset, class_mapping)
     if thresholds is None:
@@ -74,7 +85,10 @@ def evaluate(
             pending.append(record)
             yield record.image()
 
-    predictions = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
+    if is_augmented:
+        predictions = augmented(segmenter, images(), scales, flip, batch_size)
+    else:
+        predictions = segmenter.stream(images(), batch_size=batch_size, thresholds=thresholds)
     notices = Notices("the labeled images")
     bar = tqdm(predictions, "eval", len(dataset.records), unit="image", disable=hide_bar(progress))
     for prediction in bar:

@@ -1,6 +1,9 @@
 """Semantic segmentation: a class for each pixel."""
 
+import operator
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -90,27 +93,73 @@ def class_scores(class_logits: mx.array, mask_logits: mx.array, sizes: ImageSize
     return mx.array(scores)
 
 
+class View(NamedTuple):
+    """What a network said of one view of an image.
+
+    Attributes:
+        class_logits: (Q, num_labels + 1).
+        mask_logits: (Q, h, w).
+        sizes: the sizes of the view; the target size is that of the image, for all views.
+        mirrored: whether the view shows the image mirrored, left for right.
+    """
+
+    class_logits: mx.array
+    mask_logits: mx.array
+    sizes: ImageSizes
+    mirrored: bool
+
+
+def averaged_map(views: Sequence[View], resize_scores: bool) -> np.ndarray:
+    """Give each pixel the class with the highest mean score over views of the image.
+
+    Args:
+        views: at least one.
+        resize_scores: compute scores at the size of the input and resize the scores.
+
+    Returns:
+        (height, width) int32, the class of each pixel.
+    """
+    target = views[0].sizes.target_size
+    tiles = zip(*(_view_scores(view, resize_scores) for view in views), strict=True)
+    # All views have the same tiles, as these depend on the target's size.
+    sums = ((parts[0][0], reduce(operator.add, (scores for _, scores in parts))) for parts in tiles)
+    return _highest(sums, target)
+
+
+def _view_scores(view: View, resize_scores: bool) -> Iterator[tuple[Region, mx.array]]:
+    class_logits, mask_logits, sizes, mirrored = view
+    class_probabilities = mx.contiguous(softmax(class_logits)[:, :-1])
+    resize_scores = resize_scores and sizes.content_size != sizes.target_size
+    return _class_scores(class_probabilities, mask_logits, sizes, resize_scores, mirrored)
+
+
 def _plain_map(
     class_probabilities: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
 ) -> np.ndarray:
     """Compute the scores of every pixel; arguments and result as of `semantic_map`."""
-    class_map = np.empty(sizes.target_size, np.int32)
+    return _highest(_class_scores(class_probabilities, mask_logits, sizes, resize_scores), sizes.target_size)
+
+
+def _highest(scores_of_tiles: Iterator[tuple[Region, mx.array]], target_size: Size) -> np.ndarray:
+    """Return the class with the highest score of each pixel, (height, width) int32."""
+    class_map = np.empty(target_size, np.int32)
     use_numpy = numpy_is_fast()
-    tiles = (
-        (region, scores if use_numpy else mx.argmax(scores, axis=-1))
-        for region, scores in _class_scores(class_probabilities, mask_logits, sizes, resize_scores)
-    )
+    tiles = ((region, scores if use_numpy else mx.argmax(scores, axis=-1)) for region, scores in scores_of_tiles)
     for region, values in evaluated_in_order(tiles):
         class_map[region] = values.argmax(axis=-1) if use_numpy else values
     return class_map
 
 
 def _class_scores(
-    class_probabilities: mx.array, mask_logits: mx.array, sizes: ImageSizes, resize_scores: bool
+    class_probabilities: mx.array,
+    mask_logits: mx.array,
+    sizes: ImageSizes,
+    resize_scores: bool,
+    mirrored: bool = False,
 ) -> Iterator[tuple[Region, mx.array]]:
     """Yield the scores of each tile, (height, width, num_labels)."""
     queries, num_labels = class_probabilities.shape
-    for tile in resized_tiles(mask_logits, sizes, max(queries, num_labels), stop_at_input_size=resize_scores):
+    for tile in resized_tiles(mask_logits, sizes, max(queries, num_labels), resize_scores, mirrored):
         masks = sigmoid(tile.logits)
         scores = (masks.reshape(-1, queries) @ class_probabilities).reshape(*masks.shape[:2], num_labels)
         if tile.resize_weights is not None:

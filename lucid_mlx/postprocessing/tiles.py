@@ -71,7 +71,11 @@ def compact(logits: mx.array) -> np.ndarray:
 
 
 def resized_tiles(
-    mask_logits: mx.array, sizes: ImageSizes, channels: int, stop_at_input_size: bool = False
+    mask_logits: mx.array,
+    sizes: ImageSizes,
+    channels: int,
+    stop_at_input_size: bool = False,
+    mirrored: bool = False,
 ) -> Iterator[Tile]:
     """Resize mask logits to the network's input and then to the result, tile by tile.
 
@@ -82,6 +86,7 @@ def resized_tiles(
             size.
         stop_at_input_size: leave out the second resize, so that the caller can apply something nonlinear in between.
             If False, both resizes are done at once.
+        mirrored: the input shows the image mirrored, left for right; the result is mirrored back.
 
     Yields:
         The tiles, row by row. The logits of one are (height, width, Q) float32.
@@ -89,8 +94,8 @@ def resized_tiles(
     tile_bytes, columns = tile_size()
     rows = max(1, tile_bytes // (4 * channels * min(columns, sizes.target_size[1])))
     mask_logits = mx.contiguous(mask_logits.transpose(1, 2, 0))
-    column_tiles = list(_axis_tiles(mask_logits.shape[1], sizes, 1, columns, stop_at_input_size))
-    for row_tile in _axis_tiles(mask_logits.shape[0], sizes, 0, rows, stop_at_input_size):
+    column_tiles = list(_axis_tiles(mask_logits.shape[1], sizes, 1, columns, stop_at_input_size, mirrored))
+    for row_tile in _axis_tiles(mask_logits.shape[0], sizes, 0, rows, stop_at_input_size, False):
         strip = mask_logits[row_tile.inputs]
         for column_tile in column_tiles:
             first, *second = zip(row_tile.weights, column_tile.weights, strict=True)
@@ -122,11 +127,14 @@ def _resize_to_input(length: int, sizes: ImageSizes, axis: int) -> tuple[np.ndar
     return interpolation_weights(length, input_length, length, slice(content)), content, target
 
 
-def _axis_tiles(length: int, sizes: ImageSizes, axis: int, step: int, stop_at_input_size: bool) -> Iterator[_AxisTile]:
+def _axis_tiles(
+    length: int, sizes: ImageSizes, axis: int, step: int, stop_at_input_size: bool, mirrored: bool
+) -> Iterator[_AxisTile]:
     to_input, content, target = _resize_to_input(length, sizes, axis)
     for start in range(0, target, step):
         outputs = slice(start, min(start + step, target))
-        weights = [interpolation_weights(content, target, content, outputs)]
+        of = slice(target - outputs.stop, target - outputs.start) if mirrored else outputs
+        weights = [interpolation_weights(content, target, content, of)[:: -1 if mirrored else 1]]
         if stop_at_input_size:
             input_pixels, weights[0] = _without_unused_inputs(weights[0])
             weights.insert(0, to_input[input_pixels])
