@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
 
-from lucid_mlx.weights.catalog import CatalogEntry, video_catalog
+from lucid_mlx.weights.catalog import CatalogEntry, openmmlab_catalog, video_catalog
 
 _FACEBOOK, _OPENMMLAB = "cc-by-nc-4.0", "apache-2.0"
 
@@ -56,7 +56,7 @@ _MMLAB = re.compile(
     _START + r"mask2former_(?P<backbone>r50|r101|swin-[tsbl])(?P<variant>(?:-[a-z0-9]+)*)"
     r"_(?:lsj_\d+x\d+_\d+e|\d+xb\d+(?:-lsj)?-\d+[ek])"
     r"_(?P<data>coco-panoptic|coco|ade20k-\d+x\d+|cityscapes-\d+x\d+|youtubevis20(?:19|21))"
-    r"_(?P<date>\d{8})_\d{6}-[0-9a-f]{8}\.pth" + _END
+    r"_(?P<time>\d{8}_\d{6})-[0-9a-f]{8}\.pth" + _END
 )
 
 
@@ -139,7 +139,7 @@ def _openmmlab_checkpoint(match: re.Match[str]) -> PublishedCheckpoint:
         dataset, publisher = images.replace("youtubevis", "youtube_vis_") + "_instance", "MMDetection"
     elif images == "coco":
         # MMDetection's panoptic models were called "coco" until it had instance models too (April 2022).
-        panoptic = match["data"] == "coco-panoptic" or match["date"] < "20220426"
+        panoptic = match["data"] == "coco-panoptic" or match["time"] < "20220426"
         dataset, publisher = "coco_panoptic" if panoptic else "coco_instance", "MMDetection"
     else:
         dataset, publisher = f"{images}_semantic", "MMSegmentation"
@@ -147,7 +147,8 @@ def _openmmlab_checkpoint(match: re.Match[str]) -> PublishedCheckpoint:
     backbone = name.upper() if name.startswith("r") else f"Swin-{name[-1].upper()}"
     if re.search(r"-in2[12]k", match["variant"]):
         backbone += " (IN21k)"
-    return _published_checkpoint(backbone, dataset, publisher, _OPENMMLAB, clips=clips)
+    metric = _openmmlab_zoo().get(match["time"])
+    return _published_checkpoint(backbone, dataset, publisher, _OPENMMLAB, metric, clips)
 
 
 @lru_cache
@@ -161,3 +162,13 @@ def _zoo() -> dict[str, tuple[str, str, str]]:
 def _video_zoo() -> dict[str, CatalogEntry]:
     """Return the checkpoints for videos by the names of their files."""
     return {model.address.rsplit("/", 1)[1]: model for model in video_catalog()}
+
+
+@lru_cache
+def _openmmlab_zoo() -> dict[str, str]:
+    """Return the main metric of OpenMMLab's checkpoints by the time in a file's name.
+
+    The same training was published under several names and digests, as OpenMMLab renamed its keys.
+    """
+    matches = ((_MMLAB.search(model.address), model.metric) for model in openmmlab_catalog())
+    return {match["time"]: metric.split(";")[0] for match, metric in matches if match}

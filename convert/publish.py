@@ -20,6 +20,7 @@ from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.utils.text import printable, shown
 from lucid_mlx.utils.validation import check_choice, whole_numbers
+from lucid_mlx.weights.catalog import is_non_commercial
 from lucid_mlx.weights.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
@@ -30,7 +31,6 @@ from lucid_mlx.weights.checkpoint import (
 )
 from lucid_mlx.weights.upload import check_repository, upload
 
-_NON_COMMERCIAL = re.compile(r"(^|-)nc(-|$)|non-?commercial")
 MAX_GENERATIONS = 10  # of models that were trained from one another
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 
@@ -63,11 +63,6 @@ def _folder_metadata(source: str) -> dict[str, str]:
     except (InputError, OSError, ValueError, RuntimeError):  # a damaged folder, or no name that a disk takes
         pass
     return {}
-
-
-def is_non_commercial(license: str) -> bool:
-    """Return whether a license, as the hub writes it, is for non-commercial use alone."""
-    return _NON_COMMERCIAL.search(license.lower()) is not None
 
 
 def checked_license(metadata: Mapping[str, str], wanted: str | None) -> str | None:

@@ -32,12 +32,18 @@ def rows(*options):
 
 def test_the_list_shows_all_models_and_can_be_filtered(hub):
     demo, *others = rows()
-    assert len(others) == 54 + 27
+    assert len(others) == 54 + 24 + 27
     assert demo[:4] == ["demo", "drawn_garments_panoptic", "6", "24"]
     assert demo[-3:] == ["in", "the", "package"]
     tiny = rows("--size", "tiny", "--task", "panoptic", "--dataset", "coco")
-    assert [row[0] for row in tiny] == ["mask2former_swin_tiny:COCO_PANOPTIC", NAME]
-    assert all(row[2] == "190" and "53.2;" in row and row[-3:] == ["800/1333", "cc-by-nc-4.0", "no"] for row in tiny)
+    assert [row[0] for row in tiny] == [
+        "mask2former_swin_tiny:COCO_PANOPTIC",
+        NAME,
+        "openmmlab_swin_tiny:COCO_PANOPTIC",
+    ]
+    assert all(
+        row[2] == "190" and "53.2;" in row and row[-3:] == ["800/1333", "cc-by-nc-4.0", "no"] for row in tiny[:2]
+    )
     clips, frames = rows("--size", "large", "--dataset", "youtube_vis_2019")[:2]
     assert clips[:4] == ["video_mask2former_swin_large:YOUTUBE_VIS_2019", "youtube_vis_2019_instance", "862", "200"]
     assert clips[4:] == ["AP", "60.4", "480/1333", "cc-by-nc-4.0", "no"]

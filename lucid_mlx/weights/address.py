@@ -61,10 +61,10 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     """Find out where weights are, without access to the network.
 
     A string that starts with `hf://`, `https://` or `http://` is an address. Otherwise it is a path if that exists on
-    disk; the checkpoint that comes with the package if it is "demo"; a registry tag or a checkpoint for videos if it
-    has a colon ("mask2former_swin_small:ADE20K_SEMANTIC", "minvis_resnet_50:OVIS"); a name on the Hugging Face hub if
-    it has a single slash. If something on disk has the name of a listed checkpoint, such as "demo", a folder with a
-    model is taken, and the listed checkpoint otherwise; a warning says so. "./demo" is always the path.
+    disk; the checkpoint that comes with the package if it is "demo"; a registry tag or another listed name if it has a
+    colon ("mask2former_swin_small:ADE20K_SEMANTIC", "openmmlab_resnet_50:COCO_PANOPTIC"); a name on the Hugging Face
+    hub if it has a single slash. If something on disk has the name of a listed checkpoint, such as "demo", a folder
+    with a model is taken, and the listed checkpoint otherwise; a warning says so. "./demo" is always the path.
 
     Args:
         weights: what the user wrote, or a member or entry of the registry.
@@ -105,7 +105,7 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     if weights == DEMO_FOLDER.name:
         return DEMO_FOLDER
     if re.fullmatch(r"\w+:\w+", weights):
-        return _video_address(weights) or _entry_address(resolve(weights))
+        return _listed_address(weights) or _entry_address(resolve(weights))
     if (match := _HUB_NAME.fullmatch(weights)) and not weights.startswith("."):
         return HubAddress(match["repository"], match["revision"] or "main")
     raise InputError(
@@ -115,18 +115,15 @@ def parse_address(weights: WeightsLike) -> Path | HubAddress | WebAddress:
     )
 
 
-def _video_address(name: str) -> HubAddress | WebAddress | None:
-    """Return the address of a checkpoint for videos, in any capitalization; None for another kind of name."""
-    from lucid_mlx.weights.catalog import video_catalog
+def _listed_address(name: str) -> HubAddress | WebAddress | None:
+    """Return the address of a checkpoint that is listed with one, in any capitalization; None for another name."""
+    from lucid_mlx.weights.catalog import all_checkpoints
 
-    models = {model.name.lower(): model for model in video_catalog()}
-    if model := models.get(name.lower()):
-        address = model.address
+    addresses = {model.name.lower(): model.address for model in all_checkpoints() if model.address}
+    if address := addresses.get(name.lower()):
         return _parse_hub_uri(address) if address.startswith("hf://") else WebAddress(address)
-    if name.lower().startswith(("video_mask2former", "minvis")):
-        raise InputError(
-            f"there is no checkpoint {name}{near_names(name)}; `lucid-mlx weights list --task instance` shows names"
-        )
+    if name.lower().startswith(("video_mask2former", "minvis", "openmmlab")):
+        raise InputError(f"there is no checkpoint {name}{near_names(name)}; `lucid-mlx weights list` shows names")
     return None
 
 
@@ -139,10 +136,9 @@ def near_names(name: str) -> str:
 
 def _listed_names() -> dict[str, str]:
     """Return the names that `lucid-mlx weights list` shows, by what they are in small letters."""
-    from lucid_mlx.weights.catalog import catalog, video_catalog
+    from lucid_mlx.weights.catalog import all_checkpoints
 
-    models = (*catalog(), *video_catalog())
-    return {name.lower(): name for name in (DEMO_FOLDER.name, *(model.name for model in models))}
+    return {name.lower(): name for name in (DEMO_FOLDER.name, *(model.name for model in all_checkpoints()))}
 
 
 def _is_shadowed(name: str, path: Path) -> bool:

@@ -1,6 +1,7 @@
-"""The public checkpoints: those of lucid's registry, the official ones on the Hugging Face hub, those for videos."""
+"""The public checkpoints that have a name here, by their publishers."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,15 @@ from lucid_mlx.weights import enums
 from lucid_mlx.weights.registry import ZOO_LICENSE, WeightEntry, WeightsEnum
 
 SWIN_SIZES = ("tiny", "small", "base", "large")
+
+# MMDetection's issues 12445 to 12447, of June 2026. mmengine keeps what it downloads where torch.hub does.
+OPENMMLAB_SERVER = "https://download.openmmlab.com/"
+OPENMMLAB_NOTE = (
+    "OpenMMLab's server did not answer in June 2026; a file that you have, such as in ~/.cache/torch/hub/checkpoints, "
+    "is read by its path"
+)
+
+_NON_COMMERCIAL = re.compile(r"(^|-)nc(-|$)|non-?commercial")
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,33 @@ def video_catalog() -> tuple[CatalogEntry, ...]:
 
     MinVIS's repository has a few that were trained on a part of the annotations: 10, 5 or 1 percent of the frames.
     """
-    table = (files("lucid_mlx.weights") / "video_models.tsv").read_text(encoding="utf-8")
-    return tuple(
-        CatalogEntry(
+    return tuple(_listed("video_models.tsv"))
+
+
+@lru_cache
+def openmmlab_catalog() -> tuple[CatalogEntry, ...]:
+    """Return OpenMMLab's checkpoints for images: MMDetection's of COCO, MMSegmentation's of ADE20K and Cityscapes.
+
+    Addresses and accuracies are those of their model zoos, `configs/mask2former` in either repository.
+    """
+    return tuple(_listed("openmmlab_models.tsv"))
+
+
+def all_checkpoints() -> tuple[CatalogEntry, ...]:
+    """Return every public checkpoint that has a name; not the one that comes with the package."""
+    return (*catalog(), *openmmlab_catalog(), *video_catalog())
+
+
+def is_non_commercial(license: str) -> bool:
+    """Return whether a license, as the hub writes it, is for non-commercial use alone."""
+    return _NON_COMMERCIAL.search(license.lower()) is not None
+
+
+def _listed(table: str) -> Iterator[CatalogEntry]:
+    """Read a table of checkpoints whose addresses are in it."""
+    text = (files("lucid_mlx.weights") / table).read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines(), delimiter="\t"):
+        yield CatalogEntry(
             row["name"],
             row["backbone"].removeprefix("swin_") if row["backbone"].startswith("swin_") else "",
             row["dataset"],
@@ -85,8 +119,6 @@ def video_catalog() -> tuple[CatalogEntry, ...]:
             trained_on=row["trained on"],
             backbone=row["backbone"],
         )
-        for row in csv.DictReader(table.splitlines(), delimiter="\t")
-    )
 
 
 def _registered(metrics: dict[tuple[str, str], list[str]]) -> Iterator[CatalogEntry]:

@@ -15,6 +15,7 @@ from lucid_mlx.errors import InputError
 from lucid_mlx.utils import http
 from lucid_mlx.utils.files import check_file, temporary_folder
 from lucid_mlx.weights.address import HubAddress, WebAddress, parse_address
+from lucid_mlx.weights.catalog import OPENMMLAB_NOTE, OPENMMLAB_SERVER
 from lucid_mlx.weights.checkpoint import CARD_FILE, CONFIG_FILE, PREPROCESSOR_FILE, WEIGHT_FILES, read_weight_map
 from lucid_mlx.weights.hub_errors import (
     as_input_errors,
@@ -209,6 +210,10 @@ def _download_from_web(url: str, local_files_only: bool) -> Path:
             _check_web_digest(temporary, url)
             _check_weights(temporary, url)
             temporary.replace(path)
+    except InputError as error:
+        if url.startswith(OPENMMLAB_SERVER):
+            raise InputError(f"{error}; {OPENMMLAB_NOTE}") from None
+        raise
     except OSError as error:
         raise InputError(disk_message(path.parent, error)) from None
     return path
