@@ -42,6 +42,9 @@ def train(
 ) -> None:
     """Train or fine-tune a network as the TOML file CONFIG says.
 
+    preset = "coco-panoptic" in it, and others, fill in the original project's recipes; dtype = "bfloat16" is mixed
+    precision.
+
     The folder holds a model that every --weights takes, and in training/ the state of the run, its metrics
     (metrics.jsonl), pictures and curves. Ctrl-C saves. With --resume CONFIG may be left out; if it is given, what has
     changed in it is told, and the network stays as it is. Several processes or machines: mlx.launch. --dry-run trains

@@ -9,6 +9,7 @@ from lucid_mlx.data.open_dataset import open_dataset
 from lucid_mlx.errors import InputError
 from lucid_mlx.training.augment import LargeScaleJitter, ResizeAndCrop
 from lucid_mlx.training.optimizer import OptimizerConfig
+from lucid_mlx.training.presets import fill_in
 from lucid_mlx.training.settings import Settings
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import shown
@@ -197,6 +198,8 @@ class TrainingConfig:
         train: the labeled images to train on.
         augmentation: makes training samples of the images. `kind` is "jitter" or "crop"; the
             other keys are those of the augmentation.
+        preset: the recipe that `read_config` takes every value from that the file does not have, such as
+            "coco-panoptic" or "coco-panoptic/swin-tiny": see the guide. What it sets may be left out, `steps` too.
         validation: the labeled images for pictures of predictions and for evaluation; None for neither.
         network: see `NetworkConfig`: the network to train.
         optimizer: see `OptimizerConfig`: how its parameters are updated.
@@ -205,7 +208,8 @@ class TrainingConfig:
         gradient_accumulation_steps: batches whose gradients are averaged for one step.
         workers: processes that load and augment images; 0 to do it in the training process.
         seed: the seed of all random numbers.
-        dtype: the type to compute in. Parameters and losses are always float32.
+        dtype: the type to compute in. "bfloat16" is mixed precision: copies of the parameters and what is computed with
+            them are bfloat16; the parameters, their gradients, the optimizer's state and the losses stay float32.
         check: read and check all images and labels before the first step.
 
     Raises:
@@ -216,6 +220,7 @@ class TrainingConfig:
     steps: int
     train: DatasetConfig
     augmentation: LargeScaleJitter | ResizeAndCrop
+    preset: str | None = None
     validation: DatasetConfig | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -250,12 +255,17 @@ def read_config(path: str | PathLike[str]) -> TrainingConfig:
         The configuration. Its `dataset_name` is the name of the file if the file does not set it.
 
     Raises:
-        InputError: if the file cannot be read, or has an unknown key, lacks one, or has a value that does not fit. The
-            message names the line.
+        InputError: if the file cannot be read, or has an unknown key or preset, lacks a key, or has a value that does
+            not fit. The message names the line.
     """
     path = local_path(path)
     settings = Settings(path)
     table = dict(settings.table)
+    if "preset" in table and path.suffix != ".json":  # a run keeps all values
+        try:
+            table = fill_in(table, table["preset"])
+        except InputError as error:
+            raise InputError(f"{settings.location('preset')}: {error}") from error
     augmentation = table.get("augmentation", {})
     if not isinstance(augmentation, dict):
         raise InputError(f"{settings.location('augmentation')}: augmentation must be a table: write [augmentation]")
