@@ -14,7 +14,7 @@ import pytest
 from helpers import PHOTO, RESNET, small_model
 from hub_files import publish, small
 from mlx.utils import tree_flatten
-from PIL import Image, ImageFilter
+from PIL import Image
 from runs import small_run
 
 import lucid_mlx
@@ -66,63 +66,6 @@ def test_lucid_s_documented_examples_run(run, hub, monkeypatch, tmp_path):
     printed = run("lucid_build.py", "--weights", "ADE20K_SEMANTIC").splitlines()
     assert printed[:3] == ["class logits (1, 100, 151)", "mask logits (1, 100, 56, 56)", "class map (1, 224, 224)"]
     assert printed[3:] == ["first classes: wall, building, sky, floor, tree", "class map (1, 224, 224)"]
-
-
-class TestCutOut:
-    def test_the_object_of_a_class_is_what_is_not_transparent(self, run, weights):
-        assert run("cut_out.py", PHOTO, "--weights", weights, "--label", "Cup", "--soft", 0) == "cup -> cut_out.png\n"
-        found = lucid_mlx.Segmenter(weights)(PHOTO)
-        cup = max(found.only(["cup"]).segments, key=lambda segment: segment.area)
-        left, top, right, bottom = cup.box
-        picture = np.array(Image.open("cut_out.png"))
-        assert picture.shape == (bottom - top, right - left, 4)
-        assert np.array_equal(picture[..., 3], np.uint8(255) * found.mask(cup)[top:bottom, left:right])
-        assert np.array_equal(picture[..., :3], found.image[top:bottom, left:right])
-        assert (picture[..., 3] == 255).sum() == cup.area < picture[..., 3].size
-
-    def test_a_format_without_transparency_is_refused_before_the_work(self, run, weights, capsys):
-        with pytest.raises(SystemExit):
-            run("cut_out.py", "--weights", weights, "-o", "x.jpg")
-        assert "x.jpg cannot be transparent" in capsys.readouterr().err
-
-    def test_an_edge_is_soft(self, run, weights):
-        run("cut_out.py", "--weights", weights)
-        alpha = np.array(Image.open("cut_out.png"))[..., 3]
-        assert alpha.min() == 0
-        assert alpha.max() == 255
-        assert ((alpha > 0) & (alpha < 255)).any()
-
-    def test_without_a_label_it_is_the_largest_object_and_no_stuff(self, run, weights):
-        found = lucid_mlx.Segmenter(weights)(PHOTO).segments
-        assert max(found, key=lambda segment: segment.area).label == "sky-other-merged"
-        assert run("cut_out.py", "--weights", weights, "-o", "object.webp") == "cup -> object.webp\n"
-        with Image.open("object.webp") as picture:
-            assert picture.mode == "RGBA"
-        assert run("cut_out.py", "--weights", weights, "--label", "sky-other-merged").startswith("sky")
-
-    def test_what_is_not_there_is_told(self, run, weights):
-        with pytest.raises(SystemExit, match="there is no dog in the photo; there is: .*cup"):
-            run("cut_out.py", "--weights", weights, "--label", "dog")
-        assert not Path("cut_out.png").exists()
-
-
-class TestBlurBackground:
-    @pytest.mark.parametrize("options", [(), ("--keep", "cup")])
-    def test_what_is_kept_is_the_photo_and_the_rest_is_blurred(self, run, weights, options):
-        run("blur_background.py", PHOTO, "--weights", weights, "--radius", 5, *options)
-        found = lucid_mlx.Segmenter(weights, task="semantic")(PHOTO)
-        keep = found.only([options[-1] if options else "person"]).map >= 0
-        blurred = np.array(Image.fromarray(found.image).filter(ImageFilter.GaussianBlur(5)))
-        picture = np.array(Image.open("blurred.png"))
-        assert 0.1 < keep.mean() < 0.9
-        assert np.array_equal(picture[keep], found.image[keep])
-        assert np.array_equal(picture[~keep], blurred[~keep])
-        assert (picture[~keep] != found.image[~keep]).any(axis=-1).mean() > 0.8
-
-    def test_what_is_not_there_is_told(self, run, weights):
-        with pytest.raises(SystemExit, match="there is no dog in the photo; there is: person"):
-            run("blur_background.py", "--weights", weights, "--keep", "dog")
-        assert not Path("blurred.png").exists()
 
 
 class TestBatchFolder:
@@ -237,7 +180,7 @@ def test_every_script_is_short_says_how_to_call_it_and_is_tested_here():
     # These have tests of their own.
     elsewhere = {"fashion_scenes.py", "moving_scenes.py", "open_nsfw_backbone.py", "people_and_garments.py"}
     scripts = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / name for name in elsewhere})
-    assert len(scripts) == 7
+    assert len(scripts) == 5
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert f"python examples/{script.name}" in ast.get_docstring(ast.parse(text))
