@@ -103,7 +103,8 @@ def test_the_cost_is_the_weighted_sum_of_its_three_parts():
         assert got[query, item].item() == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_losses_are_their_definitions():
+@pytest.mark.parametrize("class_weights", [None, [3.0, 0.5, 1.0, 0.0, 7.0]])
+def test_the_losses_are_their_definitions(class_weights):
     rng = np.random.default_rng(0)
     config = small_config(**POINTS)
     masks, classes = 3 * rng.standard_normal((2, 6, 5, 7), np.float32), rng.standard_normal((2, 6, 6), np.float32)
@@ -111,7 +112,7 @@ def test_the_losses_are_their_definitions():
     targets = read_targets(mask_labels, class_labels, 2, 5)
     prediction = matcher.Prediction(mx.array(masks), mx.array(classes))
     matches = matcher.match([prediction], targets, config, KEY)
-    got = compute_losses([prediction], targets, matches, config)
+    got = compute_losses([prediction], targets, matches, config, class_weights and mx.array(class_weights))
 
     rows, objects = np.array(matches[0].rows), np.array(matches[0].objects)
     assert (rows[:2] < 6).all()
@@ -122,7 +123,7 @@ def test_the_losses_are_their_definitions():
     labels[rows] = np.concatenate([np.array(x) for x in class_labels])[objects]
     logits = classes.reshape(12, 6).astype(np.float64)
     terms = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), labels]
-    weights = np.where(labels == 5, 0.1, 1.0)
+    weights = np.array([*(class_weights or np.ones(5)), 0.1])[labels]
     assert got["loss_cross_entropy"].item() == pytest.approx(2 * (terms * weights).sum() / weights.sum(), rel=1e-5)
 
     draw = matcher.uniform(mx.random.split(KEY)[1])
@@ -136,6 +137,22 @@ def test_the_losses_are_their_definitions():
     dice = 1 - (2 * (p * y).sum(axis=1) + 1) / (p.sum(axis=1) + y.sum(axis=1) + 1)
     assert got["loss_mask"].item() == pytest.approx(5 * cross_entropy.sum() / 5, rel=1e-5)
     assert got["loss_dice"].item() == pytest.approx(5 * dice.sum() / 5, rel=1e-5)
+
+
+def test_weights_of_classes_change_their_losses_and_gradients():
+    model, batch = small_model(**POINTS), scene()
+    plain, gradients = loss_and_gradients(model, *batch, key=KEY)
+    same, same_gradients = loss_and_gradients(model, *batch, key=KEY, class_weights=mx.ones(5))
+    assert {name: loss.item() for name, loss in same.items()} == {name: loss.item() for name, loss in plain.items()}
+    assert_equal_gradients(same_gradients, gradients)
+    heavy, _ = loss_and_gradients(model, *batch, key=KEY, class_weights=mx.array([9.0, 1, 1, 1, 1]))
+    assert {name for name in plain if heavy[name].item() != plain[name].item()} == {
+        name for name in plain if "cross_entropy" in name
+    }
+    model.config.no_object_weight = 0.0
+    nothing, gradients = loss_and_gradients(model, *batch, key=KEY, class_weights=mx.zeros(5))
+    assert nothing["loss_cross_entropy"].item() == 0
+    assert all(np.isfinite(value).all() for value in flat(gradients).values())
 
 
 def test_every_prediction_is_supervised_and_the_loss_is_the_sum():

@@ -51,7 +51,7 @@ def check_augmentation(task: str, scales: Sequence[float], flip: bool) -> bool:
     if used and task != "semantic":
         raise InputError(
             f"several scales and flipping are for semantic segmentation, and this is {task} segmentation: the scores "
-            "of pixels can be averaged, objects cannot, and the original project has it for semantic segmentation alone; "
+            "of pixels can be averaged, objects cannot, and the original project has it for no other task; "
             "leave them out, or choose the task semantic (`--task semantic`)"
         )
     return used

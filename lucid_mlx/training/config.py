@@ -13,7 +13,7 @@ from lucid_mlx.training.presets import fill_in
 from lucid_mlx.training.settings import Settings
 from lucid_mlx.utils.files import local_path
 from lucid_mlx.utils.text import shown
-from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, FieldError, Range, check_fields
+from lucid_mlx.utils.validation import MAX_BATCH_SIZE, MAX_COUNT, FieldError, Range, check_fields, value_problem
 
 AUGMENTATIONS = {"jitter": LargeScaleJitter, "crop": ResizeAndCrop}
 
@@ -30,6 +30,7 @@ RANGES: dict[str, Range] = {
     "steps": (1, MAX_COUNT),
     "batch_size": (1, MAX_BATCH_SIZE),
     "gradient_accumulation_steps": (1, MAX_BATCH_SIZE),
+    "repeat_threshold": (0, 1),
     "workers": (0, 256),
     "seed": (0, 2**32 - 1),
 }
@@ -211,6 +212,12 @@ class TrainingConfig:
         dtype: the type to compute in. "bfloat16" is mixed precision: copies of the parameters and what is computed with
             them are bfloat16; the parameters, their gradients, the optimizer's state and the losses stay float32.
         check: read and check all images and labels before the first step.
+        filter_empty: for instances, leave out images without an object to learn, as the original project does.
+        repeat_threshold: the share of images below which a class is rare: images with rare classes come more often, by
+            a factor of sqrt(threshold / share) in the mean (LVIS, repeat factor sampling). 0 for all images once.
+        class_weights: weights of classes in the classification loss, by name, beside `no_object_weight`; those that are
+            not named weigh 1. "balanced" for scikit-learn's: the number of all segments, divided by the number of
+            classes and by that of the class's segments. None if all weigh the same.
 
     Raises:
         FieldError: if a value is out of range.
@@ -231,9 +238,20 @@ class TrainingConfig:
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     check: bool = True
+    filter_empty: bool = True
+    repeat_threshold: float = 0.0
+    class_weights: dict[str, Any] | str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, RANGES)
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise FieldError(
+                f'class_weights must be "balanced", or a table of names and numbers, got {shown(self.class_weights)}',
+                "class_weights",
+            )
+        for name, weight in self.class_weights.items() if isinstance(self.class_weights, dict) else ():
+            if problem := value_problem(f"the weight of {shown(name)}", weight, float, 0, MAX_COUNT):
+                raise FieldError(problem, f"class_weights.{name}")
         if self.validation is None and self.reports.evaluate:
             raise FieldError("evaluate needs labeled images: add a table [validation]", "reports.evaluate")
 

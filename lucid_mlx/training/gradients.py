@@ -28,6 +28,7 @@ def loss_and_gradients(
     class_labels: list[mx.array],
     key: mx.array | None = None,
     dtype: mx.Dtype | None = None,
+    class_weights: mx.array | None = None,
 ) -> tuple[dict[str, mx.array], dict[str, Any]]:
     """Return the losses of `Mask2Former.forward` and the gradient of their sum.
 
@@ -41,6 +42,7 @@ def loss_and_gradients(
         key: the random key of the sampled points; None draws from `mx.random.state`.
         dtype: the type to compute in, with copies of the parameters. Parameters, gradients, statistics and losses keep
             their own type. None computes in the type of the parameters.
+        class_weights: (num_labels,) float32, the weight of each class in the classification loss; None for 1.
 
     Returns:
         The weighted losses, scalars by name; and the gradient of their sum, a tree with the shapes of
@@ -65,7 +67,7 @@ def loss_and_gradients(
         predictions = scored_predictions(
             out["masks_queries_logits"], out["class_queries_logits"], out["auxiliary_logits"], config
         )
-        losses = compute_losses(predictions, targets, matches, config)
+        losses = compute_losses(predictions, targets, matches, config, class_weights)
         return model.get_loss(losses), losses, predictions
 
     try:

@@ -84,7 +84,7 @@ def with_objects(dataset: Dataset) -> Dataset:
         )
     warnings.warn(
         f"{left_out} of {len(dataset.records)} images have no object to learn, and are left out of training, as in the "
-        "original project",
+        "original project; `filter_empty = false` keeps them",
         stacklevel=3,
     )
     return replace(dataset, records=records)
@@ -98,10 +98,12 @@ class _SampleTask(NamedTuple):
     seed: int
     epoch: int
     image_index: int
+    repetition: int  # which one of an image in an epoch, from 0
 
     def run(self) -> Sample:
-        """Make the sample. It depends on the dataset, the seed, the epoch and the image only."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.epoch, self.image_index)))
+        """Make the sample. It depends on the dataset, the seed, the epoch, the image and the repetition only."""
+        key = (self.epoch, self.image_index, self.repetition)[: 3 if self.repetition else 2]
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
         try:
             return self.augment(self.record.image(), self.record.target(), rng)
         except InputError:
@@ -119,14 +121,14 @@ class _SampleTask(NamedTuple):
 class Loader:
     """An endless stream of batches. It depends on the seed, and not on the number of workers.
 
-    Each epoch has every image once, in a new random order. A batch may have the end of one epoch and the start of the
-    next.
+    Each epoch has every image once, in a new random order; or as often as its repeat factor says, whose fraction is the
+    probability of one time more. A batch may have the end of one epoch and the start of the next.
 
     With workers, a script must do its work under `if __name__ == "__main__":`, because workers are new processes that
     import it. (MLX does not survive a fork.)
 
     Args:
-        dataset: the labeled images; for instances, those without objects are left out.
+        dataset: the labeled images.
         augment: makes a sample of each image, all of one size.
         batch_size: images in a batch.
         image_config: how pixels are normalized: its `mean`, `std` and `rescale_factor`.
@@ -134,6 +136,10 @@ class Loader:
         workers: processes that prepare samples; 0 to do it in this process, when a batch is requested.
         shard: (rank, size) of this process in a distributed run: of each batch it gets only every `size`-th sample,
             starting at `rank`.
+        filter_empty: for instances, leave out images without objects.
+
+    Attributes:
+        repeat_factors: how often each image comes in an epoch in the mean, (images,); None for once.
 
     Raises:
         InputError: if the batch size is below 1 or not a multiple of the number of processes, or the number of workers
@@ -150,13 +156,16 @@ class Loader:
         seed: int = 0,
         workers: int = 0,
         shard: tuple[int, int] = (0, 1),
+        filter_empty: bool = True,
     ):
         for name, value, minimum in (("batch_size", batch_size, 1), ("workers", workers, 0), ("seed", seed, 0)):
             if value < minimum:
                 raise InputError(f"{name} must be at least {minimum}, got {value}")
         if batch_size % shard[1]:
             raise InputError(f"batch_size must be a multiple of the {shard[1]} processes, got {batch_size}")
-        self.dataset, self.augment, self.image_config = with_objects(dataset), augment, image_config or ImageConfig()
+        self.dataset = with_objects(dataset) if filter_empty else dataset
+        self.augment, self.image_config = augment, image_config or ImageConfig()
+        self.repeat_factors: np.ndarray | None = None
         self.batch_size, self.seed, self.workers, self.shard = batch_size, seed, workers, shard
 
     def batches(self, epoch: int = 0, sample_in_epoch: int = 0) -> Generator[Batch, None, None]:
@@ -177,10 +186,14 @@ class Loader:
         """
         rank, size = self.shard
         tasks = islice(self._tasks(epoch, sample_in_epoch), rank, None, size)
-        count, per_batch = len(self.dataset.records), self.batch_size // size
+        per_batch, length = self.batch_size // size, self._length(epoch)
+        sample_in_epoch = min(sample_in_epoch, length)  # a run that goes on may have fewer images now
         with closing(self._run_in_workers(tasks) if self.workers else (task.run() for task in tasks)) as samples:
             while True:
-                epoch, sample_in_epoch = divmod(epoch * count + sample_in_epoch + self.batch_size, count)
+                sample_in_epoch += self.batch_size
+                while sample_in_epoch >= length:
+                    epoch, sample_in_epoch = epoch + 1, sample_in_epoch - length
+                    length = self._length(epoch)
                 yield collate(islice(samples, per_batch), self.image_config, (epoch, sample_in_epoch))
 
     def image_names(self, epoch: int, sample_in_epoch: int, batches: int = 1) -> list[str]:
@@ -197,12 +210,28 @@ class Loader:
         tasks = islice(self._tasks(epoch, sample_in_epoch), self.batch_size * batches)
         return [task.record.name for task in tasks]
 
+    def _length(self, epoch: int) -> int:
+        """Return how many samples an epoch has."""
+        return len(self.dataset.records) if self.repeat_factors is None else len(self._order(epoch)[0])
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of an epoch in their order, (samples,), and of each which repetition it is."""
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
+        images = np.arange(len(self.dataset.records))
+        repeats = np.ones_like(images)
+        if self.repeat_factors is not None:
+            more, repeats = np.modf(self.repeat_factors)
+            repeats = repeats.astype(np.int64) + (rng.random(len(images)) < more)
+        order = rng.permutation(repeats.sum())
+        first = np.repeat(repeats.cumsum() - repeats, repeats)
+        return np.repeat(images, repeats)[order], (np.arange(len(order)) - first)[order]
+
     def _tasks(self, epoch: int, sample_in_epoch: int) -> Iterator[_SampleTask]:
         records = self.dataset.records
         while True:
-            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,)))
-            for index in rng.permutation(len(records))[sample_in_epoch:].tolist():
-                yield _SampleTask(records[index], self.augment, self.seed, epoch, index)
+            order = zip(*(part[sample_in_epoch:].tolist() for part in self._order(epoch)), strict=True)
+            for index, repetition in order:
+                yield _SampleTask(records[index], self.augment, self.seed, epoch, index, repetition)
             epoch, sample_in_epoch = epoch + 1, 0
 
     def _run_in_workers(self, tasks: Iterator[_SampleTask]) -> Generator[Sample, None, None]:

@@ -14,6 +14,7 @@ from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 from lucid_mlx.preprocessing import ImageConfig, parse_size
 from lucid_mlx.training.config import NetworkConfig, TrainingConfig
 from lucid_mlx.training.gradient_checkpointing import checkpoint_layers
+from lucid_mlx.training.imbalance import check_class_names
 from lucid_mlx.utils.files import read_json
 from lucid_mlx.utils.parameters import load_parameters
 from lucid_mlx.utils.text import shown
@@ -34,9 +35,11 @@ def open_data(config: TrainingConfig) -> tuple[Dataset, Dataset | None]:
         Those to train on, and those to validate with, if there are any.
 
     Raises:
-        InputError: if they cannot be opened, or the run could not be evaluated on the second ones.
+        InputError: if they cannot be opened, or the run could not be evaluated on the second ones; or a class has a
+            weight that does not exist.
     """
     dataset = config.train.open()
+    check_class_names(config.class_weights, dataset.class_names)
     if config.validation is None:
         return dataset, None
     try:

@@ -23,6 +23,7 @@ from lucid_mlx.segmenter import Segmenter
 from lucid_mlx.training.config import TrainingConfig
 from lucid_mlx.training.folder import STATE_FILE, TRAINING_FOLDER, RunFolder, check_new
 from lucid_mlx.training.gradients import loss_and_gradients
+from lucid_mlx.training.imbalance import balance
 from lucid_mlx.training.interrupt import Interrupt, deferred_interrupt
 from lucid_mlx.training.loader import Batch, Loader
 from lucid_mlx.training.monitor import Monitor
@@ -63,6 +64,7 @@ class Trainer:
         model: the model that is trained.
         image_config: how its images are prepared.
         loader: makes the batches.
+        class_weights: the weight of each class in the loss, (num_labels,); None for 1.
         validation: the validation data; None if there is none.
         optimizer: updates the model's parameters.
         ema: the exponential moving average of the parameters; None if there is none.
@@ -127,7 +129,9 @@ class Trainer:
             seed=config.seed,
             workers=config.workers,
             shard=(self.group.rank(), self.group.size()),
+            filter_empty=config.filter_empty,
         )
+        self.class_weights = balance(config, self.loader, self.log, progress=self.is_main_process)
         self.optimizer = Optimizer(self.model, config.optimizer, config.steps)
         decay = config.optimizer.ema_decay
         self.ema = ExponentialMovingAverage(self.model, decay) if decay else None
@@ -279,6 +283,7 @@ class Trainer:
                 batch.masks,
                 batch.class_ids,
                 dtype=mx.bfloat16 if self.config.dtype == "bfloat16" else None,
+                class_weights=self.class_weights,
             )
             result = tree_map(lambda x: x / accumulated, result)
             losses, gradients = tree_map(mx.add, (losses, gradients), result) if gradients else result

@@ -87,14 +87,21 @@ COUNTS = {
 WEIGHTS = {"cross_entropy": 2.0, "mask": 5.0, "dice": 5.0}
 
 
+@pytest.mark.parametrize("class_weights", [None, [3.0, 0.5, 1.0, 0.0, 7.0, 0.2]], ids=["plain", "class weights"])
 @pytest.mark.parametrize("settings", [{}, {"importance_sample_ratio": 1.0, "oversample_ratio": 1.5}], ids=str)
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 def test_losses_and_pairs_equal_the_reference(
-    counts: list[int], settings: dict[str, float], points: SamePoints, monkeypatch: pytest.MonkeyPatch
+    counts: list[int],
+    settings: dict[str, float],
+    class_weights: list[float] | None,
+    points: SamePoints,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = Mask2FormerConfig(6, num_queries=11, **settings)
     theirs = small_config(num_labels=6, num_queries=11, **settings)
     reference = Mask2FormerLoss(theirs, {})
+    if class_weights is not None:
+        reference.empty_weight[:-1] = torch.tensor(class_weights)
     rng = np.random.default_rng(1)
     masks = 5 * rng.standard_normal((3, len(counts), 11, 24, 32), np.float32)
     classes = 3 * rng.standard_normal((3, len(counts), 11, 7), np.float32)
@@ -111,7 +118,8 @@ def test_losses_and_pairs_equal_the_reference(
     monkeypatch.setattr(reference.matcher, "forward", recording)
     targets = read_targets([*map(mx.array, labels[0])], [*map(mx.array, labels[1])], len(counts), 6)
     predictions = [matcher.Prediction(*pair) for pair in zip(mx.array(masks), mx.array(classes), strict=True)]
-    ours = compute_losses(predictions, targets, matcher.match(predictions, targets, config, None), config)
+    matches = matcher.match(predictions, targets, config, None)
+    ours = compute_losses(predictions, targets, matches, config, class_weights and mx.array(class_weights))
     mx.eval(ours)
     last, *earlier = zip(torch.from_numpy(masks), torch.from_numpy(classes), strict=True)
     auxiliary = [{"masks_queries_logits": a, "class_queries_logits": b} for a, b in earlier]

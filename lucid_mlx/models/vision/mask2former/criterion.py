@@ -42,7 +42,11 @@ def scored_predictions(
 
 
 def compute_losses(
-    predictions: Sequence[Prediction], targets: Targets, matches: Sequence[Match], config: Mask2FormerConfig
+    predictions: Sequence[Prediction],
+    targets: Targets,
+    matches: Sequence[Match],
+    config: Mask2FormerConfig,
+    class_weights: mx.array | None = None,
 ) -> dict[str, mx.array]:
     """Score every prediction.
 
@@ -50,18 +54,21 @@ def compute_losses(
         predictions: the last one first, then the earlier ones in their order.
         targets: the objects.
         matches: of these predictions with these targets.
-        config: the weights.
+        config: the weights of the losses, and of "no object".
+        class_weights: (num_labels,) float32, the weight of each class in the classification loss; None for 1.
 
     Returns:
         Weighted scalars `loss_cross_entropy`, `loss_mask` and `loss_dice` for the first prediction, and the same with
         `_0`, `_1` and so on for the others.
     """
     classes, count = mx.array(np.concatenate(targets.classes)), mean_number_of_masks(targets)
+    weights = mx.ones(config.num_labels) if class_weights is None else class_weights
+    weights = mx.concatenate([weights, mx.array([config.no_object_weight], mx.float32)])
     results = {}
     for number, (prediction, match) in enumerate(zip(predictions, matches, strict=True)):
         suffix = f"_{number - 1}" if number else ""
         logits = prediction.classes.flatten(0, 1)
-        cross_entropy = class_loss(logits, match.rows, classes[match.objects], config.no_object_weight)
+        cross_entropy = class_loss(logits, match.rows, classes[match.objects], weights)
         matched = prediction.masks.flatten(0, 1)[match.rows].astype(mx.float32)
         mask, dice = mask_losses(matched, match.points, match.labels).sum(axis=0)
         results[f"loss_cross_entropy{suffix}"] = config.class_weight * cross_entropy
@@ -79,14 +86,14 @@ def mean_number_of_masks(targets: Targets) -> mx.array | int:
     return mx.maximum(mx.distributed.all_sum(mx.array(float(count)), group=group) / group.size(), 1.0)
 
 
-def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, no_object_weight: float) -> mx.array:
-    """Return the mean cross entropy of all queries, those without an object weighted less.
+def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, weights: mx.array) -> mx.array:
+    """Return the weighted mean cross entropy of all queries, as torch's `cross_entropy(weight=)`; 0 if all weigh 0.
 
     Args:
         logits: (queries, num_labels + 1), "no object" last.
         rows: (M,) the queries with an object.
-        classes: (M,) the class of each.
-        no_object_weight: weight of the others, whose class is "no object".
+        classes: (M,) the class of each. That of the other queries is "no object".
+        weights: (num_labels + 1,) float32, of each class.
 
     Returns:
         A float32 scalar.
@@ -94,6 +101,7 @@ def class_loss(logits: mx.array, rows: mx.array, classes: mx.array, no_object_we
     queries, outputs = logits.shape
     labels = mx.full(queries, outputs - 1, mx.int32)
     labels[rows] = classes
-    weights = mx.where(labels == outputs - 1, no_object_weight, 1.0)
-    total = len(rows) + no_object_weight * (queries - len(rows))
-    return nn.losses.cross_entropy(logits.astype(mx.float32), labels, weights).sum() / (total or 1.0)
+    weight = weights[labels]
+    total = weight.sum()
+    losses = nn.losses.cross_entropy(logits.astype(mx.float32), labels, weight)
+    return losses.sum() / mx.where(total > 0, total, 1.0)
