@@ -125,10 +125,17 @@ def _once_in_one_line() -> Callable[..., None]:
     return show
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(lucid_mlx.__version__, prog_name="lucid-mlx")
 def main() -> None:
-    """Segment images with Mask2Former on Apple silicon."""
+    """Segment photos and videos with Mask2Former on Apple silicon.
+
+    \b
+    To begin:
+      lucid-mlx demo
+      lucid-mlx segment photo.jpg --weights facebook/mask2former-swin-tiny-coco-panoptic
+      lucid-mlx COMMAND --help
+    """
 
 
 main.add_command(app)
