@@ -1,6 +1,6 @@
 """labelme's own reader takes what results give.
 
-It brings Qt; in CI it has an environment of its own: `pip install labelme`, `pytest tests/extras/test_labelme_reader.py`.
+It brings Qt, and has an environment of its own in CI: `pip install labelme`.
 """
 
 import io
