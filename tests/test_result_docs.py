@@ -7,14 +7,11 @@ import pytest
 from helpers import run_cli
 from PIL import Image
 
-from lucid_mlx import Segmentation
-from lucid_mlx.cli.formats import CUTOUTS, FORMATS
 from lucid_mlx.weights.address import DEMO_FOLDER
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 EXPORTS, _, THRESHOLD = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)  # the second is in tests/extras
-TABLE = re.findall(r"^\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\| `(tests/[^|]*)` \|$", PAGE, re.M)
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +41,3 @@ def test_commands_run():
         run_cli("segment", "photo.jpg", *line.replace("'", "").split())
     assert Path("photo-segmented-cutout.png").exists()
     assert Path("photo-segmented-replace-background.png").exists()
-
-
-def test_the_table_names_methods_formats_and_tests_that_exist():
-    assert len(TABLE) > 10
-    for _, calls, formats, _, test in TABLE:
-        assert (ROOT / test).exists(), test
-        for name in re.findall(r"`(?:Segmentation\.)?(\w+)", calls):
-            assert callable(getattr(Segmentation, name)), name
-        for name in re.findall(r"`([\w-]+)", formats):
-            assert name in FORMATS or name == "-", name
-    listed = {name for _, _, formats, _, _ in TABLE for name in re.findall(r"`([\w-]+)", formats)}
-    assert listed >= set(FORMATS) - {"overlay", "mask", "json", *CUTOUTS}
-    commands = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert all(f"\n| `{name}` | " in commands for name in FORMATS)

@@ -1,7 +1,6 @@
 """Datumaro, the bridge to CVAT and other tools, reads what `segment` writes.
 
-It brings 500 MB (OpenCV, pyarrow), so that CI leaves this out:
-`pip install datumaro && pytest tests/extras/test_datumaro.py`
+It brings 500 MB (OpenCV, pyarrow), and has an environment of its own in CI: `pip install datumaro`.
 """
 
 import shutil
@@ -13,7 +12,7 @@ from helpers import run_cli
 from lucid_mlx import Segmenter
 from lucid_mlx.weights.address import DEMO_FOLDER
 
-datumaro = pytest.importorskip("datumaro", reason="large, and not in CI")
+datumaro = pytest.importorskip("datumaro", reason="large; in an environment of its own in CI")
 
 
 @pytest.mark.filterwarnings("default")
