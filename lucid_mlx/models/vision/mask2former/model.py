@@ -177,8 +177,7 @@ class Mask2Former(LucidNames):
 
             - `class_queries_logits`: (B, Q, num_labels + 1), "no object" last.
             - `masks_queries_logits`: (B, Q, T, H / common_stride, W / common_stride).
-            - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions; None if they
-              were not asked for.
+            - `auxiliary_logits`: list of dictionaries with these two keys, of the earlier predictions, or None.
             - `transformer_decoder_last_hidden_state`: (B, Q, hidden_dim).
             - `transformer_decoder_intermediate_states`: `decoder_layers` times (Q, B, hidden_dim), after the norm.
 
