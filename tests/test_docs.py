@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import get_completion_class
 
 from lucid_mlx import InputError
 from lucid_mlx.cli.main import main
 from lucid_mlx.training import read_config
+from lucid_mlx.weights.catalog import all_checkpoints
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -48,6 +50,20 @@ def commands():
                 places = [place for place, word in enumerate(words) if word.rsplit("/", 1)[-1] == "lucid-mlx"]
                 if places and words[places[0] + 1 :]:
                     yield page, words[places[0] + 1 :]
+
+
+def test_the_count_of_published_checkpoints_is_right():
+    assert f"shows {len(all_checkpoints())} published checkpoints" in TEXTS["README.md"]
+
+
+def test_shells_are_told_the_variable_that_completes():
+    shells = re.findall(r"(\w+)=(\w+)_source lucid-mlx", TEXTS["docs/commands.md"])
+    assert {shell for _, shell in shells} == {"zsh", "bash", "fish"}
+    for variable, shell in shells:
+        completion = get_completion_class(shell)(main, {}, "lucid-mlx", variable)
+        assert f"{variable}={shell}_complete" in completion.source_template % completion.source_vars()
+        assert [x.value for x in completion.get_completions([], "wei")] == ["weights"]
+        assert "panoptic" in [x.value for x in completion.get_completions(["segment", "--task"], "pan")]
 
 
 COMMANDS = list(commands())
