@@ -24,6 +24,7 @@ from lucid_mlx.cli.main import main as command_line
 from lucid_mlx.models import Mask2Former
 
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
+SCENES = Path(__file__).parents[1] / "tests" / "data" / "scenes_network"
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
         start = time.perf_counter()
         options = ["--task", arguments.task, "--format", arguments.format, "--size", arguments.size]
         options += ["-o", f"{folder}/pictures"]
-        command_line(["segment", str(photos), "--weights", "demo", *options], standalone_mode=False)
+        command_line(["segment", str(photos), "--weights", str(SCENES), *options], standalone_mode=False)
         seconds = time.perf_counter() - start
     slept = sum(sleeps)
     print(f"{len(sleeps)} photos: {seconds:.1f} s, of which {slept:.1f} s of sleep: {seconds / slept:.3f} times")

@@ -6,8 +6,8 @@ the logits that are post-processed are drawn, a blob for each query, 15 of them 
 
     python benchmarks/postprocess.py
     python benchmarks/postprocess.py --large --runs 1
-    python benchmarks/postprocess.py --large --demo           # logits of the network in the package, enlarged
-    python benchmarks/postprocess.py --large --demo --plain   # every pixel computed, without bounds
+    python benchmarks/postprocess.py --large --scene           # logits of a network for drawn scenes, enlarged
+    python benchmarks/postprocess.py --large --scene --plain   # every pixel computed, without bounds
 """
 
 import argparse
@@ -26,9 +26,9 @@ from lucid_mlx.models import mask2former_swin_tiny
 from lucid_mlx.ops import resize_planes
 from lucid_mlx.postprocessing import panoptic, post_process, semantic
 from lucid_mlx.preprocessing import ImageConfig, preprocess, read_image
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
+SCENES = Path(__file__).parents[1] / "tests" / "data" / "scenes_network"
 CLASSES, THINGS, SURE = 133, range(80), 15
 
 
@@ -36,14 +36,14 @@ def main() -> None:
     lucid_mlx.tune_for_cpu()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--demo", action="store_true")
+    parser.add_argument("--scene", action="store_true")
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.plain:
         semantic.pruned_map = panoptic.pruned_map = lambda *_: None
     if arguments.large:
-        outputs = demo(200, 300) if arguments.demo else blobs(200, 200, 300)
+        outputs = scene_logits(200, 300) if arguments.scene else blobs(200, 200, 300)
         work = tasks(outputs, content_sizes=(800, 1200), size=(4000, 6000))
         print(f"6000x4000, {outputs['masks_queries_logits'].shape[1]} queries, {CLASSES} classes")
     else:
@@ -97,10 +97,10 @@ def blobs(queries: int, height: int, width: int) -> dict[str, mx.array]:
     return outputs
 
 
-def demo(height: int, width: int) -> dict[str, mx.array]:
-    """Logits of the network in the package for its scene, at another size, and with classes that never occur."""
-    segmenter = lucid_mlx.Segmenter("demo")
-    scene = read_image(DEMO_FOLDER / "scene.png")
+def scene_logits(height: int, width: int) -> dict[str, mx.array]:
+    """Logits of a trained network for a drawn scene, at another size, and with classes that never occur."""
+    segmenter = lucid_mlx.Segmenter(SCENES)
+    scene = read_image(SCENES / "scene.png")
     found = segmenter.model(preprocess(scene, segmenter.image_config).pixels.transpose(0, 3, 1, 2))
     classes = found["class_queries_logits"]
     never = mx.full((*classes.shape[:2], CLASSES + 1 - classes.shape[2]), -9.0)

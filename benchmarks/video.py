@@ -28,6 +28,7 @@ from lucid_mlx.video.draw_video import Drawing
 from lucid_mlx.video.reader import VideoReader
 from lucid_mlx.video.writer import VideoWriter
 
+SCENES = Path(__file__).parents[1] / "tests" / "data" / "scenes_network"
 OBJECTS, QUERIES = 20, 100
 PHASES = 12  # different answers of the network
 HLG, BT2020 = 18, 9
@@ -121,7 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         source, target = Path(name) / "in.mp4", Path(name) / "out.mp4"
         make_film(source, count, width, height, arguments.hdr)
-        segmenter = Segmenter("demo", size="800/1333")
+        segmenter = Segmenter(SCENES, size="800/1333")
         sleeper = Sleeper(segmenter, 0.0)
         sleeper.prepare(*segmenter.image_config.input_size(height, width))
         video = VideoSegmenter(segmenter)

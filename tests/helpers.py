@@ -15,6 +15,8 @@ from lucid_mlx.models import Mask2Former, Mask2FormerConfig
 
 DATA = Path(__file__).parent / "data"
 PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
+SCENES = DATA / "scenes_network"  # a small network that was trained on drawn scenes of 128x128 pixels
+SCENE = SCENES / "scene.png"  # one of these
 
 SWIN = {
     "model_type": "swin",

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENE, SCENES, run_cli
 from PIL import Image
 
 from lucid_mlx import Segmentation, Segmenter
 from lucid_mlx.cli.formats import CUTOUTS, FORMATS
-from lucid_mlx.weights.address import DEMO_FOLDER
-
-PHOTO = DEMO_FOLDER / "scene.png"
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +22,11 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def result():
-    return Segmenter("demo")(PHOTO)
+    return Segmenter(SCENES)(SCENE)
 
 
-def run(*arguments, photo=PHOTO, **options):
-    return run_cli("segment", photo, "--weights", "demo", *arguments, **options)
+def run(*arguments, photo=SCENE, **options):
+    return run_cli("segment", photo, "--weights", SCENES, *arguments, **options)
 
 
 def picture(path):
@@ -40,7 +37,7 @@ def picture(path):
 def test_all_formats_at_once_are_those_of_the_methods(folder, result):
     run("-o", "out/", "--format", ",".join(FORMATS), "--feather", "0", "--background", "#ff8800", "--blur", "2")
     out = folder / "out"
-    things = result.only([one for one in result.segments if one.label_id in Segmenter("demo").thing_ids])
+    things = result.only([one for one in result.segments if one.label_id in Segmenter(SCENES).thing_ids])
     assert 0 < len(things.segments) < len(result.segments)
     assert np.array_equal(picture(out / "scene-cutout.png"), things.cutout())
     assert np.array_equal(picture(out / "scene-matte.png"), things.matte())
@@ -79,7 +76,7 @@ def test_a_picture_may_be_put_behind(result):
 def test_one_table_holds_all_photos(folder):
     (folder / "trip").mkdir()
     for name in "ab":
-        (folder / "trip" / f"{name}.png").write_bytes(PHOTO.read_bytes())
+        (folder / "trip" / f"{name}.png").write_bytes(SCENE.read_bytes())
     run("-o", "out", "--format", "csv,yolo", photo="trip")
     rows = list(csv.DictReader(io.StringIO((folder / "out" / "segments.csv").read_text())))
     assert {row["image"] for row in rows} == {"trip/a.png", "trip/b.png"}

@@ -33,7 +33,7 @@ def rows(*options):
 def test_the_list_shows_all_models_and_can_be_filtered(hub):
     demo, *others = rows()
     assert len(others) == 54 + 24 + 27
-    assert demo[:4] == ["demo", "drawn_garments_panoptic", "6", "24"]
+    assert demo[:4] == ["demo", "people_and_garments_panoptic", "16", "40"]
     assert demo[-3:] == ["in", "the", "package"]
     tiny = rows("--size", "tiny", "--task", "panoptic", "--dataset", "coco")
     assert [row[0] for row in tiny] == [

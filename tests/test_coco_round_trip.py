@@ -7,7 +7,7 @@ import shutil
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import run_cli, small_config
+from helpers import SCENE, SCENES, run_cli, small_config
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -22,7 +22,6 @@ from lucid_mlx.results import coco_categories
 from lucid_mlx.training.config import DatasetConfig
 from lucid_mlx.utils.parameters import named_parameters
 from lucid_mlx.weights import write_checkpoint
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 
 def read(path):
@@ -34,10 +33,10 @@ def found(tmp_path_factory):
     """A folder with photos, `trip`, and what was found in them."""
     folder = tmp_path_factory.mktemp("round-trip")
     (folder / "trip").mkdir()
-    shutil.copy(DEMO_FOLDER / "scene.png", folder / "trip/7.png")
-    Image.open(DEMO_FOLDER / "scene.png").transpose(Image.Transpose.ROTATE_90).save(folder / "trip/000000000012.png")
+    shutil.copy(SCENE, folder / "trip/7.png")
+    Image.open(SCENE).transpose(Image.Transpose.ROTATE_90).save(folder / "trip/000000000012.png")
     formats = ("--format", "coco,coco-results,panoptic", "--threshold", "0.3")
-    run_cli("segment", folder / "trip", "--weights", "demo", "-o", folder / "found", *formats)
+    run_cli("segment", folder / "trip", "--weights", SCENES, "-o", folder / "found", *formats)
     return folder
 
 
@@ -90,7 +89,7 @@ def test_the_panoptic_files_obey_the_rules_of_panopticapi(found):
 
 
 def test_our_own_evaluation_finds_what_was_found(found):
-    arguments = ("--weights", "demo", "--threshold", "0.3", "--images", found / "trip")
+    arguments = ("--weights", SCENES, "--threshold", "0.3", "--images", found / "trip")
     told = run_cli("eval", *arguments, "--task", "panoptic", "--annotations", found / "found/panoptic.json").stdout
     assert re.search(r"PQ +100\.00", told)
 
@@ -123,7 +122,7 @@ def test_categories_have_the_ids_of_the_dataset(dataset, first, last, tmp_path):
 
 def test_the_command_line_numbers_categories_as_asked(tmp_path):
     weights = coco_weights(tmp_path)
-    shutil.copy(DEMO_FOLDER / "scene.png", tmp_path)
+    shutil.copy(SCENE, tmp_path)
     sets = {}
     for ids in ("dataset", "contiguous"):
         options = ("--format", "coco,coco-results,panoptic", "--category-ids", ids, "--threshold", "0")
@@ -141,7 +140,7 @@ def test_the_command_line_numbers_categories_as_asked(tmp_path):
 
 
 def test_python_has_the_same(found):
-    segmenter = Segmenter("demo")
+    segmenter = Segmenter(SCENES)
     assert segmenter.category_ids is None  # of no known dataset
     result = segmenter(found / "trip/7.png")
     assert [one["category_id"] for one in result.to_coco()] == [one.label_id for one in result.segments]

@@ -4,7 +4,7 @@ from importlib.metadata import version
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENES, run_cli
 
 from lucid_mlx.cli import doctor
 from lucid_mlx.profiling import device_check, machine
@@ -59,13 +59,13 @@ def test_a_paravirtual_gpu_is_told_from_a_real_one(name, kind, monkeypatch):
 
 
 def test_bench_prints_a_line_to_share():
-    lines = run_cli("bench", "--weights", "demo", "--share", "--size", "64,96", "--runs", "1").output.splitlines()
+    lines = run_cli("bench", "--weights", SCENES, "--share", "--size", "64,96", "--runs", "1").output.splitlines()
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     assert [row["size"] for row in rows] == [64, 96]
     assert {"chip", "cores", "memory_gb", "system", "mlx", "seconds", "peak_mb", "self_check", "gpu"} <= rows[0].keys()
 
 
-def test_what_was_recorded_is_of_the_scene_s_size():
+def test_what_was_recorded_is_of_the_size_that_is_checked():
     expected = np.load(device_check.EXPECTED, allow_pickle=False)
-    assert expected["classes"].shape == (128, 128)
+    assert expected["classes"].shape == device_check.SIZE
     assert expected["masks_queries_logits"].dtype == np.float32

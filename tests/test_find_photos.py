@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENES, run_cli
 from PIL import Image, features
 
 from lucid_mlx import InputError
@@ -72,7 +72,7 @@ def test_heic_alone_is_one_sentence_with_the_command(folder):
 
 @pytest.mark.filterwarnings("default")
 def test_the_command_line_goes_on_with_the_others(folder):
-    told = run_cli("segment", "trip", "--weights", "demo", "-o", "out", "--size", "64").stderr
+    told = run_cli("segment", "trip", "--weights", SCENES, "-o", "out", "--size", "64").stderr
     assert told.count("HEIC photos skipped") == 1
     assert "Error" not in told
 

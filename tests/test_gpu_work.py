@@ -6,7 +6,7 @@ from itertools import product
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import run_cli, small_model
+from helpers import SCENES, run_cli, small_model
 from mlx.utils import tree_flatten
 
 from lucid_mlx.models import create_model
@@ -114,7 +114,7 @@ def test_an_array_knows_its_layout():
 
 def test_bench_counts(tmp_path):
     row = tmp_path / "row.json"
-    result = run_cli("bench", "--weights", "demo", "--count", "--size", "64", "--batch-size", "1,2", "-o", str(row))
+    result = run_cli("bench", "--weights", SCENES, "--count", "--size", "64", "--batch-size", "1,2", "-o", str(row))
     assert "64x64, batch 2, counted for Apple's GPU" in result.output
     assert "AddMM" in result.output
     report = json.loads(row.read_text())

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENE, SCENES, run_cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labeled import write_image
@@ -17,7 +17,6 @@ from PIL import Image
 from lucid_mlx import InputError
 from lucid_mlx.data import open_dataset
 from lucid_mlx.training.config import DatasetConfig
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 SQUARE = [[2, 1], [4, 1], [4, 3], [2, 3]]
 INSIDE = [[1, 2], [1, 3], [2, 2], [2, 3]]
@@ -316,11 +315,11 @@ def test_settings_of_label_maps_are_refused(tmp_path):
 
 def test_training_and_eval_take_them(tmp_path):
     (tmp_path / "labels").mkdir()
-    run_cli("segment", DEMO_FOLDER / "scene.png", "--weights", "demo", "-o", tmp_path / "labels", "--format", "labelme")
-    config = DatasetConfig(str(DEMO_FOLDER), str(tmp_path / "labels"), stuff=("grass",))
+    run_cli("segment", SCENE, "--weights", SCENES, "-o", tmp_path / "labels", "--format", "labelme")
+    config = DatasetConfig(str(SCENES), str(tmp_path / "labels"), stuff=("grass",))
     assert config.open().task == "panoptic"
     output = run_cli(
-        "eval", "--weights", "demo", "--images", DEMO_FOLDER, "--annotations", tmp_path / "labels", "--stuff", "grass"
+        "eval", "--weights", SCENES, "--images", SCENES, "--annotations", tmp_path / "labels", "--stuff", "grass"
     ).output
     assert re.search(r"PQ +100\.00", output)
 

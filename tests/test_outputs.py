@@ -57,7 +57,7 @@ def test_a_pipe_a_socket_and_a_device_are_never_replaced(kind, folder):
         told = run_cli(*verb, "-o", out, "--force", code=2).stderr
         assert "out.png is a device, a pipe or a socket" in told
     (folder / "demo").mkdir()
-    (folder / "demo" / "panoptic.png").symlink_to(out.absolute())
+    (folder / "demo" / "shoes-panoptic.png").symlink_to(out.absolute())
     told = run_cli("demo", "-o", "demo", "--force", code=2).stderr
     assert "is a device, a pipe or a socket" in told
     assert out.lstat().st_ino == before.st_ino

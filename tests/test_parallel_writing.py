@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENES, run_cli
 from PIL import Image
 
 from lucid_mlx.cli import segment
@@ -77,7 +77,7 @@ def test_annotations_of_a_folder_are_in_the_order_of_its_photos(tmp_path):
         size = (300, 200) if number % 2 else (30, 20)
         Image.new("RGB", size, (40 * number, 90, 200)).save(tmp_path / "photos" / f"{number}x.png")
     done = run_cli(
-        "segment", tmp_path / "photos", "--weights", "demo", "-o", tmp_path / "out", "--format", "overlay,coco"
+        "segment", tmp_path / "photos", "--weights", SCENES, "-o", tmp_path / "out", "--format", "overlay,coco"
     )
     assert done.exit_code == 0, done.stderr
     names = [entry["file_name"] for entry in json.loads((tmp_path / "out" / "coco.json").read_text())["images"]]

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from helpers import PHOTO, write_huggingface
+from helpers import PHOTO, SCENES, write_huggingface
 from PIL import Image
 
 import lucid_mlx
@@ -15,7 +15,7 @@ from lucid_mlx.pipelines import ImageSegmentationPipeline
 
 @pytest.fixture(scope="module")
 def demo():
-    return lucid_mlx.pipeline("image-segmentation", model="demo")
+    return lucid_mlx.pipeline("image-segmentation", model=SCENES)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_texts_may_be_addresses_paths_or_base64(demo, picture, tmp_path):
 
 
 def test_thresholds_may_be_given_with_the_model_or_the_call(picture):
-    lenient = lucid_mlx.pipeline("image-segmentation", model="demo", threshold=0.0, subtask="instance")
+    lenient = lucid_mlx.pipeline("image-segmentation", model=SCENES, threshold=0.0, subtask="instance")
     strict = lenient(picture, threshold=1.0)
     assert len(lenient(picture)) > len(strict)
 
@@ -108,22 +108,22 @@ def test_its_own_image_configuration_counts_unless_one_is_given(tmp_path):
 
 
 def test_it_never_pads_as_transformers_does_not():
-    model = lucid_mlx.load("demo")
+    model = lucid_mlx.load(SCENES)
     pads = ImageConfig(size=None, shortest_edge=60, longest_edge=100, divisor_mode="pad")
     assert ImageSegmentationPipeline(model, pads).image_config.divisor_mode == "resize"
 
 
 def test_a_device_is_ignored_with_a_warning():
     with pytest.warns(UserWarning, match="device is ignored"):
-        lucid_mlx.pipeline("image-segmentation", "demo", device="mps")
+        lucid_mlx.pipeline("image-segmentation", SCENES, device="mps")
 
 
 def test_a_dtype_is_taken_by_its_name():
     import mlx.core as mx
 
-    assert lucid_mlx.pipeline(model="demo").model.dtype == mx.float32
-    assert lucid_mlx.pipeline(model="demo", dtype="auto").model.dtype == lucid_mlx.load("demo").dtype == mx.float16
-    assert lucid_mlx.pipeline(model="demo", dtype="bfloat16").model.dtype == mx.bfloat16
+    assert lucid_mlx.pipeline(model=SCENES).model.dtype == mx.float32
+    assert lucid_mlx.pipeline(model=SCENES, dtype="auto").model.dtype == lucid_mlx.load(SCENES).dtype == mx.float16
+    assert lucid_mlx.pipeline(model=SCENES, dtype="bfloat16").model.dtype == mx.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_dtype_is_taken_by_its_name():
     [
         (lambda demo: lucid_mlx.pipeline("text-generation", "demo"), "the task must be 'image-segmentation'"),
         (lambda demo: lucid_mlx.pipeline("image-segmentation"), "name a model"),
-        (lambda demo: lucid_mlx.pipeline(model="demo", treshold=0.5), "did you mean threshold"),
-        (lambda demo: lucid_mlx.pipeline(model="demo", image_processor=3), "image_processor must be"),
-        (lambda demo: lucid_mlx.pipeline(model="demo", batch_size=0), "batch_size must be at least 1"),
+        (lambda demo: lucid_mlx.pipeline(model=SCENES, treshold=0.5), "did you mean threshold"),
+        (lambda demo: lucid_mlx.pipeline(model=SCENES, image_processor=3), "image_processor must be"),
+        (lambda demo: lucid_mlx.pipeline(model=SCENES, batch_size=0), "batch_size must be at least 1"),
         (lambda demo: lucid_mlx.pipeline(model=demo.model, dtype="float16"), "dtype goes with the name"),
         (lambda demo: demo(), "takes an image"),
         (lambda demo: demo(PHOTO, subtask="panoptical"), "subtask must be one of"),

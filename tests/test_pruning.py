@@ -1,10 +1,9 @@
 """Results that are decided by bounds are those that are computed pixel by pixel."""
 
-from importlib.resources import files
-
 import mlx.core as mx
 import numpy as np
 import pytest
+from helpers import SCENE, SCENES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,8 +107,8 @@ def test_noise(seed, sharp, resize_scores):
 @pytest.fixture(scope="module")
 def trained():
     """Logits of the network in the package."""
-    segmenter = lucid_mlx.Segmenter("demo")
-    photo = read_image(str(files("lucid_mlx") / "demo" / "scene.png"))
+    segmenter = lucid_mlx.Segmenter(SCENES)
+    photo = read_image(SCENE)
     outputs = segmenter.model(preprocess(photo, segmenter.image_config).pixels.transpose(0, 3, 1, 2))
     return outputs["class_queries_logits"][0], outputs["masks_queries_logits"][0]
 

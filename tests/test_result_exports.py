@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import SCENES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -202,7 +203,7 @@ class TestNotebooks:
         assert "and 10 more" in many
 
     def test_a_segmenter_shows_what_it_is(self):
-        shown = Segmenter("demo", threshold=0.25)._repr_html_()
+        shown = Segmenter(SCENES, threshold=0.25)._repr_html_()
         assert "<td>panoptic</td>" in shown
         assert "T-shirt" in shown
         assert "<td>0.25</td>" in shown

@@ -6,7 +6,7 @@ import threading
 import mlx.core as mx
 import numpy as np
 import pytest
-from helpers import PHOTO
+from helpers import PHOTO, SCENES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from results import segmented
@@ -45,13 +45,13 @@ def test_it_is_what_that_threshold_would_have_given(task, seed, size, thresholds
 
 @pytest.fixture(scope="module")
 def demo():
-    return Segmenter("demo", size=128)
+    return Segmenter(SCENES, size=128)
 
 
 @pytest.mark.parametrize("task", FOUND)
 @pytest.mark.parametrize("dtype", [mx.float32, mx.float16])
 def test_it_is_what_running_again_gives(task, dtype, monkeypatch):
-    segmenter = Segmenter("demo", task, size=128, dtype=dtype, keep_candidates=True)
+    segmenter = Segmenter(SCENES, task, size=128, dtype=dtype, keep_candidates=True)
     wanted = {threshold: segmenter(PHOTO, threshold=threshold) for threshold in (0.0, 0.2, 0.5, 0.9)}
     assert len({len(result.segments) for result in wanted.values()}) > 1
     assert segmenter(PHOTO).with_threshold(0.2).thresholds == wanted[0.2].thresholds
@@ -104,7 +104,7 @@ def test_a_result_keeps_candidates_only_if_asked(task, tmp_path):
 def test_logits_in_half_precision_are_kept_in_half_the_memory(demo):
     kept = {}
     for dtype in (mx.float32, mx.float16):
-        segmenter = Segmenter("demo", "panoptic", size=128, dtype=dtype, keep_candidates=True)
+        segmenter = Segmenter(SCENES, "panoptic", size=128, dtype=dtype, keep_candidates=True)
         kept[dtype] = segmenter(PHOTO)._candidates.mask_logits
     assert [logits.dtype for logits in kept.values()] == [np.float32, np.float16]
     assert kept[mx.float16].shape[1:] == (32, 32)
@@ -129,7 +129,7 @@ def test_a_threshold_is_from_zero_to_one(threshold):
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_whether_to_keep_candidates_is_yes_or_no(value):
     with pytest.raises(InputError, match="keep_candidates must be True or False"):
-        Segmenter("demo", keep_candidates=value)
+        Segmenter(SCENES, keep_candidates=value)
 
 
 @pytest.mark.parametrize("task", FOUND)

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import PHOTO, run_cli
+from helpers import PHOTO, SCENES, run_cli
 from PIL import Image
 
 from lucid_mlx import Segmenter, segment_tiled
@@ -13,7 +13,7 @@ from lucid_mlx.cli import outputs, photos
 
 
 def run(*arguments, **options):
-    return run_cli("segment", *arguments, "--weights", "demo", **options)
+    return run_cli("segment", *arguments, "--weights", SCENES, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ class TestTiles:
         with Image.open(PHOTO) as photo:
             photo.resize((300, 200)).save("large.png")
         run("large.png", "--tile", "128", "--overlap", "32", "--task", "semantic", "--format", "mask", "-o", "mask.png")
-        expected = segment_tiled(Segmenter("demo", "semantic"), "large.png", tile=128, overlap=32)
+        expected = segment_tiled(Segmenter(SCENES, "semantic"), "large.png", tile=128, overlap=32)
         with Image.open("mask.png") as mask:
             assert np.array_equal(np.asarray(mask), expected.map)
         assert expected.name == "large.png"

@@ -5,16 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENE, SCENES, run_cli
 from PIL import Image
 
 from lucid_mlx.cli.formats import PictureOptions
 from lucid_mlx.cli.outputs import Writer, parse_formats
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 
 def run(*arguments, **options):
-    return run_cli("segment", *arguments, "--weights", "demo", **options)
+    return run_cli("segment", *arguments, "--weights", SCENES, **options)
 
 
 def photo(path):
@@ -183,7 +182,7 @@ def test_formats_are_read_as_they_are_written():
 
 
 def test_the_mask_of_the_demo_can_be_seen(folder):
-    run(DEMO_FOLDER / "scene.png", "-o", "mask.png", "--format", "mask")
+    run(SCENE, "-o", "mask.png", "--format", "mask")
     with Image.open("mask.png") as mask:
         assert mask.mode == "P"
         colors = np.asarray(mask.convert("RGB")).reshape(-1, 3)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import PHOTO, run_cli
+from helpers import PHOTO, SCENES, run_cli
 
 import lucid_mlx
 from lucid_mlx import InputError
@@ -73,8 +73,8 @@ def test_a_pipe_among_photos_is_no_photo(folder):
         ("segment", "PIPE"),
         ("segment", PHOTO, "--weights", "PIPE"),
         ("convert", "PIPE", "-o", "out"),
-        ("eval", "--weights", "demo", "--images", ".", "--annotations", "PIPE"),
-        ("eval", "--weights", "demo", "--images", ".", "--annotations", ".", "--compare", "PIPE"),
+        ("eval", "--weights", SCENES, "--images", ".", "--annotations", "PIPE"),
+        ("eval", "--weights", SCENES, "--images", ".", "--annotations", ".", "--compare", "PIPE"),
         ("train", "PIPE", "-o", "out"),
     ],
 )

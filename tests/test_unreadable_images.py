@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import PHOTO, run_cli, small_model
+from helpers import PHOTO, SCENES, run_cli, small_model
 from PIL import Image
 
 from lucid_mlx import ImageConfig, InputError, Segmenter
@@ -46,7 +46,7 @@ def test_the_command_line_goes_on(tmp_path, monkeypatch):
     for name in ("a.png", "c.png"):
         Image.new("RGB", (64, 48)).save(name)
     (tmp_path / "b.png").write_bytes(b"")
-    told = run_cli("segment", "a.png", "b.png", "c.png", "--weights", "demo", "-o", "out", "--size", "64", code=2)
+    told = run_cli("segment", "a.png", "b.png", "c.png", "--weights", SCENES, "-o", "out", "--size", "64", code=2)
     assert told.stderr.count("b.png is empty") == 1
     assert "1 of 3 photos could not be read" in told.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "c.png"}

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import yaml
-from helpers import PHOTO, SIZES, SWIN, huggingface_arrays, run_cli, small_model, write_huggingface
+from helpers import PHOTO, SCENES, SIZES, SWIN, huggingface_arrays, run_cli, small_model, write_huggingface
 from torch_writer import save_zip
 
 import lucid_mlx
@@ -162,7 +162,7 @@ def test_the_hub_s_networks_for_clips_get_names_in_place_of_numbers(hub, tmp_pat
 
 
 def test_checkpoints_of_images_are_trained_on_images():
-    assert load_checkpoint("demo").trained_on == "images"
+    assert load_checkpoint(SCENES).trained_on == "images"
 
 
 def test_every_listed_checkpoint_for_videos_has_an_address():

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import SCENE, SCENES
 from PIL import Image
 
 from lucid_mlx import Segmenter
@@ -14,17 +15,16 @@ from lucid_mlx.cli.web_compare import agreement
 from lucid_mlx.cli.web_edits import Edits
 from lucid_mlx.cli.web_picture import ALL_FORMATS, annotations, write
 from lucid_mlx.results import Segmentation
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter("demo", keep_candidates=True)
+    return Segmenter(SCENES, keep_candidates=True)
 
 
 @pytest.fixture(scope="module")
 def found(segmenter):
-    return segmenter(DEMO_FOLDER / "scene.png", threshold=0.8)
+    return segmenter(SCENE, threshold=0.8)
 
 
 def labels(result):
@@ -100,7 +100,7 @@ def test_segments_of_one_name_are_numbered(found):
 
 @pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
 def test_every_format_can_be_downloaded_with_the_changes(task, tmp_path, segmenter):
-    result = Segmenter(segmenter.model, task, thing_ids=segmenter.thing_ids)(DEMO_FOLDER / "scene.png")
+    result = Segmenter(segmenter.model, task, thing_ids=segmenter.thing_ids)(SCENE)
     edits = Edits()
     edits.name(result.segments[0], "renamed")
     changed = edits.apply(result)

@@ -130,7 +130,7 @@ def required_weights(weights: str | None) -> str:
     if weights is None:
         raise InputError(
             "--weights is missing; pass a checkpoint, such as facebook/mask2former-swin-tiny-coco-panoptic, which is "
-            "downloaded once (190 MB), or demo, which comes with the package and knows drawn scenes of garments alone"
+            "downloaded once (190 MB), or demo, which comes with the package and knows people and garments alone"
         )
     return weights
 

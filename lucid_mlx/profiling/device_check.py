@@ -1,6 +1,7 @@
-"""What the device computes beside what it should: a small network on a scene, and each kernel beside its definition."""
+"""What the device computes beside what it should: a small network on a photo, and each kernel beside its definition."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from lucid_mlx.loading import default_image_config, load, load_checkpoint
 from lucid_mlx.postprocessing import semantic_segmentation
 from lucid_mlx.preprocessing import read_image
 from lucid_mlx.preprocessing.preprocess import preprocess
-from lucid_mlx.weights.address import DEMO_FOLDER
+from lucid_mlx.weights.address import DEMO_FOLDER, DEMO_PHOTOS
 from lucid_mlx.weights.quantize import quantize
 
-EXPECTED = DEMO_FOLDER / "expected.npz"  # float32 logits and classes of the scene, computed on a CPU
+EXPECTED = DEMO_FOLDER / "expected.npz"  # float32 logits and classes of the first photo, computed on a CPU
+SIZE = (128, 128)  # at which the network sees it
 
 # What may differ at most: the largest error of a logit, relative to the largest logit, and the share of the pixels
 # whose class is another. A GPU may round the factors of float32 products to TF32.
@@ -27,7 +29,7 @@ CONVOLUTION_LIMIT = 2e-3  # of the direct way 4e-4 at most; of Winograd's F(6x6,
 
 
 def check_network() -> dict[str, dict[str, float]]:
-    """Run the network in the box on its scene, as users run it, in several types.
+    """Run the network in the box on a photo, as users run it, in several types.
 
     Returns:
         For each type the `error` of the logits and the share of pixels `changed`.
@@ -87,8 +89,8 @@ def _run(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
     model = load(DEMO_FOLDER, mx.float32 if name == "float32" else mx.float16)
     if name == "8 bits":
         quantize(model, 8, 64)
-    image = read_image(DEMO_FOLDER / "scene.png")
-    pixels = preprocess(image, default_image_config(load_checkpoint(DEMO_FOLDER))[0]).pixels
+    image_config = replace(default_image_config(load_checkpoint(DEMO_FOLDER))[0], size=SIZE)
+    pixels = preprocess(read_image(DEMO_PHOTOS[0]), image_config).pixels
     forward: Any = Compiled(model) if backends.compilation_is_fast() else model
     outputs = forward(pixels.transpose(0, 3, 1, 2))
     logits = {each: np.array(outputs[each].astype(mx.float32)) for each in LOGITS}

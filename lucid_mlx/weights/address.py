@@ -17,6 +17,7 @@ from lucid_mlx.weights.registry import WeightEntry, WeightsEnum, WeightsLike, re
 
 MAX_ADDRESS = 2000  # characters
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"  # the small checkpoint that comes with the package
+DEMO_PHOTOS = sorted(DEMO_FOLDER.glob("*.jpg"))  # what it may be tried on
 
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^@\s]+))?", re.ASCII)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import requests
 from browser import SECONDS, Page, Server
-from helpers import PHOTO, small_model
+from helpers import PHOTO, SCENES, small_model
 from PIL import Image
 from selenium.webdriver.common.by import By
 
@@ -182,7 +182,7 @@ def test_an_error_is_text_not_markup(server):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_and_its_files(number, start):
-    running = start("--weights", "demo")
+    running = start("--weights", SCENES)
     running.upload("photo.png", b"x")
     assert running.files()
     running.stop(number)
@@ -191,14 +191,14 @@ def test_a_signal_ends_it_and_its_files(number, start):
 
 
 def test_the_files_of_a_killed_one_go_with_the_next_start(start):
-    killed = start("--weights", "demo")
+    killed = start("--weights", SCENES)
     killed.upload("photo.png", b"x")
     killed.stop(signal.SIGKILL)
     assert killed.files()
-    running = start("--weights", "demo")
+    running = start("--weights", SCENES)
     assert running.files() == []
     running.upload("photo.png", b"x")
-    start("--weights", "demo")
+    start("--weights", SCENES)
     assert running.files()  # a living one keeps its own
 
 
@@ -224,7 +224,7 @@ def test_names_of_classes_are_text_not_markup(browser, start, tmp_path):
 
 def test_a_port_in_use_is_reported_in_one_sentence(server):
     port = str(urlsplit(server.address).port)
-    command = [sys.executable, "-m", "lucid_mlx", "app", "--weights", "demo", "--port", port]
+    command = [sys.executable, "-m", "lucid_mlx", "app", "--weights", SCENES, "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 2
     assert f"port {port} is not free" in done.stderr

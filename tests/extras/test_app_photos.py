@@ -8,16 +8,13 @@ import zipfile
 import numpy as np
 import pytest
 from browser import Page
-from helpers import PHOTO
+from helpers import PHOTO, SCENE, SCENES
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from lucid_mlx import Segmenter
 from lucid_mlx.cli.formats import FORMATS
-from lucid_mlx.weights.address import DEMO_FOLDER
-
-SCENE = DEMO_FOLDER / "scene.png"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +23,7 @@ def server(tmp_path_factory):
 
     work = tmp_path_factory.mktemp("app")
     (work / "files").mkdir()
-    running = Server(work / "files", "--weights", "demo", "--compare", "demo")
+    running = Server(work / "files", "--weights", SCENES, "--compare", SCENES)
     yield running
     running.stop()
     assert "Traceback" not in running.log.read_text()
@@ -42,7 +39,7 @@ def page(server, browser):
 
 @pytest.fixture(scope="module")
 def found():
-    return Segmenter("demo", keep_candidates=True)(SCENE)
+    return Segmenter(SCENES, keep_candidates=True)(SCENE)
 
 
 def names(page):

@@ -7,10 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENE, SCENES, run_cli
 
 from lucid_mlx import Segmenter
-from lucid_mlx.weights.address import DEMO_FOLDER
 
 datumaro = pytest.importorskip("datumaro", reason="large; in an environment of its own in CI")
 
@@ -20,13 +19,13 @@ def test_datumaro_reads_coco_and_writes_for_cvat(tmp_path):
     """The example of docs/results.md."""
     photos = tmp_path / "data" / "images" / "default"
     photos.mkdir(parents=True)
-    shutil.copy(DEMO_FOLDER / "scene.png", photos)
+    shutil.copy(SCENE, photos)
     (tmp_path / "data" / "annotations").mkdir()
     file = tmp_path / "data" / "annotations" / "instances_default.json"
-    run_cli("segment", photos, "--weights", "demo", "-o", file, "--format", "coco", "--category-ids", "from-one")
+    run_cli("segment", photos, "--weights", SCENES, "-o", file, "--format", "coco", "--category-ids", "from-one")
 
     dataset = datumaro.Dataset.import_from(str(tmp_path / "data"), "coco_instances")
-    result = Segmenter("demo")(DEMO_FOLDER / "scene.png")
+    result = Segmenter(SCENES)(SCENE)
     (item,) = dataset
     names = dataset.categories()[datumaro.AnnotationType.label].items
     masks = [one for one in item.annotations if isinstance(one, datumaro.Mask)]

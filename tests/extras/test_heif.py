@@ -4,7 +4,7 @@ import icc
 import numpy as np
 import pillow_heif
 import pytest
-from helpers import PHOTO, run_cli
+from helpers import PHOTO, SCENES, run_cli
 from PIL import Image
 
 from lucid_mlx import InputError
@@ -100,7 +100,7 @@ def test_a_folder_of_photos_is_segmented_and_trained_on(tmp_path, monkeypatch):
         labels = np.zeros((90, 120), np.uint8)
         labels[:, 60:] = 1
         Image.fromarray(labels).save(tmp_path / "labels" / f"IMG_{number}.png")
-    told = run_cli("segment", "trip", "--weights", "demo", "-o", "out", "--size", "64")
+    told = run_cli("segment", "trip", "--weights", SCENES, "-o", "out", "--size", "64")
     assert "skipped" not in told.stderr
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} >= {"IMG_1", "IMG_2"}
     records = open_dataset("trip", "labels", class_names=["left", "right"]).records

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_cli
+from helpers import SCENE, SCENES, run_cli
 from results import segmented
 
 from lucid_mlx import Segmenter
@@ -83,12 +83,12 @@ def test_detections_can_be_drawn_and_filtered():
 @pytest.mark.filterwarnings("default")
 def test_supervision_reads_the_masks_and_the_classes(tmp_path):
     (tmp_path / "trip").mkdir()
-    shutil.copy(DEMO_FOLDER / "scene.png", tmp_path / "trip")
-    run_cli("segment", tmp_path / "trip", "--weights", "demo", "-o", tmp_path / "found", "--format", "coco")
+    shutil.copy(SCENE, tmp_path / "trip")
+    run_cli("segment", tmp_path / "trip", "--weights", SCENES, "-o", tmp_path / "found", "--format", "coco")
     dataset = supervision.DetectionDataset.from_coco(
         images_directory_path=str(tmp_path / "trip"), annotations_path=str(tmp_path / "found/coco.json")
     )
-    result = Segmenter("demo")(tmp_path / "trip/scene.png")
+    result = Segmenter(SCENES)(tmp_path / "trip/scene.png")
     assert dataset.classes == list(result.labels.values())
     ((_, image, detections),) = dataset
     assert image.shape == result.image.shape
@@ -98,9 +98,9 @@ def test_supervision_reads_the_masks_and_the_classes(tmp_path):
 
 def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    shutil.copy(DEMO_FOLDER / "scene.png", "photo.jpg")
+    shutil.copy(DEMO_FOLDER / "shoes.jpg", "photo.jpg")
     page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
     (example,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "supervision" in one]
     exec(example, names := {})
-    assert "coat" in capsys.readouterr().out
+    assert "shoes" in capsys.readouterr().out
     assert (names["picture"] != names["result"].image).any()

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from helpers import PHOTO, small_model
+from helpers import PHOTO, SCENES, small_model
 from video_files import CONSTANT_RATE, GREEN, Still, copy, frames, make, packets
 
 from lucid_mlx import InputError
@@ -143,7 +143,7 @@ def folder(tmp_path, monkeypatch):
 def test_without_weights_it_says_what_to_pass(folder):
     make("in.mp4", CONSTANT_RATE[:2])
     assert "--weights is missing" in run("in.mp4", "out.mp4", code=2).stderr
-    result = run("in.mp4", "out.mp4", "--weights", "demo", "--task", "semantic", "--threshold", "0.5")
+    result = run("in.mp4", "out.mp4", "--weights", SCENES, "--task", "semantic", "--threshold", "0.5")
     assert "2 frames -> out.mp4" in result.stdout
     assert "--threshold changes nothing in semantic segmentation" in result.stderr
 
@@ -151,10 +151,10 @@ def test_without_weights_it_says_what_to_pass(folder):
 def test_an_output_is_overwritten_only_by_force_and_never_the_input(folder):
     make("in.mp4", CONSTANT_RATE[:2])
     (folder / "out.mp4").write_text("precious")
-    assert "--force" in run("in.mp4", "out.mp4", "--weights", "demo", code=2).stderr
+    assert "--force" in run("in.mp4", "out.mp4", "--weights", SCENES, code=2).stderr
     assert (folder / "out.mp4").read_text() == "precious"
-    assert "in.mp4 is also an input" in run("in.mp4", "in.mp4", "--weights", "demo", "--force", code=2).stderr
-    run("in.mp4", "out.mp4", "--weights", "demo", "--force")
+    assert "in.mp4 is also an input" in run("in.mp4", "in.mp4", "--weights", SCENES, "--force", code=2).stderr
+    run("in.mp4", "out.mp4", "--weights", SCENES, "--force")
     assert len(frames("out.mp4")) == 2
 
 
@@ -227,7 +227,7 @@ def test_bad_videos_give_one_sentence_and_leave_no_file(folder, name, message):
         if name == "truncated_fast.mp4":
             faststart(folder / name, times)
     there = sorted(folder.iterdir())
-    result = run(name, "out.mp4", "--size", "64", "--weights", "demo", code=2)
+    result = run(name, "out.mp4", "--size", "64", "--weights", SCENES, code=2)
     assert message in result.stderr
     assert sorted(folder.iterdir()) == there
 
@@ -252,7 +252,7 @@ def faststart(path, times):
 )
 def test_bad_options_give_one_sentence_and_leave_no_file(folder, arguments, message):
     make("in.mkv", CONSTANT_RATE[:5], audio="libopus")
-    assert message in run("in.mkv", *arguments, "--size", "64", "--weights", "demo", code=2).stderr
+    assert message in run("in.mkv", *arguments, "--size", "64", "--weights", SCENES, code=2).stderr
     assert [path.name for path in folder.iterdir()] == ["in.mkv"]
 
 
@@ -286,7 +286,7 @@ def test_a_full_disk_is_reported(tmp_path, monkeypatch):
 
 def test_a_part_is_named_by_seconds_or_by_hours_minutes_and_seconds(folder):
     make("in.mp4")
-    part = ["--weights", "demo", "--size", "64", "--force"]
+    part = ["--weights", SCENES, "--size", "64", "--force"]
     result = run("in.mp4", "out.mp4", *part, "--start", "0:00:00.2", "--end", "0.4", "--every", "2")
     assert "3 frames -> out.mp4" in result.stdout
     assert [float(time) for time, _ in frames("out.mp4")] == [0, 0.08, 0.16]
@@ -310,5 +310,5 @@ def test_a_part_is_named_by_seconds_or_by_hours_minutes_and_seconds(folder):
 )
 def test_a_part_that_is_none_gives_one_sentence_and_leaves_no_file(folder, arguments, message):
     make("in.mp4")
-    assert message in run("in.mp4", "out.mp4", "--weights", "demo", "--size", "64", *arguments, code=2).stderr
+    assert message in run("in.mp4", "out.mp4", "--weights", SCENES, "--size", "64", *arguments, code=2).stderr
     assert [path.name for path in folder.iterdir()] == ["in.mp4"]

@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from helpers import run_cli, small_model
+from helpers import SCENES, run_cli, small_model
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(*arguments, **options):
     return run_cli(
-        "video", "in.mp4", *arguments, "--weights", "demo", "--task", "instance", "--size", "64x64", **options
+        "video", "in.mp4", *arguments, "--weights", SCENES, "--task", "instance", "--size", "64x64", **options
     )
 
 

@@ -11,6 +11,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import SCENES
 from PIL import Image
 from video_files import Still, frames, make
 
@@ -165,16 +166,16 @@ def run(*arguments, code=0):
 
 def test_the_verb_shows_and_writes_what_a_camera_sees(film, tmp_path, monkeypatch):
     monkeypatch.setattr(video_live, "VideoSegmenter", lambda *args, **options: Still())
-    result = run("--camera", film, "--weights", "demo", "-o", tmp_path / "out.mp4", "--every", 2, "--frames", 4)
+    result = run("--camera", film, "--weights", SCENES, "-o", tmp_path / "out.mp4", "--every", 2, "--frames", 4)
     assert "Open http://127.0.0.1:" in result.stderr
     assert "--every changes nothing with a camera" in result.stderr
     assert ": 4 frames, " in result.stdout
     assert len(frames(tmp_path / "out.mp4")) == 4
-    assert "pass --force" in run("--camera", film, "--weights", "demo", "-o", tmp_path / "out.mp4", code=2).stderr
-    assert "is also an input" in run("--camera", film, "--weights", "demo", "-o", film, "--force", code=2).stderr
+    assert "pass --force" in run("--camera", film, "--weights", SCENES, "-o", tmp_path / "out.mp4", code=2).stderr
+    assert "is also an input" in run("--camera", film, "--weights", SCENES, "-o", film, "--force", code=2).stderr
 
 
 def test_a_camera_goes_without_a_file(film):
-    assert "--camera goes without IN" in run(film, "--camera", 0, "--weights", "demo", code=2).stderr
-    assert "--camera goes without IN" in run("--camera", 0, "--format", "json", "--weights", "demo", code=2).stderr
-    assert "Missing argument 'IN'" in run("--weights", "demo", code=2).stderr
+    assert "--camera goes without IN" in run(film, "--camera", 0, "--weights", SCENES, code=2).stderr
+    assert "--camera goes without IN" in run("--camera", 0, "--format", "json", "--weights", SCENES, code=2).stderr
+    assert "Missing argument 'IN'" in run("--weights", SCENES, code=2).stderr
