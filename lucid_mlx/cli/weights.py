@@ -49,10 +49,11 @@ def list_weights(
 ) -> None:
     """List the models that have a name: published accuracy, license, and whether they are on this disk.
 
-    The first, demo, comes with the package and needs no network: it knows people and garments,
-    best with --task semantic. video_mask2former_... were trained on clips of videos, minvis_... on their single frames. The column "at" has the
-    shorter side of the images whose accuracy was published, and the most that the longer may be. Names, addresses
-    and accuracies are those of the publishers; only demo was downloaded and tried where this list was written.
+    The first, demo, comes with the package and needs no network: it knows people and garments, best as
+    --task semantic. video_mask2former_... were trained on clips of videos, minvis_... on their single frames. The
+    column "at" has the shorter side of the images whose accuracy was published, and the most that the longer may be.
+    Names, addresses and accuracies are those of the publishers; only demo was downloaded and tried where this list was
+    written.
     """
     rows: list[tuple[str, ...]] = [
         ("name", "dataset", "MB", "queries", "published accuracy", "at", "license", "cached", "address")
