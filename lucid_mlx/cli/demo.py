@@ -14,7 +14,7 @@ from lucid_mlx.utils.files import check_output_files, write_file
 from lucid_mlx.utils.text import echo
 from lucid_mlx.weights.address import DEMO_FOLDER, DEMO_PHOTOS
 
-THRESHOLDS = Thresholds(threshold=0.2)  # of a panoptic segment: the network is not sure of its names
+THRESHOLDS = Thresholds(threshold=0.2)  # of objects and segments: the network is not sure of their names
 DESCRIPTIONS = {
     "semantic": "the class of each pixel",
     "instance": "each garment by itself",
@@ -49,8 +49,8 @@ def demo(output: Path, force: bool) -> None:
             segmenter = Segmenter(DEMO_FOLDER, task)
         echo(f"{task}, {description}")
         for photo in DEMO_PHOTOS:
-            found = segmenter(photo, thresholds=THRESHOLDS if task == "panoptic" else None)
+            found = segmenter(photo, thresholds=None if task == "semantic" else THRESHOLDS)
             found.save(places[photo, task])
             shares = (f"{segment.label} {100 * segment.area / found.map.size:.1f} %" for segment in found.distinct)
-            echo(f"  {', '.join(shares)} -> {places[photo, task]}")
+            echo(f"  {', '.join(shares) or 'nothing'} -> {places[photo, task]}")
     echo(f"the photos themselves are in {output} too")
