@@ -62,6 +62,10 @@ def name_box(page):
     return page.browser.find_elements(By.XPATH, "//label[contains(., 'Name of the segment')]//input")
 
 
+def thumbnails(page):
+    return page.browser.find_elements(By.CSS_SELECTOR, "button.thumbnail-item")
+
+
 def dropped(page, result):
     page.drop(SCENE)
     page.wait(lambda: names(page) == labels(result))
@@ -72,12 +76,11 @@ def test_of_several_photos_each_can_be_seen_and_bad_ones_are_told(page, tmp_path
     page.drop(SCENE, tmp_path / "notes.jpg", PHOTO)
     page.wait(lambda: "left out, 1 of 3 photos: notes.jpg is not an image" in page.text())
     first = page.wait(page.legend)
-    thumbnails = page.browser.find_elements(By.CSS_SELECTOR, "button.thumbnail-item")
-    assert len(thumbnails) == 2
-    thumbnails[1].click()
+    page.wait(lambda: len(thumbnails(page)) == 2)
+    thumbnails(page)[1].click()
     page.wait(lambda: page.legend() not in ([], first))
     assert json.loads(download(page, "json", "coffee.json"))["image"] == "coffee.jpg"
-    page.browser.find_elements(By.CSS_SELECTOR, "button.thumbnail-item")[0].click()
+    thumbnails(page)[0].click()
     page.wait(lambda: page.legend() == first)
 
 
