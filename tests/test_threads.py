@@ -68,15 +68,16 @@ def test_a_script_with_threads_ends_cleanly(script):
         assert (ended.returncode, ended.stdout) == (0, "8\n"), ended.stderr
 
 
-def test_python_may_end_while_the_worker_computes():
-    ended = run("""
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.5])  # before the first job, and amid one
+def test_python_may_end_while_the_worker_computes(seconds):
+    ended = run(f"""
 segmenter = Segmenter("demo", size=128)
 def forever():
     while True:
         segmenter(PHOTO)
 for _ in range(3):
     threading.Thread(target=forever, daemon=True).start()
-time.sleep(0.5)
+time.sleep({seconds})
 print("end")
 """)
     assert (ended.returncode, ended.stdout) == (0, "end\n"), ended.stderr

@@ -22,6 +22,8 @@ from lucid_mlx.errors import InputError
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
+PIPE_BYTES = 1 << 22  # more than a pipe holds: who writes them waits for a reader
+
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
@@ -38,6 +40,8 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._name = name
         self.forget()
+        # Called after the threads that are no daemons have ended. One that is registered while Python ends is not.
+        atexit.register(self._end)
 
     def forget(self) -> None:
         """Begin anew, in a forked process that has no such thread."""
@@ -45,7 +49,6 @@ class Worker:
         self._lock = threading.RLock()  # a finalizer may come back while it is held
         self._thread: threading.Thread | None = None
         self._ended = False
-        self._idle = threading.Event()  # after the last job
 
     @property
     def started(self) -> bool:
@@ -113,25 +116,26 @@ class Worker:
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread.start()
-        atexit.register(self._end)  # called after the threads that are no daemons have ended
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             _do(job)
             del job  # it would be kept until the next one
         mx.clear_streams()
-        self._idle.set()
-        threading.Event().wait()  # the end of a thread that compiled something may abort Python's
+        # The end of a thread that compiled something may abort Python's, so this one does not end. It tells that it is
+        # done and stops in one call: between two of them Python might end it.
+        os.write(self._done[1], bytes(PIPE_BYTES))
 
     def _end(self) -> None:
         with self._lock:
             self._ended = True
-            self._jobs.put(None)
         if self._thread is None:
             return
+        self._done = os.pipe()
+        self._jobs.put(None)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # who does not want to wait for the job's end presses Ctrl-C
-        self._idle.wait()
+        os.read(self._done[0], 1)
 
 
 def _do(job: _Job) -> None:
@@ -174,9 +178,10 @@ class _Process:
         POSTPROCESSING.forget()
 
 
-WORKER = Worker("lucid-mlx-worker")  # runs networks
-# Turns their outputs into results, while the next network runs. On a GPU it has a stream of its own.
+# Turns outputs of networks into results, while the next network runs. On a GPU it has a stream of its own.
 POSTPROCESSING = Worker("lucid-mlx-postprocessing")
+# Runs networks. It ends first, because it may wait for the other: what was registered last is called first.
+WORKER = Worker("lucid-mlx-worker")
 _PROCESS = _Process()
 _LOCAL = threading.local()
 
