@@ -82,6 +82,7 @@ WRONG_MASKS = (
     *("203369db", "17f835b2", "86a3f65f", "a254b3ea"),  # of split val
 )
 
+PEOPLE_TIMES = 3  # how often the training photos of people are listed, which have most of the classes
 VALIDATION_PEOPLE = 80  # of the photos of train.txt
 VALIDATION_GARMENTS = 20  # every so many photos of a garment of split train
 UNLABELED = 31
@@ -312,7 +313,7 @@ def main() -> None:
     parser.add_argument("people", type=Path, help="folder of Clothing Co-Parsing")
     parser.add_argument("garments", type=Path, help="folder of the clothing dataset")
     parser.add_argument("out", type=Path, help="new folder")
-    parser.add_argument("--scenes", type=int, default=5000, help="pictures in which something is pasted")
+    parser.add_argument("--scenes", type=int, default=1500, help="pictures in which something is pasted")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.out.exists():
@@ -328,7 +329,7 @@ def main() -> None:
     persons = [persons[i] for i in sorted(order[VALIDATION_PEOPLE:])]
     clothes = [each for i, each in enumerate(clothes) if i % VALIDATION_GARMENTS]
     scenes = Scenes(persons, clothes, args.seed)
-    splits["train"] = [*persons, *clothes, *(partial(scenes.scene, i) for i in range(args.scenes))]
+    splits["train"] = [*persons * PEOPLE_TIMES, *clothes, *(partial(scenes.scene, i) for i in range(args.scenes))]
     for name, readers in splits.items():
         found = write(args.out / name, (read() for read in readers), len(readers))
         print(f"{name}: {len(readers)} images; " + ", ".join(f"{found[each]} {each}" for each in NAMES))

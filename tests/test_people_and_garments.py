@@ -95,6 +95,9 @@ def test_all_photos_go_to_one_split_and_what_is_left_out_is_told(script, monkeyp
         assert len(dataset.thing_ids) == 16
         with pytest.warns(UserWarning, match="of 19 classes never occur"):
             validate(dataset)
+        people = [name for name in (Path(record.name).name for record in dataset.records) if name.startswith("person")]
+        times = script.PEOPLE_TIMES if split == "train" else 1
+        assert len(people) == times * len(set(people))
 
 
 def test_labels_agree_with_the_pixels(script, monkeypatch, sources, tmp_path):
