@@ -206,3 +206,16 @@ def test_the_line_of_a_photo_names_only_the_labels_that_are_kept(weights):
 )
 def test_an_output_that_fits_no_picture_says_what_does(weights, output, message):
     assert message in run("trip/a.png", "--weights", weights, "-o", output, code=2).output
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance"])
+def test_photos_without_an_object_that_is_sure_are_told(weights, folder, task):
+    def note(*arguments):
+        result = run(*arguments, "--weights", weights, "--task", task)
+        return [line for line in result.stderr.splitlines() if line.startswith("note: no object")]
+
+    told = "note: no object with a score above 0.9999 was found{}; a lower --threshold shows what is less sure"
+    assert note("trip", "-o", "out", "--threshold", "0.9999") == [told.format(" in 2 of 2 photos")]
+    assert note("trip/a.png", "--threshold", "0.9999") == [told.format("")]
+    assert note("trip", "-o", "easy", "--threshold", "0") == []
+    assert note("trip", "-o", "sky", "--threshold", "0.9999", "--labels", "sky") == []  # who wants no object

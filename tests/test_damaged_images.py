@@ -72,9 +72,9 @@ def test_texts_that_unpack_to_gigabytes_cost_nothing():
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
     content = with_chunks(*[chunk(b"zTXt", b"a\0\0" + bomb)] * 200, *[chunk(b"iCCP", b"a\0\0" + bomb)] * 100)
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.thread_time()
     assert np.array_equal(read_image(content), RGB)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert tracemalloc.get_traced_memory()[1] < 80e6
     tracemalloc.stop()
 

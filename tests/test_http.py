@@ -74,7 +74,7 @@ def test_a_server_that_drips_is_cut_off_at_the_limit(serve, head):
     start = time.monotonic()
     with pytest.raises(InputError, match="took more than 0.3 s"):
         received(serve.drip(head), max_seconds=0.3)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # the server would drip for ever
 
 
 def test_a_server_that_is_too_slow_is_given_up(serve, monkeypatch):

@@ -52,10 +52,10 @@ def written(folder, name):
 @pytest.mark.parametrize("name", BOMBS)
 @pytest.mark.parametrize("read", [read_image, open_label_image])
 def test_a_bomb_is_refused_at_once_with_the_limit_and_what_lifts_it(name, read, tmp_path):
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(InputError, match=rf"{name} .*; the limit is 440 MB: make it smaller, or set {VARIABLE}"):
         read(written(tmp_path, name))
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_the_size_of_a_photo_of_a_hundred_megapixels_is_allowed():

@@ -87,6 +87,8 @@ class Still(VideoSegmenter):
         self.seconds = seconds
 
     def stream(self, video, **options):
-        for image in video:
-            time.sleep(self.seconds)
-            yield Segmentation("panoptic", image, np.zeros(image.shape[:2], np.int32), (), self.segmenter.labels)
+        yield from map(self.segmented, video)
+
+    def segmented(self, image):
+        time.sleep(self.seconds)
+        return Segmentation("panoptic", image, np.zeros(image.shape[:2], np.int32), (), self.segmenter.labels)

@@ -171,7 +171,7 @@ def segment(
         found = segmenter.stream(
             images, batch_size=batch_size, thresholds=thresholds, on_error="skip", progress=len(names) > 1
         )
-    done = 0
+    done = without_objects = 0
     try:
         for name, result, seconds, files in _written(found, names, kept, writer, WRITERS if tile is None else 0):
             writer.collect(name, result, categories)
@@ -179,9 +179,17 @@ def segment(
             line = f"{result.name}: {width}x{height}, {result.summary()}, {seconds:.2f} s"
             echo(f"{line} -> {', '.join(map(str, files))}" if files else line, err=writer.to_stdout)
             done += 1
+            things = segmenter.thing_ids
+            without_objects += not any(things is None or one.label_id in things for one in result.segments)
     finally:
         for path in writer.close(segmenter.labels, segmenter.thing_ids, categories) if done else ():
             echo(f"{done} photo{'s' if done > 1 else ''} -> {path}")
+    if without_objects and segmenter.task != "semantic" and kept is None and threshold != 0:
+        # A network that was trained for a short time is sure of nothing.
+        least = thresholds.score_threshold(segmenter.task)
+        where = f" in {without_objects} of {done} photos" if done > 1 else ""
+        less = "a lower --threshold shows what is less sure"
+        echo(f"note: no object with a score above {least:g} was found{where}; {less}", err=True)
     if done < len(names):
         photos_done = f"{done} photo{'' if done == 1 else 's'}"
         raise InputError(f"{photos_done} segmented, {len(names) - done} of {len(names)} photos could not be read")
